@@ -1,0 +1,6 @@
+//! A replicated set without a master: every node keeps the whole of it, and whatever the network loses, repeats or
+//! reorders, nodes that can reach each other end with the same set.
+
+mod replica;
+
+pub use replica::{Incarnation, InvalidNodeName, NodeName, ReplicaId};

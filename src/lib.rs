@@ -1,0 +1,4 @@
+//! RumorMQ: a masterless MQTT broker cluster.
+
+pub mod codec;
+pub mod topic;

@@ -1,0 +1,3 @@
+//! The `rumormq` command.
+
+fn main() {}
