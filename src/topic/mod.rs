@@ -1,12 +1,18 @@
-//! Topic names and topic filters: parsed once, valid ever after.
+//! Topic names, topic filters and shared-subscription names: parsed once, valid ever after.
+//!
+//! A value of a type of this module obeys section 4.7 (and 4.8.2 for shares) of the specification; nothing that holds
+//! one checks again. The module knows no packet, session or table.
 
-/// A valid topic name: at least one character, no wildcard, no U+0000 [MQTT-4.7.1-1, MQTT-4.7.3-1, MQTT-4.7.3-2].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Topic<'a>(&'a str);
+mod filter;
+mod name;
+mod share;
 
-impl<'a> Topic<'a> {
-    /// The name as text.
-    pub fn as_str(self) -> &'a str {
-        self.0
-    }
-}
+pub use filter::{FilterError, Level, TopicFilter};
+pub use name::{Topic, TopicError};
+pub use share::{ShareName, SubscriptionFilter};
+
+#[cfg(test)]
+mod tests;
+
+/// No name or filter encodes to more bytes than this [MQTT-4.7.3-3].
+const MAX_LEN: usize = 65_535;
