@@ -30,6 +30,19 @@ pub enum QoS {
     ExactlyOnce = 2,
 }
 
+impl QoS {
+    /// The QoS with these two bits; none for 3, which is no QoS.
+    #[inline]
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            0 => Some(QoS::AtMostOnce),
+            1 => Some(QoS::AtLeastOnce),
+            2 => Some(QoS::ExactlyOnce),
+            _ => None,
+        }
+    }
+}
+
 /// A packet identifier; never zero [MQTT-2.2.1-3].
 pub type PacketId = NonZeroU16;
 
@@ -209,7 +222,7 @@ pub struct Auth<'a> {
 }
 
 /// A packet's properties: reads like a [`PropertySet`], and takes no memory while it has none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Properties<'a>(Option<Box<PropertySet<'a>>>);
 
 impl Properties<'_> {
@@ -221,6 +234,18 @@ impl Properties<'_> {
         self.0.as_deref().is_none_or(|set| *set == PropertySet::EMPTY)
     }
 }
+
+/// No set and an empty set are the same properties.
+impl PartialEq for Properties<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            _ => **self == **other,
+        }
+    }
+}
+
+impl Eq for Properties<'_> {}
 
 impl<'a> From<PropertySet<'a>> for Properties<'a> {
     fn from(set: PropertySet<'a>) -> Self {
@@ -358,4 +383,11 @@ pub enum ReasonCode {
     MaximumConnectTime = 0xA0,
     SubscriptionIdentifiersNotSupported = 0xA1,
     WildcardSubscriptionsNotSupported = 0xA2,
+}
+
+impl ReasonCode {
+    /// Whether the code says that something was refused (2.4).
+    pub fn is_error(self) -> bool {
+        self as u8 >= 0x80
+    }
 }
