@@ -1,0 +1,175 @@
+//! Who gets a publish: the trie of topic filters with this node's subscribers and the peers that asked for a filter.
+//!
+//! Invariants: a filter is in the trie exactly while somebody asks for it; a [`Match`] is stamped before it is made, so
+//! one that [`Router::is_current`] accepts is the one that matching anew would give; no lock is held while
+//! another is taken. Everything here is synchronous and knows no socket, clock or task.
+
+mod cache;
+mod filter_trie;
+mod level_hash;
+mod level_tree;
+mod matched;
+mod peer;
+mod retained;
+mod stamp;
+mod subscribers;
+#[cfg(test)]
+mod tests;
+
+use std::hash::Hash;
+use std::num::NonZeroU32;
+
+use parking_lot::RwLock;
+
+pub use cache::MatchCache;
+pub use matched::{Local, Match};
+pub use peer::{PeerIndex, PeerSet};
+pub use retained::Retained;
+
+use crate::codec::packet::QoS;
+use crate::topic::{Topic, TopicFilter};
+use filter_trie::FilterTrie;
+use level_hash::{LevelHasher, Prefixes};
+use matched::Collector;
+use stamp::Stamps;
+
+/// A handle on a local subscriber, cheap to clone and to compare: a pointer, not a session.
+pub trait Subscriber: Clone + Eq + Hash + Send + Sync {}
+
+impl<S: Clone + Eq + Hash + Send + Sync> Subscriber for S {}
+
+/// What a subscription asks for, as far as matching needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Maximum QoS.
+    pub qos: QoS,
+    /// The subscriber's own publishes are not for it [MQTT-3.8.3-3].
+    pub no_local: bool,
+    /// The retain flag reaches the subscriber as it was published [MQTT-3.3.1-13].
+    pub retain_as_published: bool,
+    /// Sent along with every message of this subscription.
+    pub identifier: Option<NonZeroU32>,
+}
+
+/// The topic trie with everyone who asked for a filter. Methods that change it block readers of one shard only, for the
+/// time of the change.
+pub struct Router<S> {
+    hasher: LevelHasher,
+    stamps: Stamps,
+    /// Each filter is in the shard of its first two literal levels. Shard 0 has the filters that begin with a wildcard.
+    shards: Box<[Shard<S>]>,
+}
+
+/// On cache lines of its own, for its lock word is written by readers.
+#[repr(align(128))]
+struct Shard<S>(RwLock<FilterTrie<S>>);
+
+/// A power of two; the shard of wildcards comes on top.
+const LITERAL_SHARDS: usize = 64;
+
+/// Filters are spread by this many literal levels: one level would leave deployments whose topics all begin alike with a
+/// single lock, and each more costs every uncached match one more lock.
+const SHARD_LEVELS: usize = 2;
+
+impl<S> Default for Router<S> {
+    fn default() -> Self {
+        Router {
+            hasher: LevelHasher::default(),
+            stamps: Stamps::default(),
+            shards: (0..=LITERAL_SHARDS).map(|_| Shard(RwLock::new(FilterTrie::default()))).collect(),
+        }
+    }
+}
+
+impl<S: Subscriber> Router<S> {
+    /// An empty router.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a subscription, or replaces the one this subscriber has with an equal filter [MQTT-3.8.4-3]. Returns whether it
+    /// is new.
+    pub fn subscribe(&self, filter: &TopicFilter, subscriber: S, subscription: Subscription) -> bool {
+        self.change(filter, |trie, hasher| {
+            let old = trie.subscribe(hasher, filter, subscriber, subscription);
+            (old != Some(subscription), old.is_none())
+        })
+    }
+
+    /// Removes a subscription. Returns whether there was one.
+    pub fn unsubscribe(&self, filter: &TopicFilter, subscriber: &S) -> bool {
+        self.change(filter, |trie, hasher| {
+            let existed = trie.unsubscribe(hasher, filter, subscriber);
+            (existed, existed)
+        })
+    }
+
+    /// Notes that a peer wants what matches the filter. Returns whether that is news.
+    pub fn insert_route(&self, filter: &TopicFilter, peer: PeerIndex) -> bool {
+        self.change(filter, |trie, hasher| {
+            let inserted = trie.insert_route(hasher, filter, peer);
+            (inserted, inserted)
+        })
+    }
+
+    /// Forgets that a peer wants what matches the filter. Returns whether it did.
+    pub fn remove_route(&self, filter: &TopicFilter, peer: PeerIndex) -> bool {
+        self.change(filter, |trie, hasher| {
+            let removed = trie.remove_route(hasher, filter, peer);
+            (removed, removed)
+        })
+    }
+
+    /// Everyone who gets a publish to this topic, each once. `publisher` is the subscriber that published it, if it is one
+    /// of ours: its subscriptions with No Local are left out.
+    pub fn matches(&self, topic: Topic<'_>, publisher: Option<&S>) -> Match<S> {
+        let prefixes = Prefixes::of_topic(&self.hasher, topic);
+        let stamp = self.stamps.stamp(&prefixes);
+        let mut collector = Collector::new(publisher);
+        for shard in shards_of_topic(&prefixes) {
+            self.shards[shard].0.read().visit_matching(&self.hasher, topic, |entry| collector.add(entry));
+        }
+        collector.finish(stamp)
+    }
+
+    /// Whether matching the same topic again would give the same. May be false for a match that is still right, never
+    /// true for one that a finished change has made wrong.
+    pub fn is_current(&self, matched: &Match<S>) -> bool {
+        self.stamps.is_current(&matched.stamp)
+    }
+
+    /// Number of distinct filters that somebody asks for.
+    pub fn filter_count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.0.read().filter_count()).sum()
+    }
+
+    /// Runs a change, which says whether it altered what matches and what to return. The counter is raised before the lock
+    /// is released; [`Stamps`] says why.
+    fn change(
+        &self,
+        filter: &TopicFilter,
+        change: impl FnOnce(&mut FilterTrie<S>, &LevelHasher) -> (bool, bool),
+    ) -> bool {
+        let prefixes = Prefixes::of_filter(&self.hasher, filter);
+        let mut trie = self.shards[shard_of_filter(&prefixes)].0.write();
+        let (altered, answer) = change(&mut trie, &self.hasher);
+        if altered {
+            self.stamps.raise(&prefixes);
+        }
+        answer
+    }
+}
+
+fn shard_of_prefix(prefixes: &Prefixes, levels: usize) -> usize {
+    if levels == 0 { 0 } else { 1 + prefixes.hashes()[levels] as usize % LITERAL_SHARDS }
+}
+
+fn shard_of_filter(prefixes: &Prefixes) -> usize {
+    shard_of_prefix(prefixes, prefixes.levels().min(SHARD_LEVELS))
+}
+
+/// Every shard that can hold a filter that matches, each once: a filter's literal prefix is a prefix of the topic, too.
+fn shards_of_topic(prefixes: &Prefixes) -> impl Iterator<Item = usize> {
+    let shards = [0, 1, 2].map(|levels| shard_of_prefix(prefixes, prefixes.levels().min(levels)));
+    (0..=SHARD_LEVELS).filter(move |&i| !shards[..i].contains(&shards[i])).map(move |i| shards[i])
+}
