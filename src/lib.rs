@@ -1,5 +1,8 @@
 //! RumorMQ: a masterless MQTT broker cluster.
 
+pub mod broker;
 pub mod codec;
+pub mod net;
 pub mod router;
+pub mod session;
 pub mod topic;

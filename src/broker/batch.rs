@@ -1,0 +1,111 @@
+//! What one turn of a task gathers: who has to be flushed, and what was counted. Time is read once per turn.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::client::Client;
+use super::metrics::Metrics;
+use crate::codec::packet::QoS;
+use crate::session::{Delivered, DropReason};
+
+/// The running turn of a connection, a link or a timer.
+#[derive(Debug)]
+pub struct Batch {
+    /// When the turn began.
+    pub now: Instant,
+    /// Clients with something new in their outbox that this task has promised to flush.
+    pub touched: Vec<Arc<Client>>,
+    /// Bytes read from the client.
+    pub bytes_in: u64,
+    /// Memory for the frames of the message at hand.
+    pub scratch: Vec<u8>,
+    received: [u64; 3],
+    delivered: [u64; 3],
+    dropped: [u64; DROP_REASONS.len()],
+}
+
+const DROP_REASONS: [DropReason; 4] =
+    [DropReason::Offline, DropReason::SlowConsumer, DropReason::QueueFull, DropReason::PacketTooLarge];
+
+/// Sockets that one turn writes to before it lets other tasks run.
+const FLUSHES_A_TURN: usize = 64;
+
+impl Batch {
+    /// An empty batch at `now`.
+    pub fn new(now: Instant) -> Batch {
+        Batch {
+            now,
+            touched: Vec::new(),
+            bytes_in: 0,
+            scratch: Vec::new(),
+            received: [0; 3],
+            delivered: [0; 3],
+            dropped: [0; DROP_REASONS.len()],
+        }
+    }
+
+    /// A publish arrived.
+    pub fn count_received(&mut self, qos: QoS) {
+        self.received[qos as usize] += 1;
+    }
+
+    /// A message was given to a subscriber, or not.
+    pub fn count_delivered(&mut self, delivered: Delivered, qos: QoS) {
+        match delivered {
+            Delivered::Sent | Delivered::Queued => self.delivered[qos as usize] += 1,
+            Delivered::Dropped(reason) => {
+                let at = DROP_REASONS.iter().position(|&other| other == reason).unwrap_or(0);
+                self.dropped[at] += 1;
+            }
+        }
+    }
+
+    /// Flushes a bounded number of the touched clients; true when none is left.
+    pub fn flush_some(&mut self) -> bool {
+        let from = self.touched.len().saturating_sub(FLUSHES_A_TURN);
+        for client in self.touched.drain(from..) {
+            client.flush(self.now);
+        }
+        if self.touched.is_empty() && self.touched.capacity() > FLUSHES_A_TURN {
+            self.touched = Vec::new();
+        }
+        self.touched.is_empty()
+    }
+
+    /// Flushes all touched clients.
+    pub fn flush(&mut self) {
+        while !self.flush_some() {}
+    }
+
+    /// Adds what was counted to the node's metrics.
+    pub fn report(&mut self, metrics: &Metrics) {
+        take_into(&mut self.bytes_in, &metrics.bytes_in);
+        for qos in 0..3 {
+            take_into(&mut self.received[qos], &metrics.messages_received[qos]);
+            take_into(&mut self.delivered[qos], &metrics.messages_delivered[qos]);
+        }
+        for (count, reason) in self.dropped.iter_mut().zip(DROP_REASONS) {
+            if *count > 0 {
+                metrics.messages_dropped.with_label_values(&[reason.label()]).inc_by(std::mem::take(count));
+            }
+        }
+    }
+}
+
+fn take_into(count: &mut u64, counter: &prometheus::IntCounter) {
+    if *count > 0 {
+        counter.inc_by(std::mem::take(count));
+    }
+}
+
+impl DropReason {
+    /// The value of the metrics' `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            DropReason::Offline => "offline",
+            DropReason::SlowConsumer => "slow_consumer",
+            DropReason::QueueFull => "queue_full",
+            DropReason::PacketTooLarge => "packet_too_large",
+        }
+    }
+}

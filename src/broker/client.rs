@@ -1,0 +1,306 @@
+//! A client as the rest of the broker sees it: its session behind one short lock, and the way to its connection.
+
+use std::hash::{Hash, Hasher};
+use std::io::{self, IoSlice};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Instant;
+
+use atomic_waker::AtomicWaker;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::batch::Batch;
+use super::session_record::SessionRecord;
+use crate::session::frames::Frames;
+use crate::session::outbox::{MAX_SLICES, Outbox};
+use crate::session::{Delivered, Delivery, Session};
+
+/// Writes to a connection's socket from any task, without waiting. Only plain TCP can; other transports are written by
+/// the connection's own task.
+pub trait DirectWrite: Send + Sync {
+    /// Writes what the socket takes now; `WouldBlock` where it takes nothing.
+    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// Why the broker ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// Another connection has the client identifier now [MQTT-3.1.4-3].
+    TakenOver {
+        /// Whether the last write ended with a packet, so that a DISCONNECT may follow.
+        between_frames: bool,
+    },
+    /// The node stops.
+    ShuttingDown,
+    /// An operator said so.
+    Kicked,
+    /// The socket failed.
+    Broken,
+}
+
+/// How other tasks reach a connection's task.
+#[derive(Debug, Default)]
+pub struct Signal {
+    /// Wakes the connection's task.
+    pub waker: AtomicWaker,
+    close: Mutex<Option<Close>>,
+}
+
+impl Signal {
+    /// Asks the connection to end; the first reason stays.
+    pub fn close(&self, why: Close) {
+        self.close.lock().get_or_insert(why);
+        self.waker.wake();
+    }
+
+    /// Why the connection is to end, if it is.
+    pub fn closing(&self) -> Option<Close> {
+        *self.close.lock()
+    }
+}
+
+/// A client's connection, as its session knows it.
+pub struct Attachment {
+    /// Writes from any task, where the transport can.
+    pub direct: Option<Arc<dyn DirectWrite>>,
+    /// Reaches the connection's task.
+    pub signal: Arc<Signal>,
+}
+
+/// One client; outlives its connections for as long as its session does.
+pub struct Client {
+    id: Box<str>,
+    state: Mutex<ClientState>,
+}
+
+/// What a client's lock guards. The lock is held for the length of a few memory copies, never across a system call.
+pub struct ClientState {
+    /// The session's protocol state.
+    pub session: Session,
+    /// What the broker keeps about the session beside it.
+    pub record: Box<SessionRecord>,
+    /// The connection, while one is open.
+    pub attachment: Option<Attachment>,
+    /// Counts connections, so that a late word of an earlier one is not taken for the present one's.
+    pub epoch: u64,
+    /// Someone writes the outbox at the moment, without the lock.
+    flushing: bool,
+    /// The socket refused bytes: the connection's task writes when it may.
+    blocked: bool,
+    /// Someone has promised to flush.
+    touched: bool,
+}
+
+impl Client {
+    /// A client without a connection.
+    pub fn new(id: &str, session: Session, record: SessionRecord) -> Client {
+        let state = ClientState {
+            session,
+            record: Box::new(record),
+            attachment: None,
+            epoch: 0,
+            flushing: false,
+            blocked: false,
+            touched: false,
+        };
+        Client { id: id.into(), state: Mutex::new(state) }
+    }
+
+    /// The client identifier.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Locks the client. Nothing that is called under the lock may lock a second client.
+    pub fn lock(&self) -> MutexGuard<'_, ClientState> {
+        self.state.lock()
+    }
+
+    /// Writes the outbox to the socket as far as the socket takes it; the rest is left to the connection's task.
+    pub fn flush(&self, now: Instant) {
+        let mut state = self.state.lock();
+        state.touched = false;
+        if state.flushing || state.blocked || state.session.outbox().is_empty() {
+            return;
+        }
+        let Some(attachment) = &state.attachment else { return };
+        match attachment.direct.clone() {
+            Some(direct) => write(&mut state, &mut |slices| direct.try_write_vectored(slices), now),
+            None => state.leave_to_owner(),
+        }
+    }
+
+    /// The connection's task writes, with its own transport, what other tasks could not. False where `epoch` is over.
+    pub fn drain(
+        &self,
+        epoch: u64,
+        write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        now: Instant,
+    ) -> bool {
+        let mut state = self.state.lock();
+        if state.epoch != epoch {
+            return false;
+        }
+        if state.blocked && !state.flushing {
+            state.blocked = false;
+            self::write(&mut state, write, now);
+        }
+        true
+    }
+}
+
+impl ClientState {
+    /// Opens the next connection: whatever state of writing the one before left is void.
+    pub fn attach(&mut self, attachment: Attachment) -> u64 {
+        self.epoch += 1;
+        self.flushing = false;
+        self.blocked = false;
+        self.attachment = Some(attachment);
+        self.epoch
+    }
+
+    /// Whether the socket holds back bytes.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked || self.flushing
+    }
+
+    /// Whether everything written so far ends with a whole packet.
+    pub fn between_frames(&self) -> bool {
+        !self.is_blocked()
+    }
+
+    /// Makes the connection that was there a former one, without opening another.
+    pub fn void(&mut self) {
+        self.epoch += 1;
+        self.attachment = None;
+        self.session.handle_disconnected();
+    }
+
+    /// The caller will flush; true if it has to remember to.
+    pub fn touch(&mut self) -> bool {
+        !std::mem::replace(&mut self.touched, true)
+    }
+
+    fn leave_to_owner(&mut self) {
+        self.blocked = true;
+        if let Some(attachment) = &self.attachment {
+            attachment.signal.waker.wake();
+        }
+    }
+}
+
+/// Takes the outbox, writes it with the lock released, and goes on while others have appended more.
+fn write(
+    state: &mut MutexGuard<'_, ClientState>,
+    write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    now: Instant,
+) {
+    let epoch = state.epoch;
+    state.flushing = true;
+    while !state.session.outbox().is_empty() {
+        let mut taken = state.session.outbox().take();
+        let result = MutexGuard::unlocked(state, || write_out(&mut taken, write));
+        if state.epoch != epoch {
+            taken.recycle();
+            return;
+        }
+        let done = taken.is_empty();
+        match result {
+            Ok(()) if done => {
+                taken.recycle();
+                state.session.handle_drained(now);
+            }
+            Ok(()) => {
+                state.session.outbox().put_back(taken);
+                state.flushing = false;
+                state.leave_to_owner();
+                return;
+            }
+            Err(_) => {
+                taken.recycle();
+                if let Some(attachment) = &state.attachment {
+                    attachment.signal.close(Close::Broken);
+                }
+                break;
+            }
+        }
+    }
+    state.flushing = false;
+}
+
+/// Writes until the outbox is empty or the writer would block.
+pub fn write_out(
+    outbox: &mut Outbox,
+    write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> io::Result<()> {
+    while !outbox.is_empty() {
+        let (first, all) = outbox.first();
+        let result = if all {
+            write(&[IoSlice::new(first)])
+        } else {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let count = outbox.slices(&mut slices);
+            write(&slices[..count])
+        };
+        match result {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => outbox.advance(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A client as the router's key: equal only to itself.
+#[derive(Clone)]
+pub struct Subscriber(pub Arc<Client>);
+
+impl Subscriber {
+    /// Hands the client its copy of a message and remembers to flush it.
+    pub fn deliver(&self, frames: &mut Frames<'_>, delivery: Delivery<'_>, batch: &mut Batch) {
+        let mut state = self.0.lock();
+        let delivered = state.session.deliver(frames, delivery);
+        let touch = delivered == Delivered::Sent && state.touch();
+        drop(state);
+        batch.count_delivered(delivered, frames.application().qos.min(delivery.qos));
+        if touch {
+            batch.touched.push(self.0.clone());
+        }
+    }
+}
+
+impl Deref for Subscriber {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0
+    }
+}
+
+impl PartialEq for Subscriber {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Subscriber {}
+
+impl Hash for Subscriber {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,220 @@
+//! Opening and closing connections: who is it, what becomes of the session it had.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Broker;
+use super::batch::Batch;
+use super::client::{Attachment, Client, Close};
+use super::session_record::{PendingWill, SessionRecord};
+use super::timers::Due;
+use crate::codec::packet::{ConnAck, Connect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode};
+use crate::session::{Negotiated, Session};
+
+/// A connection that was accepted; its CONNACK is in the session's outbox.
+#[derive(Debug)]
+pub struct Connected {
+    /// Whose it is.
+    pub client: Arc<Client>,
+    /// Which of the client's connections it is.
+    pub epoch: u64,
+    /// Longest silence the client may keep, one and a half times its Keep Alive [MQTT-3.1.2-22]; none if it is 0.
+    pub silence_max: Option<Duration>,
+}
+
+/// The CONNACK's reason code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused(pub ReasonCode);
+
+impl Broker {
+    /// A client asks to connect.
+    pub fn connect(
+        &self,
+        connect: &Connect<'_>,
+        attachment: Attachment,
+        batch: &mut Batch,
+    ) -> Result<Connected, Refused> {
+        if self.metrics.connections.get() >= self.limits.max_connections as i64 {
+            return Err(Refused(ReasonCode::ServerBusy));
+        }
+        if connect.properties.authentication_method.is_some() {
+            // No method is configured [MQTT-4.12.0-1].
+            return Err(Refused(ReasonCode::BadAuthenticationMethod));
+        }
+        let assigned = match connect.client_id {
+            "" if connect.version < ProtocolVersion::V500 && !connect.clean_start => {
+                return Err(Refused(ReasonCode::ClientIdentifierNotValid)); // [MQTT-3.1.3-8] of 3.1.1
+            }
+            "" => Some(self.assign_client_id()),
+            id if id.len() > self.limits.max_client_id_len => {
+                return Err(Refused(ReasonCode::ClientIdentifierNotValid));
+            }
+            _ => None,
+        };
+        let id = assigned.as_deref().unwrap_or(connect.client_id);
+        let client = self.claim_session(id, connect.clean_start, batch)?;
+
+        let mut state = client.client.lock();
+        let will = state.record.will.take();
+        self.cancel_timers(&mut state);
+        if let Some(former) = state.attachment.take() {
+            former.signal.close(Close::TakenOver { between_frames: state.between_frames() });
+        }
+        let expiry = self.session_expiry(connect);
+        state.record.handle_connect(connect, expiry);
+        let epoch = state.attach(attachment);
+        let negotiated = self.negotiate(connect);
+        state.session.handle_connected(negotiated);
+        state.session.send(&Packet::ConnAck(ConnAck {
+            session_present: client.present,
+            reason: ReasonCode::Success,
+            properties: self.connack_properties(connect, assigned.as_deref(), expiry),
+        }));
+        state.session.resume(batch.now);
+        if state.touch() {
+            batch.touched.push(client.client.clone());
+        }
+        drop(state);
+        self.metrics.connections.inc();
+        self.metrics.connects.with_label_values(&["accepted"]).inc();
+        // The former connection ended without a DISCONNECT; only a delayed will is called off by the new one
+        // [MQTT-3.1.3-9].
+        if let Some(will) = will.filter(|will| will.delay.is_zero()) {
+            self.publish_message(&will.into_message(batch.now), batch);
+        }
+        let keep_alive = u64::from(connect.keep_alive_secs);
+        let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
+        Ok(Connected { client: client.client, epoch, silence_max })
+    }
+
+    /// A connection is gone. `will` says whether that was a failure, `expiry` what a DISCONNECT changed the Session
+    /// Expiry Interval to.
+    pub fn disconnect(&self, client: &Arc<Client>, epoch: u64, ending: Ending, batch: &mut Batch) {
+        self.metrics.connections.dec();
+        let mut state = client.lock();
+        if state.epoch != epoch {
+            return;
+        }
+        state.attachment = None;
+        state.session.handle_disconnected();
+        if !ending.publish_will {
+            state.record.will = None; // [MQTT-3.14.4-3]
+        }
+        if let Some(secs) = ending.expiry_secs {
+            state.record.expiry = self.limits.max_session_expiry.min(Duration::from_secs(secs.into()));
+        }
+        if state.record.expiry.is_zero() {
+            drop(state);
+            return self.end_session(client, batch);
+        }
+        let now: Instant = batch.now;
+        let weak = Arc::downgrade(client);
+        state.record.expiry_timer =
+            Some(self.timers.lock().set(now + state.record.expiry, Due::SessionExpiry, weak.clone()));
+        let delay = state.record.will.as_ref().map(|will| will.delay.min(state.record.expiry));
+        match delay {
+            None => {}
+            Some(delay) if delay.is_zero() => {
+                let will: Option<Box<PendingWill>> = state.record.will.take();
+                drop(state);
+                if let Some(will) = will {
+                    self.publish_message(&will.into_message(now), batch);
+                }
+            }
+            Some(delay) => {
+                state.record.will_timer = Some(self.timers.lock().set(now + delay, Due::Will, weak));
+            }
+        }
+    }
+
+    /// Finds or makes the session; a clean start ends the one there was [MQTT-3.1.2-4].
+    fn claim_session(&self, id: &str, clean_start: bool, batch: &mut Batch) -> Result<Claimed, Refused> {
+        loop {
+            let make =
+                || Client::new(id, Session::new(self.limits.session.clone()), SessionRecord::default());
+            let (client, new) = self
+                .registry
+                .find_or_insert(id, self.limits.max_sessions, make)
+                .map_err(|_| Refused(ReasonCode::QuotaExceeded))?;
+            if new {
+                return Ok(Claimed { client, present: false });
+            }
+            let mut state = client.lock();
+            if !state.record.ended && !clean_start {
+                drop(state);
+                return Ok(Claimed { client, present: true });
+            }
+            if let Some(former) = state.attachment.take() {
+                former.signal.close(Close::TakenOver { between_frames: state.between_frames() });
+                state.void();
+            }
+            drop(state);
+            self.end_session(&client, batch);
+            self.registry.remove(&client);
+        }
+    }
+
+    fn assign_client_id(&self) -> String {
+        loop {
+            let random = getrandom::u64().unwrap_or_default();
+            let id = format!("auto-{random:016x}");
+            if !self.registry.contains(&id) {
+                return id; // [MQTT-3.2.2-16]
+            }
+        }
+    }
+
+    fn session_expiry(&self, connect: &Connect<'_>) -> Duration {
+        let asked = match (connect.version, connect.properties.session_expiry_interval_secs) {
+            (ProtocolVersion::V500, secs) => Duration::from_secs(secs.unwrap_or(0).into()),
+            (_, _) if connect.clean_start => Duration::ZERO,
+            (_, _) => Duration::MAX,
+        };
+        asked.min(self.limits.max_session_expiry)
+    }
+
+    fn negotiate(&self, connect: &Connect<'_>) -> Negotiated {
+        let limits = &self.limits.session;
+        let asked = connect.properties.receive_maximum.map_or(u16::MAX, |maximum| maximum.get());
+        Negotiated {
+            version: connect.version,
+            max_packet_size: connect.properties.maximum_packet_size.map_or(u32::MAX, |size| size.get()),
+            receive_maximum: asked.min(limits.max_inflight.get()),
+            announced_receive_maximum: (connect.version == ProtocolVersion::V500)
+                .then_some(limits.receive_maximum.get()),
+        }
+    }
+
+    fn connack_properties<'a>(
+        &self,
+        connect: &Connect<'_>,
+        assigned: Option<&'a str>,
+        expiry: Duration,
+    ) -> Properties<'a> {
+        let asked = u64::from(connect.properties.session_expiry_interval_secs.unwrap_or(0));
+        let changed = (asked != expiry.as_secs()).then_some(expiry.as_secs() as u32);
+        Properties::from(PropertySet {
+            session_expiry_interval_secs: changed,
+            receive_maximum: Some(self.limits.session.receive_maximum),
+            maximum_packet_size: std::num::NonZeroU32::new(self.limits.max_packet_size),
+            topic_alias_maximum: Some(self.limits.topic_alias_maximum),
+            assigned_client_identifier: assigned,
+            shared_subscription_available: Some(false),
+            ..PropertySet::EMPTY
+        })
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The will is published: the client did not say goodbye, or asked for it (0x04).
+    pub publish_will: bool,
+    /// Session Expiry Interval of the DISCONNECT.
+    pub expiry_secs: Option<u32>,
+}
+
+struct Claimed {
+    client: Arc<Client>,
+    present: bool,
+}

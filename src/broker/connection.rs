@@ -1,0 +1,172 @@
+//! One open connection as the broker handles it: packets in, effects out. The bytes come and go by `net`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Broker;
+use super::batch::Batch;
+use super::client::{Client, Subscriber};
+use super::connect::Ending;
+use crate::codec::packet::{Disconnect, Packet, Publish, ReasonCode};
+use crate::router::MatchCache;
+use crate::session::Incoming;
+use crate::session::ack_ring::Owed;
+use crate::session::alias::TopicAliases;
+use crate::session::message::Application;
+use crate::topic::Topic;
+
+/// The broker's side of an open connection.
+pub struct ClientConnection {
+    /// Whose connection it is.
+    pub client: Arc<Client>,
+    /// Which of the client's connections it is.
+    pub epoch: u64,
+    aliases: TopicAliases,
+    matches: MatchCache<Subscriber>,
+}
+
+/// Why a connection ends after a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client said DISCONNECT.
+    Disconnected(Ending),
+    /// The client broke the protocol; it is told the reason code where its version can say it.
+    Violation(ReasonCode),
+}
+
+impl ClientConnection {
+    /// A connection that was just accepted.
+    pub fn new(client: Arc<Client>, epoch: u64) -> ClientConnection {
+        let matches = MatchCache::new(
+            Some(Subscriber(client.clone())),
+            MatchCache::<Subscriber>::DEFAULT_CAPACITY_BYTES,
+        );
+        ClientConnection { client, epoch, aliases: TopicAliases::default(), matches }
+    }
+
+    /// Handles one packet. `backing` is the bytes it borrows from, where they can be kept.
+    pub fn handle_packet(
+        &mut self,
+        broker: &Broker,
+        packet: &Packet<'_>,
+        backing: Option<&Bytes>,
+        batch: &mut Batch,
+    ) -> Result<(), End> {
+        let now = batch.now;
+        match packet {
+            Packet::Publish(publish) => return self.handle_publish(broker, publish, backing, batch),
+            Packet::PubAck(ack) => self.client.lock().session.handle_puback(ack, now),
+            Packet::PubRec(ack) => self.client.lock().session.handle_pubrec(ack, now),
+            Packet::PubRel(ack) => self.client.lock().session.handle_pubrel(ack),
+            Packet::PubComp(ack) => self.client.lock().session.handle_pubcomp(ack, now),
+            Packet::Subscribe(subscribe) => broker.subscribe(&self.client, self.epoch, subscribe, batch)?,
+            Packet::Unsubscribe(unsubscribe) => broker.unsubscribe(&self.client, unsubscribe),
+            Packet::PingReq => self.client.lock().session.send(&Packet::PingResp),
+            Packet::Disconnect(disconnect) => return Err(self.handle_disconnect(disconnect)),
+            // A second CONNECT [MQTT-3.1.0-2], AUTH without a method [MQTT-4.12.0-7], and what only servers send.
+            Packet::Connect(_)
+            | Packet::Auth(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => return Err(End::Violation(ReasonCode::ProtocolError)),
+        }
+        self.touch(batch);
+        Ok(())
+    }
+
+    /// Whether the client has to wait until some of its publishes are confirmed.
+    pub fn is_throttled(&self, broker: &Broker) -> bool {
+        self.client.lock().session.unacknowledged()
+            >= usize::from(broker.limits().session.receive_maximum.get())
+    }
+
+    fn handle_publish(
+        &mut self,
+        broker: &Broker,
+        publish: &Publish<'_>,
+        backing: Option<&Bytes>,
+        batch: &mut Batch,
+    ) -> Result<(), End> {
+        let properties = &publish.properties;
+        let topic = match (publish.topic, properties.topic_alias) {
+            (Some(topic), None) => topic,
+            (topic, Some(alias)) => {
+                let invalid = |_| End::Violation(ReasonCode::TopicAliasInvalid);
+                if let Some(topic) = topic {
+                    let maximum = broker.limits().topic_alias_maximum;
+                    self.aliases.set(alias, topic.as_str(), maximum).map_err(invalid)?;
+                }
+                let name = self.aliases.topic(alias).map_err(invalid)?;
+                Topic::new(name).map_err(|_| End::Violation(ReasonCode::TopicNameInvalid))?
+            }
+            (None, None) => return Err(End::Violation(ReasonCode::ProtocolError)),
+        };
+        if !properties.subscription_identifiers.is_empty() {
+            return Err(End::Violation(ReasonCode::ProtocolError)); // [MQTT-3.3.4-6]
+        }
+        batch.count_received(publish.qos);
+        if let Some(packet_id) = publish.packet_id {
+            let mut state = self.client.lock();
+            match state.session.handle_publish(publish.qos, packet_id) {
+                Incoming::New => {}
+                Incoming::Duplicate => {
+                    drop(state);
+                    self.touch(batch);
+                    return Ok(());
+                }
+                Incoming::ReceiveMaximumExceeded => {
+                    return Err(End::Violation(ReasonCode::ReceiveMaximumExceeded));
+                }
+            }
+        }
+        let application = Application {
+            topic,
+            payload: publish.payload,
+            backing,
+            qos: publish.qos,
+            retain: publish.retain,
+            properties,
+            expires_at: properties
+                .message_expiry_interval_secs
+                .map(|secs| batch.now + Duration::from_secs(secs.into())),
+        };
+        let well_formed =
+            properties.payload_format_indicator != Some(true) || std::str::from_utf8(publish.payload).is_ok();
+        let outcome = match well_formed {
+            false => ReasonCode::PayloadFormatInvalid,
+            true => {
+                let matches = self.matches.look_up(&broker.router, topic);
+                broker.route(&application, matches, batch)
+            }
+        };
+        match publish.packet_id {
+            Some(packet_id) => {
+                let owed = Owed { packet_id, qos: publish.qos, reason: outcome };
+                self.client.lock().session.acknowledge(owed, 0);
+                self.touch(batch);
+            }
+            None if outcome == ReasonCode::PayloadFormatInvalid => return Err(End::Violation(outcome)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn handle_disconnect(&self, disconnect: &Disconnect<'_>) -> End {
+        let expiry_secs = disconnect.properties.session_expiry_interval_secs;
+        let had_none = self.client.lock().record.expiry.is_zero();
+        if had_none && expiry_secs.is_some_and(|secs| secs > 0) {
+            return End::Violation(ReasonCode::ProtocolError); // 3.14.2.2.2
+        }
+        let publish_will = disconnect.reason != ReasonCode::Success;
+        End::Disconnected(Ending { publish_will, expiry_secs })
+    }
+
+    fn touch(&self, batch: &mut Batch) {
+        if self.client.lock().touch() {
+            batch.touched.push(self.client.clone());
+        }
+    }
+}

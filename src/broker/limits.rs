@@ -1,0 +1,53 @@
+//! What the broker grants its clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::session::SessionLimits;
+
+/// Bounds of the broker. See the table of limits in the README.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest packet a client may send, in bytes; announced as Maximum Packet Size. Lower saves memory against a
+    /// flood of large messages, too low refuses the fleet's own.
+    pub max_packet_size: u32,
+    /// Longest client identifier, in bytes.
+    pub max_client_id_len: usize,
+    /// Open client connections.
+    pub max_connections: usize,
+    /// Sessions, with and without a connection.
+    pub max_sessions: usize,
+    /// Subscriptions of one client.
+    pub max_subscriptions: usize,
+    /// Topic aliases a client may set on its connection.
+    pub topic_alias_maximum: u16,
+    /// Longest a session outlives its connection. It is also what 3.1.1's `clean session = 0` gets, which names no
+    /// interval of its own.
+    pub max_session_expiry: Duration,
+    /// Time a new connection has to send its CONNECT.
+    pub connect_timeout: Duration,
+    /// Retained messages.
+    pub max_retained_messages: usize,
+    /// Bytes of retained messages.
+    pub max_retained_bytes: usize,
+    /// Bounds of each session.
+    pub session: Arc<SessionLimits>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_packet_size: 1 << 20,
+            max_client_id_len: 1024,
+            max_connections: 1_000_000,
+            max_sessions: 1_000_000,
+            max_subscriptions: 100_000,
+            topic_alias_maximum: 32,
+            max_session_expiry: Duration::from_secs(7 * 24 * 3600),
+            connect_timeout: Duration::from_secs(10),
+            max_retained_messages: 1_000_000,
+            max_retained_bytes: 512 << 20,
+            session: Arc::default(),
+        }
+    }
+}

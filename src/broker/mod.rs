@@ -1,0 +1,124 @@
+//! Joins sessions, router and cluster: the one place where the effects of a packet are decided.
+//!
+//! Everything here is synchronous and runs on the task of whoever caused it: a connection, a link or a timer. It knows
+//! no sockets and starts no tasks.
+
+pub mod batch;
+pub mod client;
+mod connect;
+pub mod connection;
+mod limits;
+pub mod metrics;
+mod publish;
+mod registry;
+mod session_record;
+mod subscribe;
+mod timers;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use batch::Batch;
+use client::{Client, Close, Subscriber};
+pub use connect::{Connected, Ending, Refused};
+pub use limits::Limits;
+use metrics::Metrics;
+use parking_lot::Mutex;
+use registry::Registry;
+use timers::{Due, Timers};
+
+use crate::router::{Retained, Router};
+use crate::session::message::Message;
+
+/// One node's broker.
+pub struct Broker {
+    limits: Limits,
+    router: Router<Subscriber>,
+    registry: Registry,
+    retained: Retained<Arc<Message>>,
+    /// Guards the timers of sessions without a connection. Taken under a client's lock, never the other way round.
+    timers: Mutex<Timers>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Broker {
+    /// A broker without clients.
+    pub fn new(limits: Limits) -> Broker {
+        Broker {
+            limits,
+            router: Router::new(),
+            registry: Registry::default(),
+            retained: Retained::new(),
+            timers: Mutex::default(),
+            metrics: Metrics::new(),
+        }
+    }
+
+    /// What clients are granted.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Does what has become due. Call it about ten times a second.
+    pub fn handle_tick(&self, now: Instant) {
+        let mut batch = Batch::new(now);
+        loop {
+            let Some((key, due, client)) = self.timers.lock().pop(now) else { break };
+            let Some(client) = client.upgrade() else { continue };
+            let mut state = client.lock();
+            match due {
+                Due::Will if state.record.will_timer == Some(key) => {
+                    state.record.will_timer = None;
+                    let will = state.record.will.take();
+                    drop(state);
+                    if let Some(will) = will {
+                        self.publish_message(&will.into_message(now), &mut batch);
+                    }
+                }
+                Due::SessionExpiry if state.record.expiry_timer == Some(key) => {
+                    drop(state);
+                    self.end_session(&client, &mut batch);
+                }
+                Due::Will | Due::SessionExpiry => {}
+            }
+        }
+        batch.flush();
+        batch.report(&self.metrics);
+    }
+
+    /// Closes every connection, because the node stops.
+    pub fn close_all(&self, why: Close) {
+        for client in self.registry.clients() {
+            if let Some(attachment) = &client.lock().attachment {
+                attachment.signal.close(why);
+            }
+        }
+    }
+
+    /// The session is over: its subscriptions go, and its will is published now if it still waits [MQTT-3.1.2-8].
+    fn end_session(&self, client: &Arc<Client>, batch: &mut Batch) {
+        let mut state = client.lock();
+        if std::mem::replace(&mut state.record.ended, true) {
+            return;
+        }
+        let subscriptions = std::mem::take(&mut state.record.subscriptions);
+        let will = state.record.will.take();
+        self.cancel_timers(&mut state);
+        drop(state);
+        self.registry.remove(client);
+        let subscriber = Subscriber(client.clone());
+        for filter in subscriptions.keys() {
+            self.router.unsubscribe(filter, &subscriber);
+        }
+        if let Some(will) = will {
+            self.publish_message(&will.into_message(batch.now), batch);
+        }
+    }
+
+    fn cancel_timers(&self, state: &mut client::ClientState) {
+        let mut timers = self.timers.lock();
+        timers.cancel(state.record.will_timer.take());
+        timers.cancel(state.record.expiry_timer.take());
+    }
+}

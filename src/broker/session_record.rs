@@ -1,0 +1,81 @@
+//! What the broker keeps about a session beside its protocol state. Boxed: it is read when a client connects,
+//! subscribes or leaves, not per message.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::timers::TimerKey;
+use crate::codec::packet::{Connect, QoS, ReasonCode, Will};
+use crate::router::Subscription;
+use crate::session::message::{Application, Message};
+use crate::topic::TopicFilter;
+
+/// One session's subscriptions, will and lifetime.
+#[derive(Debug, Default)]
+pub struct SessionRecord {
+    /// By topic filter.
+    pub subscriptions: HashMap<TopicFilter, Subscription>,
+    /// Published if the connection is lost.
+    pub will: Option<Box<PendingWill>>,
+    /// How long the session outlives its connection.
+    pub expiry: Duration,
+    /// Ends the session.
+    pub expiry_timer: Option<TimerKey>,
+    /// Publishes the will.
+    pub will_timer: Option<TimerKey>,
+    /// The session is over; whoever still holds it must not use it.
+    pub ended: bool,
+}
+
+/// A will that waits for its occasion.
+#[derive(Debug)]
+pub struct PendingWill {
+    message: Message,
+    expiry_secs: Option<u32>,
+    /// Will Delay Interval.
+    pub delay: Duration,
+}
+
+impl PendingWill {
+    /// The will of a CONNECT.
+    pub fn of(will: &Will<'_>) -> PendingWill {
+        let application = Application {
+            topic: will.topic,
+            payload: will.payload,
+            backing: None,
+            qos: will.qos,
+            retain: will.retain,
+            properties: &will.properties,
+            expires_at: None,
+        };
+        PendingWill {
+            message: application.to_message(),
+            expiry_secs: will.properties.message_expiry_interval_secs,
+            delay: Duration::from_secs(will.properties.will_delay_interval_secs.unwrap_or(0).into()),
+        }
+    }
+
+    /// The message to publish at `now`, when its expiry begins to run.
+    pub fn into_message(self, now: Instant) -> Message {
+        let mut message = self.message;
+        message.expires_at = self.expiry_secs.map(|secs| now + Duration::from_secs(secs.into()));
+        message
+    }
+}
+
+impl SessionRecord {
+    /// The record of a session that `connect` opens.
+    pub fn handle_connect(&mut self, connect: &Connect<'_>, expiry: Duration) {
+        self.will = connect.will.as_ref().map(|will| Box::new(PendingWill::of(will)));
+        self.expiry = expiry;
+    }
+}
+
+/// The QoS granted where `requested` was asked for: all are.
+pub fn granted(requested: QoS) -> ReasonCode {
+    match requested {
+        QoS::AtMostOnce => ReasonCode::Success,
+        QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+        QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+    }
+}

@@ -1,0 +1,406 @@
+//! The driver of one connection: reads, hands packets to the broker, writes what other tasks could not.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, ReadBuf};
+use tokio::time::Sleep;
+
+use super::transport::Transport;
+use crate::broker::batch::Batch;
+use crate::broker::client::{Attachment, Client, Close, Signal, write_out};
+use crate::broker::connection::{ClientConnection, End};
+use crate::broker::{Broker, Ending, Refused};
+use crate::codec;
+use crate::codec::DecodeError;
+use crate::codec::packet::{ConnAck, Connect, Disconnect, Packet, Properties, ProtocolVersion, ReasonCode};
+use crate::session::outbox::Outbox;
+
+/// A client's connection, from accept to close. It is one future, small while idle: the read buffer belongs to the
+/// thread, the write buffer exists while there is something to write.
+pub struct Connection<T> {
+    broker: Arc<Broker>,
+    transport: T,
+    signal: Arc<Signal>,
+    phase: Phase,
+    /// The beginning of a packet whose end has not come yet.
+    partial: BytesMut,
+    /// Clients that the last turn promised to flush and did not get to.
+    touched: Vec<Arc<Client>>,
+    timer: Pin<Box<Sleep>>,
+    last_read: Instant,
+}
+
+enum Phase {
+    /// CONNECT is awaited.
+    Connecting,
+    Open(Box<Open>),
+    /// Our last words are written; what the peer still sends is read and thrown away, so that its stack does not
+    /// discard them.
+    Closing {
+        rest: Outbox,
+        shut: bool,
+    },
+}
+
+struct Open {
+    client: ClientConnection,
+    version: ProtocolVersion,
+    /// Longest silence of the client.
+    silence_max: Option<Duration>,
+}
+
+/// Bytes read at once.
+const READ_BUFFER: usize = 64 << 10;
+/// Reads in one turn before other tasks run.
+const READS_A_TURN: usize = 4;
+/// Time for our last words.
+const LINGER: Duration = Duration::from_secs(1);
+/// Far enough to be never.
+const NEVER: Duration = Duration::from_secs(3600 * 24 * 365);
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER].into());
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl<T: Transport> Connection<T> {
+    /// A connection that was just accepted.
+    pub fn new(broker: Arc<Broker>, transport: T) -> Connection<T> {
+        let timer = Box::pin(tokio::time::sleep(broker.limits().connect_timeout));
+        Connection {
+            broker,
+            transport,
+            signal: Arc::default(),
+            phase: Phase::Connecting,
+            partial: BytesMut::new(),
+            touched: Vec::new(),
+            timer,
+            last_read: Instant::now(),
+        }
+    }
+
+    /// Does what can be done now. Ready when the connection is over.
+    fn turn(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<()> {
+        if let (Some(why), false) = (self.signal.closing(), matches!(self.phase, Phase::Closing { .. })) {
+            self.handle_close(why, batch);
+        }
+        if matches!(self.phase, Phase::Closing { .. }) {
+            batch.flush();
+            return self.poll_closing(cx);
+        }
+        if !batch.flush_some() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.poll_drain(cx, batch);
+        for _ in 0..READS_A_TURN {
+            if self.is_throttled() {
+                return self.poll_timer(cx, batch);
+            }
+            match self.poll_read(cx, batch) {
+                Poll::Pending => return self.poll_timer(cx, batch),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(end)) => {
+                    self.end(end, batch);
+                    batch.flush();
+                    return self.poll_closing(cx);
+                }
+            }
+            if !batch.flush_some() {
+                break;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Writes what the socket refused other tasks.
+    fn poll_drain(&mut self, cx: &mut Context<'_>, batch: &Batch) {
+        let Phase::Open(open) = &self.phase else { return };
+        let transport = &mut self.transport;
+        open.client.client.drain(
+            open.client.epoch,
+            &mut |slices| match Pin::new(&mut *transport).poll_write_vectored(cx, slices) {
+                Poll::Ready(result) => result,
+                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            },
+            batch.now,
+        );
+    }
+
+    /// A client with too many publishes on their way to other nodes is not read from until some are confirmed.
+    fn is_throttled(&self) -> bool {
+        let Phase::Open(open) = &self.phase else { return false };
+        open.client.is_throttled(&self.broker)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Result<(), Stop>> {
+        if !self.partial.is_empty() {
+            return self.poll_read_rest(cx, batch);
+        }
+        READ.with_borrow_mut(|memory| {
+            let mut buffer = ReadBuf::new(memory);
+            match Pin::new(&mut self.transport).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::Lost)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let mut input: &[u8] = buffer.filled();
+            if input.is_empty() {
+                return Poll::Ready(Err(Stop::Lost));
+            }
+            batch.bytes_in += input.len() as u64;
+            self.last_read = batch.now;
+            while let Some(length) = self.frame_len(input)? {
+                if input.len() < length {
+                    break;
+                }
+                let (frame, rest) = input.split_at(length);
+                self.handle_frame(frame, None, batch)?;
+                input = rest;
+            }
+            self.partial.extend_from_slice(input);
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Reads on behind the beginning of a packet.
+    fn poll_read_rest(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Result<(), Stop>> {
+        let length = self.frame_len(&self.partial)?.unwrap_or(0);
+        self.partial.reserve(length.saturating_sub(self.partial.len()).max(4096));
+        match pin!(self.transport.read_buf(&mut self.partial)).poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_) | Ok(0)) => return Poll::Ready(Err(Stop::Lost)),
+            Poll::Ready(Ok(count)) => batch.bytes_in += count as u64,
+        }
+        self.last_read = batch.now;
+        while let Some(length) = self.frame_len(&self.partial)? {
+            if self.partial.len() < length {
+                break;
+            }
+            let frame = self.partial.split_to(length).freeze();
+            self.handle_frame(&frame, Some(&frame), batch)?;
+        }
+        if self.partial.is_empty() {
+            self.partial = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn frame_len(&self, input: &[u8]) -> Result<Option<usize>, Stop> {
+        codec::frame_len(input, self.broker.limits().max_packet_size).map_err(Stop::Undecodable)
+    }
+
+    fn handle_frame(&mut self, frame: &[u8], backing: Option<&Bytes>, batch: &mut Batch) -> Result<(), Stop> {
+        match &mut self.phase {
+            Phase::Open(open) => {
+                let packet = codec::decode(frame, open.version).map_err(Stop::Undecodable)?;
+                open.client.handle_packet(&self.broker, &packet, backing, batch).map_err(Stop::End)
+            }
+            Phase::Connecting => match codec::decode(frame, ProtocolVersion::V500) {
+                Ok(Packet::Connect(connect)) => self.handle_connect(&connect, batch),
+                Ok(_) => Err(Stop::Lost), // [MQTT-3.1.0-1]
+                Err(error) => Err(match codec::connect_version(frame) {
+                    Some(version) => Stop::Refused { reason: error.reason_code(), version },
+                    None => Stop::Undecodable(error),
+                }),
+            },
+            Phase::Closing { .. } => Ok(()),
+        }
+    }
+
+    fn handle_connect(&mut self, connect: &Connect<'_>, batch: &mut Batch) -> Result<(), Stop> {
+        let attachment = Attachment { direct: self.transport.direct(), signal: self.signal.clone() };
+        let connected = self
+            .broker
+            .connect(connect, attachment, batch)
+            .map_err(|Refused(reason)| Stop::Refused { reason, version: connect.version })?;
+        self.timer.as_mut().reset((Instant::now() + connected.silence_max.unwrap_or(NEVER)).into());
+        self.phase = Phase::Open(Box::new(Open {
+            silence_max: connected.silence_max,
+            version: connect.version,
+            client: ClientConnection::new(connected.client, connected.epoch),
+        }));
+        Ok(())
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let silence_max = match &self.phase {
+                Phase::Open(open) => open.silence_max.unwrap_or(NEVER),
+                // CONNECT did not come in time.
+                Phase::Connecting | Phase::Closing { .. } => return Poll::Ready(()),
+            };
+            let due = self.last_read + silence_max;
+            if due <= batch.now {
+                self.end(Stop::End(End::Violation(ReasonCode::KeepAliveTimeout)), batch);
+                batch.flush();
+                return self.poll_closing(cx);
+            }
+            self.timer.as_mut().reset(due.into());
+        }
+        Poll::Pending
+    }
+
+    /// Another task asked for the end.
+    fn handle_close(&mut self, why: Close, batch: &mut Batch) {
+        let reason = match why {
+            Close::TakenOver { between_frames: true } => Some(ReasonCode::SessionTakenOver),
+            Close::TakenOver { between_frames: false } | Close::Broken => None,
+            Close::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
+            Close::Kicked => Some(ReasonCode::AdministrativeAction),
+        };
+        self.end(reason.map_or(Stop::Lost, |reason| Stop::End(End::Violation(reason))), batch);
+    }
+
+    /// Says goodbye as far as the protocol lets us, and tells the broker.
+    fn end(&mut self, stop: Stop, batch: &mut Batch) {
+        let mut rest = Outbox::default();
+        match std::mem::replace(&mut self.phase, Phase::Connecting) {
+            Phase::Open(open) => {
+                let ClientConnection { client, epoch, .. } = &open.client;
+                let reason = stop.reason();
+                let mut state = client.lock();
+                let superseded = state.epoch != *epoch;
+                let interrupted = state.is_blocked() && !superseded;
+                if !superseded && !interrupted {
+                    rest = state.session.outbox().take();
+                }
+                drop(state);
+                if let (Some(reason), false) = (reason, interrupted) {
+                    let disconnect = Packet::Disconnect(Disconnect { reason, properties: Properties::NONE });
+                    // 3.1.1 has no such packet: there, closing has to say it.
+                    let _ = codec::encode(&disconnect, open.version, u32::MAX, rest.buffer());
+                }
+                let ending = match stop {
+                    Stop::End(End::Disconnected(ending)) => ending,
+                    _ => Ending { publish_will: true, expiry_secs: None },
+                };
+                tracing::debug!(client = client.id(), ?stop, "connection ends");
+                self.broker.disconnect(client, *epoch, ending, batch);
+            }
+            Phase::Connecting => {
+                if let Some((reason, version)) = stop.refusal() {
+                    self.broker.metrics.connects.with_label_values(&["refused"]).inc();
+                    let connack = Packet::ConnAck(ConnAck {
+                        session_present: false, // [MQTT-3.2.2-6]
+                        reason,
+                        properties: Properties::NONE,
+                    });
+                    let _ = codec::encode(&connack, version, u32::MAX, rest.buffer());
+                }
+                tracing::debug!(?stop, "connection ends before CONNECT was accepted");
+            }
+            Phase::Closing { rest: left, .. } => rest = left,
+        }
+        self.phase = Phase::Closing { rest, shut: false };
+        self.timer.as_mut().reset((Instant::now() + LINGER).into());
+    }
+
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Phase::Closing { rest, shut } = &mut self.phase else { return Poll::Ready(()) };
+        let transport = &mut self.transport;
+        if !*shut {
+            let written = write_out(rest, &mut |slices| match Pin::new(&mut *transport)
+                .poll_write_vectored(cx, slices)
+            {
+                Poll::Ready(result) => result,
+                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            });
+            if written.is_err() {
+                return Poll::Ready(());
+            }
+            if !rest.is_empty() {
+                return Poll::Pending;
+            }
+            match Pin::new(&mut *transport).poll_shutdown(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => *shut = true,
+            }
+        }
+        READ.with_borrow_mut(|memory| {
+            for _ in 0..READS_A_TURN {
+                let mut buffer = ReadBuf::new(memory);
+                match Pin::new(&mut *transport).poll_read(cx, &mut buffer) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+}
+
+impl<T: Transport> Future for Connection<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.signal.waker.register(cx.waker());
+        let mut batch = Batch::new(Instant::now());
+        batch.touched = std::mem::take(&mut this.touched);
+        batch.scratch = SCRATCH.take();
+        let done = this.turn(cx, &mut batch);
+        batch.report(&this.broker.metrics);
+        this.touched = batch.touched;
+        SCRATCH.set(batch.scratch);
+        done
+    }
+}
+
+/// Dropped with the runtime, a connection still gives its client back.
+impl<T> Drop for Connection<T> {
+    fn drop(&mut self) {
+        if let Phase::Open(open) = &self.phase {
+            let mut batch = Batch::new(Instant::now());
+            let ending = Ending { publish_will: true, expiry_secs: None };
+            self.broker.disconnect(&open.client.client, open.client.epoch, ending, &mut batch);
+            batch.flush();
+        }
+    }
+}
+
+/// Why a connection stops being read.
+#[derive(Debug)]
+enum Stop {
+    /// End of stream, a broken socket, or something that is not worth an answer.
+    Lost,
+    Undecodable(DecodeError),
+    Refused {
+        reason: ReasonCode,
+        version: ProtocolVersion,
+    },
+    End(End),
+}
+
+impl Stop {
+    /// What DISCONNECT says, if one is sent.
+    fn reason(&self) -> Option<ReasonCode> {
+        match self {
+            Stop::Undecodable(error) => Some(error.reason_code()),
+            Stop::End(End::Violation(reason)) => Some(*reason),
+            Stop::Lost | Stop::Refused { .. } | Stop::End(End::Disconnected(_)) => None,
+        }
+    }
+
+    /// What CONNACK says, if one is sent.
+    fn refusal(&self) -> Option<(ReasonCode, ProtocolVersion)> {
+        match self {
+            Stop::Refused { reason, version } => Some((*reason, *version)),
+            Stop::Lost | Stop::Undecodable(_) | Stop::End(_) => None,
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The state that client and server share across connections, as a state machine without sockets, clocks or tasks.
+//!
+//! A [`Session`] takes packets and application messages and appends the packets that answer them to its [`Outbox`].
+//! Its invariants: acknowledgements leave in the order of the publishes; at most Receive Maximum messages are in
+//! flight; every queue in it is bounded by [`SessionLimits`]. It must not know topics' subscribers, other sessions or
+//! other nodes: who else gets a message is the broker's business.
+
+pub mod ack_ring;
+pub mod alias;
+pub mod frames;
+pub mod limits;
+pub mod message;
+pub mod outbox;
+mod queue;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashSet, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ack_ring::{AckRing, Owed, Slot};
+use frames::{Copy, Frames, append_queued};
+pub use limits::SessionLimits;
+use message::QueuedMessage;
+use outbox::Outbox;
+use queue::Queue;
+use window::{InFlight, Window};
+
+use crate::codec;
+use crate::codec::packet::{Ack, Packet, PacketId, Properties, ProtocolVersion, QoS, ReasonCode};
+
+/// What was agreed on for the present connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Protocol version, for the codec.
+    pub version: ProtocolVersion,
+    /// The client's Maximum Packet Size in bytes.
+    pub max_packet_size: u32,
+    /// The client's Receive Maximum, already lowered to our own limit.
+    pub receive_maximum: u16,
+    /// Our own Receive Maximum, where the client was told of it.
+    pub announced_receive_maximum: Option<u16>,
+}
+
+/// What a subscription lets through to its client.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// Highest QoS granted.
+    pub qos: QoS,
+    /// Whether the publisher's retain flag is kept.
+    pub retain: bool,
+    /// Identifiers of the matching subscriptions.
+    pub identifiers: &'a [NonZeroU32],
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// It is in the outbox.
+    Sent,
+    /// It waits in the queue.
+    Queued,
+    /// It was dropped, for a reason that has a counter.
+    Dropped(DropReason),
+}
+
+/// Why a message was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// QoS 0 and nobody connected.
+    Offline,
+    /// QoS 0 and the socket does not keep up.
+    SlowConsumer,
+    /// The session's queue is full.
+    QueueFull,
+    /// Larger than the client's Maximum Packet Size.
+    PacketTooLarge,
+}
+
+/// What to do with a PUBLISH of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// Route it, then call [`Session::acknowledge`].
+    New,
+    /// It was routed before; the answer is on its way.
+    Duplicate,
+    /// The client has more publishes unacknowledged than it may [MQTT-3.3.4-7].
+    ReceiveMaximumExceeded,
+}
+
+/// The state of one client.
+#[derive(Debug)]
+pub struct Session {
+    /// None while no connection is open.
+    negotiated: Option<Negotiated>,
+    outbox: Outbox,
+    acks: AckRing,
+    /// QoS 2 publishes of the client whose PUBREL is awaited.
+    unreleased: HashSet<PacketId>,
+    window: Window,
+    /// Entries of the window that the present connection has not carried yet.
+    resend: VecDeque<PacketId>,
+    queue: Queue,
+    limits: Arc<SessionLimits>,
+    expired: u64,
+}
+
+impl Session {
+    /// A new session without a connection.
+    pub fn new(limits: Arc<SessionLimits>) -> Session {
+        Session {
+            negotiated: None,
+            outbox: Outbox::default(),
+            acks: AckRing::default(),
+            unreleased: HashSet::new(),
+            window: Window::default(),
+            resend: VecDeque::new(),
+            queue: Queue::default(),
+            limits,
+            expired: 0,
+        }
+    }
+
+    // Inputs: the connection.
+
+    /// A connection opened. Send CONNACK with [`Session::send`], then call [`Session::resume`].
+    pub fn handle_connected(&mut self, negotiated: Negotiated) {
+        self.handle_disconnected();
+        self.negotiated = Some(negotiated);
+        self.resend = self.window.iter().map(|(id, _)| id).collect();
+    }
+
+    /// Sends again what was unacknowledged, then what waited [MQTT-4.4.0-1].
+    pub fn resume(&mut self, now: Instant) {
+        self.pump(now);
+    }
+
+    /// The connection is gone; bytes it had not carried are dropped.
+    pub fn handle_disconnected(&mut self) {
+        self.negotiated = None;
+        self.outbox.recycle();
+        self.acks.forget_connection();
+        self.resend = VecDeque::new();
+    }
+
+    // Inputs: packets of the client.
+
+    /// A PUBLISH of QoS 1 or 2.
+    pub fn handle_publish(&mut self, qos: QoS, packet_id: PacketId) -> Incoming {
+        if qos == QoS::ExactlyOnce && self.unreleased.contains(&packet_id) {
+            if !self.acks.ask_again(packet_id) {
+                self.answer(Packet::PubRec, packet_id, ReasonCode::Success);
+            }
+            return Incoming::Duplicate;
+        }
+        let announced = self.negotiated.and_then(|negotiated| negotiated.announced_receive_maximum);
+        if announced.is_some_and(|maximum| self.unfinished() >= usize::from(maximum)) {
+            return Incoming::ReceiveMaximumExceeded;
+        }
+        if qos == QoS::ExactlyOnce {
+            self.unreleased.insert(packet_id);
+        }
+        Incoming::New
+    }
+
+    /// The publish is routed; its acknowledgement leaves after `pending` confirmations, and after those before it.
+    pub fn acknowledge(&mut self, owed: Owed, pending: u32) -> Option<Slot> {
+        if pending == 0 && self.acks.is_empty() {
+            self.send_owed(owed);
+            return None;
+        }
+        Some(self.acks.push(owed, pending))
+    }
+
+    /// One confirmation for a publish that waits.
+    pub fn confirm(&mut self, slot: Slot) {
+        self.acks.confirm(slot);
+        while let Some(owed) = self.acks.pop_ready() {
+            self.send_owed(owed);
+        }
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    pub fn handle_puback(&mut self, ack: &Ack<'_>, now: Instant) {
+        if matches!(self.window.get_mut(ack.packet_id), Some(InFlight::Published(m)) if m.qos == QoS::AtLeastOnce)
+        {
+            self.window.complete(ack.packet_id);
+            self.pump(now);
+        }
+    }
+
+    /// PUBREC: the client has the message; or refuses it, which ends it too [MQTT-4.4.0-2].
+    pub fn handle_pubrec(&mut self, ack: &Ack<'_>, now: Instant) {
+        let known = match self.window.get_mut(ack.packet_id) {
+            Some(InFlight::Published(message)) if message.qos == QoS::AtLeastOnce => None,
+            Some(entry) => Some(entry),
+            None => None,
+        };
+        match known {
+            Some(_) if ack.reason as u8 >= 0x80 => {
+                self.window.complete(ack.packet_id);
+                self.pump(now);
+            }
+            Some(entry) => {
+                *entry = InFlight::Released;
+                self.answer(Packet::PubRel, ack.packet_id, ReasonCode::Success);
+            }
+            None if ack.reason as u8 >= 0x80 => {}
+            None => self.answer(Packet::PubRel, ack.packet_id, ReasonCode::PacketIdentifierNotFound),
+        }
+    }
+
+    /// PUBREL: the client will not send this message again [MQTT-4.3.3-11].
+    pub fn handle_pubrel(&mut self, ack: &Ack<'_>) {
+        let reason = match self.unreleased.remove(&ack.packet_id) {
+            true => ReasonCode::Success,
+            false => ReasonCode::PacketIdentifierNotFound,
+        };
+        if self.unreleased.is_empty() && self.unreleased.capacity() > 256 {
+            self.unreleased = HashSet::new();
+        }
+        self.answer(Packet::PubComp, ack.packet_id, reason);
+    }
+
+    /// PUBCOMP ends a QoS 2 delivery.
+    pub fn handle_pubcomp(&mut self, ack: &Ack<'_>, now: Instant) {
+        if matches!(self.window.get_mut(ack.packet_id), Some(InFlight::Released)) {
+            self.window.complete(ack.packet_id);
+            self.pump(now);
+        }
+    }
+
+    // Inputs: messages for the client.
+
+    /// A message that a subscription of the client matches.
+    pub fn deliver(&mut self, frames: &mut Frames<'_>, delivery: Delivery<'_>) -> Delivered {
+        let application = frames.application();
+        let qos = application.qos.min(delivery.qos);
+        let retain = delivery.retain;
+        let writable = self.outbox.len() <= self.limits.max_outbox_bytes;
+        let identifiers = delivery.identifiers;
+        let Some(negotiated) = self.negotiated else {
+            return match qos {
+                QoS::AtMostOnce => Delivered::Dropped(DropReason::Offline),
+                _ => self.enqueue(frames, qos, retain, identifiers),
+            };
+        };
+        let mut copy = Copy {
+            version: negotiated.version,
+            max_packet_size: negotiated.max_packet_size,
+            qos,
+            retain,
+            identifiers,
+            packet_id: None,
+            dup: false,
+        };
+        if qos == QoS::AtMostOnce {
+            return match writable {
+                false => Delivered::Dropped(DropReason::SlowConsumer),
+                true => match frames.append(&copy, &mut self.outbox) {
+                    Ok(()) => Delivered::Sent,
+                    Err(_) => Delivered::Dropped(DropReason::PacketTooLarge),
+                },
+            };
+        }
+        if !(writable && self.queue.is_empty() && self.may_send(negotiated)) {
+            return self.enqueue(frames, qos, retain, identifiers);
+        }
+        let message = frames.message().clone();
+        let packet_id = self.window.push(QueuedMessage::new(message, qos, retain, identifiers));
+        copy.packet_id = Some(packet_id);
+        match frames.append(&copy, &mut self.outbox) {
+            Ok(()) => Delivered::Sent,
+            Err(_) => {
+                // [MQTT-3.1.2-25]: go on as if it had been sent and acknowledged.
+                self.window.complete(packet_id);
+                Delivered::Dropped(DropReason::PacketTooLarge)
+            }
+        }
+    }
+
+    /// The outbox has drained: send what waited for it.
+    pub fn handle_drained(&mut self, now: Instant) {
+        if !self.queue.is_empty() || !self.resend.is_empty() {
+            self.pump(now);
+        }
+    }
+
+    // Outputs.
+
+    /// Bytes for the connection.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// Appends a packet of the broker's own. Nothing is sent where no connection is, or the version has no such packet.
+    pub fn send(&mut self, packet: &Packet<'_>) {
+        if let Some(negotiated) = self.negotiated {
+            // What cannot be said within the client's limits is left unsaid [MQTT-3.1.2-24].
+            let _ =
+                codec::encode(packet, negotiated.version, negotiated.max_packet_size, self.outbox.buffer());
+        }
+    }
+
+    // Queries.
+
+    /// What was agreed on, while a connection is open.
+    pub fn negotiated(&self) -> Option<Negotiated> {
+        self.negotiated
+    }
+
+    /// Messages sent and not acknowledged.
+    pub fn inflight(&self) -> usize {
+        self.window.len()
+    }
+
+    /// Messages waiting.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Publishes of the client whose acknowledgement waits.
+    pub fn unacknowledged(&self) -> usize {
+        self.acks.len()
+    }
+
+    /// Publishes of the client that count against our Receive Maximum.
+    fn unfinished(&self) -> usize {
+        self.acks.len_of(QoS::AtLeastOnce) + self.unreleased.len()
+    }
+
+    /// Takes the number of messages that expired while they waited.
+    pub fn take_expired(&mut self) -> u64 {
+        std::mem::take(&mut self.expired)
+    }
+
+    fn send_owed(&mut self, owed: Owed) {
+        match owed.qos {
+            QoS::ExactlyOnce => {
+                if owed.reason as u8 >= 0x80 {
+                    // A refused message's identifier is free again [MQTT-4.3.3-9].
+                    self.unreleased.remove(&owed.packet_id);
+                }
+                self.answer(Packet::PubRec, owed.packet_id, owed.reason);
+            }
+            _ => self.answer(Packet::PubAck, owed.packet_id, owed.reason),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        packet: fn(Ack<'static>) -> Packet<'static>,
+        packet_id: PacketId,
+        reason: ReasonCode,
+    ) {
+        self.send(&packet(Ack { packet_id, reason, properties: Properties::NONE }));
+    }
+
+    fn enqueue(
+        &mut self,
+        frames: &mut Frames<'_>,
+        qos: QoS,
+        retain: bool,
+        identifiers: &[NonZeroU32],
+    ) -> Delivered {
+        let message = frames.message().clone();
+        let queued = QueuedMessage::new(message, qos, retain, identifiers);
+        let full = self.queue.len() >= self.limits.max_queued_messages
+            || self.queue.bytes() + queued.size() > self.limits.max_queued_bytes;
+        if full {
+            return Delivered::Dropped(DropReason::QueueFull);
+        }
+        self.queue.push(queued);
+        Delivered::Queued
+    }
+
+    fn may_send(&self, negotiated: Negotiated) -> bool {
+        self.resend.is_empty() && self.window.has_room(usize::from(negotiated.receive_maximum))
+    }
+
+    /// Moves what waits into the outbox, as far as the client's Receive Maximum and the outbox allow.
+    fn pump(&mut self, now: Instant) {
+        let Some(negotiated) = self.negotiated else { return };
+        let receive_maximum = usize::from(negotiated.receive_maximum);
+        while self.outbox.len() <= self.limits.max_outbox_bytes {
+            let on_the_way = self.window.len().saturating_sub(self.resend.len());
+            if let Some(&packet_id) = self.resend.front() {
+                if on_the_way >= receive_maximum {
+                    return;
+                }
+                self.resend.pop_front();
+                self.send_again(packet_id, negotiated, now);
+                continue;
+            }
+            if !self.window.has_room(receive_maximum) {
+                return;
+            }
+            let Some(queued) = self.queue.pop(now, &mut self.expired) else { return };
+            let packet_id = self.window.push(queued.clone());
+            if !self.append(&queued, packet_id, false, negotiated, now) {
+                self.window.complete(packet_id);
+            }
+        }
+    }
+
+    fn send_again(&mut self, packet_id: PacketId, negotiated: Negotiated, now: Instant) {
+        match self.window.get_mut(packet_id) {
+            Some(InFlight::Published(queued)) => {
+                let queued = queued.clone();
+                if !self.append(&queued, packet_id, true, negotiated, now) {
+                    self.window.complete(packet_id);
+                }
+            }
+            Some(InFlight::Released) => self.answer(Packet::PubRel, packet_id, ReasonCode::Success),
+            Some(InFlight::Done) | None => {}
+        }
+    }
+
+    fn append(
+        &mut self,
+        queued: &QueuedMessage,
+        packet_id: PacketId,
+        dup: bool,
+        negotiated: Negotiated,
+        now: Instant,
+    ) -> bool {
+        let copy = Copy {
+            version: negotiated.version,
+            max_packet_size: negotiated.max_packet_size,
+            qos: queued.qos,
+            retain: queued.retain,
+            identifiers: queued.identifiers(),
+            packet_id: Some(packet_id),
+            dup,
+        };
+        append_queued(queued, &copy, now, &mut self.outbox).is_ok()
+    }
+}

@@ -1,0 +1,52 @@
+//! Messages that wait for their turn: the client is away, slow, or has its window full.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::message::QueuedMessage;
+
+/// A bounded first-in first-out queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    messages: VecDeque<QueuedMessage>,
+    bytes: usize,
+}
+
+impl Queue {
+    /// Messages waiting.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Bytes of the waiting messages.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends a message.
+    pub fn push(&mut self, message: QueuedMessage) {
+        self.bytes += message.size();
+        self.messages.push_back(message);
+    }
+
+    /// Takes the oldest message. Counts in `expired` those found past their expiry and left out [MQTT-3.3.2-5].
+    pub fn pop(&mut self, now: Instant, expired: &mut u64) -> Option<QueuedMessage> {
+        loop {
+            let message = self.messages.pop_front()?;
+            self.bytes -= message.size();
+            if self.messages.is_empty() && self.messages.capacity() > 64 {
+                self.messages = VecDeque::new();
+            }
+            if message.message.is_expired(now) {
+                *expired += 1;
+                continue;
+            }
+            return Some(message);
+        }
+    }
+}
