@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod codec;
+pub mod message;
 pub mod net;
 pub mod router;
 pub mod session;

@@ -10,11 +10,11 @@ use super::batch::Batch;
 use super::client::{Client, Subscriber};
 use super::connect::Ending;
 use crate::codec::packet::{Disconnect, Packet, Publish, ReasonCode};
+use crate::message::Application;
 use crate::router::MatchCache;
 use crate::session::Incoming;
 use crate::session::ack_ring::Owed;
 use crate::session::alias::TopicAliases;
-use crate::session::message::Application;
 use crate::topic::Topic;
 
 /// The broker's side of an open connection.

@@ -27,8 +27,8 @@ use parking_lot::Mutex;
 use registry::Registry;
 use timers::{Due, Timers};
 
+use crate::message::Message;
 use crate::router::{Retained, Router};
-use crate::session::message::Message;
 
 /// One node's broker.
 pub struct Broker {

@@ -6,10 +6,10 @@ use super::Broker;
 use super::batch::Batch;
 use super::client::Subscriber;
 use crate::codec::packet::ReasonCode;
+use crate::message::{Application, Message};
 use crate::router::Match;
 use crate::session::Delivery;
 use crate::session::frames::Frames;
-use crate::session::message::{Application, Message};
 
 impl Broker {
     /// Stores the message if it is to be retained, and gives it to every local subscriber. Returns what its

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::timers::TimerKey;
 use crate::codec::packet::{Connect, QoS, ReasonCode, Will};
+use crate::message::{Application, Message};
 use crate::router::Subscription;
-use crate::session::message::{Application, Message};
 use crate::topic::TopicFilter;
 
 /// One session's subscriptions, will and lifetime.

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::message::{Application, Message, QueuedMessage, forwarded, remaining_expiry_secs};
-use super::outbox::{Outbox, SHARED_PAYLOAD_MIN};
+use super::outbox::Outbox;
 use crate::codec::packet::{PacketId, Properties, PropertySet, ProtocolVersion, Publish, QoS};
 use crate::codec::{PublishHead, encode_publish_head};
+use crate::message::{
+    Application, Message, QueuedMessage, SHARED_PAYLOAD_MIN, forwarded, remaining_expiry_secs,
+};
 
 /// What one subscriber's copy of a message looks like.
 #[derive(Clone, Copy, Debug)]

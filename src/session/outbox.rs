@@ -9,9 +9,6 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
-/// Payloads of at least this many bytes are shared between outboxes instead of copied into each.
-pub const SHARED_PAYLOAD_MIN: usize = 2048;
-
 /// Most slices offered to one vectored write.
 pub const MAX_SLICES: usize = 64;
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::message::QueuedMessage;
+use crate::message::QueuedMessage;
 
 /// A bounded first-in first-out queue.
 #[derive(Debug, Default)]

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::message::QueuedMessage;
 use crate::codec::packet::PacketId;
+use crate::message::QueuedMessage;
 
 /// What is awaited for one packet identifier.
 #[derive(Debug)]

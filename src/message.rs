@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::outbox::SHARED_PAYLOAD_MIN;
 use crate::codec::packet::{Properties, PropertySet, QoS};
 use crate::topic::Topic;
+
+/// Payloads of at least this many bytes are shared instead of copied.
+pub const SHARED_PAYLOAD_MIN: usize = 2048;
 
 /// An application message on its way to subscribers, borrowed from the packet, will or store it comes from.
 #[derive(Clone, Copy, Debug)]
