@@ -1,6 +1,7 @@
 //! RumorMQ: a masterless MQTT broker cluster.
 
 pub mod broker;
+pub mod cluster;
 pub mod codec;
 pub mod message;
 pub mod net;
