@@ -31,7 +31,7 @@ pub struct MatchCache<S> {
 struct Slot<S> {
     topic: Box<str>,
     hash: u64,
-    /// Looked up since the hand last passed.
+    /// Looked up again since it was made, or since the hand passed: so topics seen once go before those in use.
     used: bool,
     matched: Arc<Match<S>>,
 }
@@ -62,14 +62,13 @@ impl<S: Subscriber> MatchCache<S> {
                 if !router.is_current(&self.slots[position].matched) {
                     self.refresh(router, topic, position);
                 }
+                self.slots[position].used = true;
                 position
             }
             None => self.insert(router, topic),
         };
         self.last = if self.bytes > self.capacity_bytes { self.shrink(position) } else { position };
-        let slot = &mut self.slots[self.last];
-        slot.used = true;
-        &slot.matched
+        &self.slots[self.last].matched
     }
 
     /// Drops all matches and their memory, as for a connection that has gone idle.
@@ -98,7 +97,7 @@ impl<S: Subscriber> MatchCache<S> {
     fn insert(&mut self, router: &Router<S>, topic: Topic<'_>) -> usize {
         let hash = self.hasher.hash_one(topic.as_str());
         let matched = Arc::new(router.matches(topic, self.publisher.as_ref()));
-        let slot = Slot { topic: topic.as_str().into(), hash, used: true, matched };
+        let slot = Slot { topic: topic.as_str().into(), hash, used: false, matched };
         self.bytes += slot.bytes();
         self.slots.push(slot);
         let position = self.slots.len() - 1;
@@ -144,5 +143,52 @@ impl<S> Slot<S> {
         // A bucket of the index is 5 bytes; the allocations of topic and match have some overhead of their own.
         const OVERHEAD: usize = 64;
         size_of::<Self>() + self.topic.len() + self.matched.bytes() + OVERHEAD
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::tests::topic;
+
+    fn topics(count: usize) -> Vec<String> {
+        (0..count).map(|i| format!("a/{i}")).collect()
+    }
+
+    #[test]
+    fn stays_within_its_capacity() {
+        let router = Router::<u32>::new();
+        let mut cache = MatchCache::new(None, 10_000);
+        for text in topics(1000) {
+            cache.look_up(&router, topic(&text));
+            assert!(cache.bytes <= 10_000);
+            assert_eq!(cache.bytes, cache.slots.iter().map(Slot::bytes).sum());
+            assert_eq!(cache.index.len(), cache.slots.len());
+        }
+        assert!(cache.slots.len() > 20);
+        cache.clear();
+        assert_eq!((cache.bytes, cache.slots.capacity(), cache.index.capacity()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_match_larger_than_the_capacity_is_held_alone() {
+        let router = Router::<u32>::new();
+        let mut cache = MatchCache::new(None, 0);
+        for text in topics(10) {
+            let first = Arc::clone(cache.look_up(&router, topic(&text)));
+            assert!(Arc::ptr_eq(&first, cache.look_up(&router, topic(&text))));
+            assert_eq!(cache.slots.len(), 1);
+        }
+    }
+
+    #[test]
+    fn topics_in_use_outlive_topics_seen_once() {
+        let router = Router::<u32>::new();
+        let mut cache = MatchCache::new(None, 10_000);
+        let hot = Arc::clone(cache.look_up(&router, topic("hot")));
+        for text in topics(1000) {
+            cache.look_up(&router, topic(&text));
+            assert!(Arc::ptr_eq(&hot, cache.look_up(&router, topic("hot"))));
+        }
     }
 }

@@ -100,13 +100,18 @@ impl<S: Subscriber> FilterTrie<S> {
         })
     }
 
-    /// Visits the entry of every filter that matches. Goes level by level, with all nodes that the levels so far lead to: as
+    /// The filter of a node, as text.
+    pub(super) fn filter(&self, node: NodeId) -> String {
+        self.tree.path(node)
+    }
+
+    /// Visits the node and entry of every filter that matches. Goes level by level, with all nodes that the levels so far lead to: as
     /// each node has one path, no node is visited twice, and the work is bounded by the filters that exist.
     pub(super) fn visit_matching(
         &self,
         hasher: &LevelHasher,
         topic: Topic<'_>,
-        mut visit: impl FnMut(&Entry<S>),
+        mut visit: impl FnMut(NodeId, &Entry<S>),
     ) {
         // A wildcard in front does not match what begins with $ [MQTT-4.7.2-1].
         let mut wildcards = !topic.is_system();
@@ -140,9 +145,9 @@ impl<S: Subscriber> FilterTrie<S> {
         }
     }
 
-    fn visit_entry(&self, id: NodeId, visit: &mut impl FnMut(&Entry<S>)) {
+    fn visit_entry(&self, id: NodeId, visit: &mut impl FnMut(NodeId, &Entry<S>)) {
         if let Some(entry) = &self.tree[id].entry {
-            visit(entry);
+            visit(id, entry);
         }
     }
 
@@ -193,12 +198,12 @@ impl<S: Subscriber> FilterTrie<S> {
         match level {
             Level::Literal(text) => self.tree.add_child(hasher, id, text, hasher.level(text)),
             Level::SingleLevel => {
-                let child = self.tree.add_unlinked(id, "");
+                let child = self.tree.add_unlinked(id, "+");
                 self.tree[id].single_level = child;
                 child
             }
             Level::MultiLevel => {
-                let child = self.tree.add_unlinked(id, "");
+                let child = self.tree.add_unlinked(id, "#");
                 self.tree[id].multi_level = child;
                 child
             }

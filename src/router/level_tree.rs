@@ -3,6 +3,7 @@
 use std::ops::{Index, IndexMut};
 
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::level_hash::{LevelHasher, mix};
@@ -53,6 +54,15 @@ impl<N: Default> LevelTree<N> {
         &self.nodes[node as usize].level
     }
 
+    /// The levels that lead to the node, joined.
+    pub(super) fn path(&self, node: NodeId) -> String {
+        let up = std::iter::successors(Some(node), |&node| Some(self.parent(node)));
+        let mut levels: SmallVec<[&str; 16]> =
+            up.take_while(|&node| node != ROOT).map(|node| self.level(node)).collect();
+        levels.reverse();
+        levels.join("/")
+    }
+
     /// Whether there are edges to children.
     pub(super) fn has_edges(&self, node: NodeId) -> bool {
         self.nodes[node as usize].edges > 0
@@ -88,7 +98,7 @@ impl<N: Default> LevelTree<N> {
         id
     }
 
-    /// Adds a node with no edge to it: the parent's content has to know it.
+    /// Adds a node with no edge to it: the parent's content has to know it. `level` is what its path says.
     pub(super) fn add_unlinked(&mut self, parent: NodeId, level: &str) -> NodeId {
         let node = Node { parent, edges: 0, level: level.into(), content: N::default() };
         if self.free == ROOT {

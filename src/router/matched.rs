@@ -35,6 +35,27 @@ pub struct Local<S> {
     pub identifiers: SmallVec<[NonZeroU32; 4]>,
 }
 
+/// A filter that matches some topic, and who asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatchingFilter {
+    /// The filter as text.
+    pub filter: String,
+    /// Number of local subscribers.
+    pub locals: usize,
+    /// The peers with this route.
+    pub peers: PeerSet,
+}
+
+impl MatchingFilter {
+    pub(super) fn new<S: Subscriber>(filter: String, entry: &Entry<S>) -> Self {
+        MatchingFilter {
+            filter,
+            locals: entry.locals.iter().len(),
+            peers: entry.peers.iter().copied().collect(),
+        }
+    }
+}
+
 impl<S> Match<S> {
     /// Memory that this match takes, in bytes; what subscribers point to is not counted.
     pub(super) fn bytes(&self) -> usize {

@@ -18,18 +18,20 @@ mod tests;
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
 pub use cache::MatchCache;
-pub use matched::{Local, Match};
+pub use matched::{Local, Match, MatchingFilter};
 pub use peer::{PeerIndex, PeerSet};
 pub use retained::Retained;
 
 use crate::codec::packet::QoS;
 use crate::topic::{Topic, TopicFilter};
-use filter_trie::FilterTrie;
+use filter_trie::{Entry, FilterTrie};
 use level_hash::{LevelHasher, Prefixes};
+use level_tree::NodeId;
 use matched::Collector;
 use stamp::Stamps;
 
@@ -62,7 +64,11 @@ pub struct Router<S> {
 
 /// On cache lines of its own, for its lock word is written by readers.
 #[repr(align(128))]
-struct Shard<S>(RwLock<FilterTrie<S>>);
+struct Shard<S> {
+    /// Number of filters in the trie, written under its lock. Read without, it spares readers the lock of an empty shard.
+    filters: AtomicUsize,
+    trie: RwLock<FilterTrie<S>>,
+}
 
 /// A power of two; the shard of wildcards comes on top.
 const LITERAL_SHARDS: usize = 64;
@@ -76,8 +82,14 @@ impl<S> Default for Router<S> {
         Router {
             hasher: LevelHasher::default(),
             stamps: Stamps::default(),
-            shards: (0..=LITERAL_SHARDS).map(|_| Shard(RwLock::new(FilterTrie::default()))).collect(),
+            shards: (0..=LITERAL_SHARDS).map(|_| Shard::default()).collect(),
         }
+    }
+}
+
+impl<S> Default for Shard<S> {
+    fn default() -> Self {
+        Shard { filters: AtomicUsize::new(0), trie: RwLock::default() }
     }
 }
 
@@ -126,10 +138,18 @@ impl<S: Subscriber> Router<S> {
         let prefixes = Prefixes::of_topic(&self.hasher, topic);
         let stamp = self.stamps.stamp(&prefixes);
         let mut collector = Collector::new(publisher);
-        for shard in shards_of_topic(&prefixes) {
-            self.shards[shard].0.read().visit_matching(&self.hasher, topic, |entry| collector.add(entry));
-        }
+        self.visit_matching(topic, &prefixes, |_, _, entry| collector.add(entry));
         collector.finish(stamp)
+    }
+
+    /// The filters that match this topic, with who asks for them, in no order.
+    pub fn matching_filters(&self, topic: Topic<'_>) -> Vec<MatchingFilter> {
+        let prefixes = Prefixes::of_topic(&self.hasher, topic);
+        let mut matching = Vec::new();
+        self.visit_matching(topic, &prefixes, |trie, node, entry| {
+            matching.push(MatchingFilter::new(trie.filter(node), entry));
+        });
+        matching
     }
 
     /// Whether matching the same topic again would give the same. May be false for a match that is still right, never
@@ -140,20 +160,37 @@ impl<S: Subscriber> Router<S> {
 
     /// Number of distinct filters that somebody asks for.
     pub fn filter_count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.read().filter_count()).sum()
+        self.shards.iter().map(|shard| shard.filters.load(Ordering::Relaxed)).sum()
     }
 
-    /// Runs a change, which says whether it altered what matches and what to return. The counter is raised before the lock
-    /// is released; [`Stamps`] says why.
+    /// Visits the trie, node and entry of every filter that matches.
+    fn visit_matching(
+        &self,
+        topic: Topic<'_>,
+        prefixes: &Prefixes,
+        mut visit: impl FnMut(&FilterTrie<S>, NodeId, &Entry<S>),
+    ) {
+        for shard in shards_of_topic(prefixes).map(|shard| &self.shards[shard]) {
+            if shard.filters.load(Ordering::Acquire) > 0 {
+                let trie = shard.trie.read();
+                trie.visit_matching(&self.hasher, topic, |node, entry| visit(&trie, node, entry));
+            }
+        }
+    }
+
+    /// Runs a change, which says whether it altered what matches and what to return. The order of what follows it is
+    /// that of the proof in [`stamp`].
     fn change(
         &self,
         filter: &TopicFilter,
         change: impl FnOnce(&mut FilterTrie<S>, &LevelHasher) -> (bool, bool),
     ) -> bool {
         let prefixes = Prefixes::of_filter(&self.hasher, filter);
-        let mut trie = self.shards[shard_of_filter(&prefixes)].0.write();
+        let shard = &self.shards[shard_of_filter(&prefixes)];
+        let mut trie = shard.trie.write();
         let (altered, answer) = change(&mut trie, &self.hasher);
         if altered {
+            shard.filters.store(trie.filter_count(), Ordering::Release);
             self.stamps.raise(&prefixes);
         }
         answer

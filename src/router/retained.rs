@@ -186,16 +186,8 @@ impl<M: Clone> Store<M> {
 
     fn emit(&self, node: NodeId, found: &mut Vec<(String, M)>) {
         if let Some(message) = &self.tree[node].message {
-            found.push((self.topic(node), message.clone()));
+            found.push((self.tree.path(node), message.clone()));
         }
-    }
-
-    fn topic(&self, node: NodeId) -> String {
-        let up = std::iter::successors(Some(node), |&node| Some(self.tree.parent(node)));
-        let mut levels: SmallVec<[&str; 16]> =
-            up.take_while(|&node| node != ROOT).map(|node| self.tree.level(node)).collect();
-        levels.reverse();
-        levels.join("/")
     }
 }
 
@@ -205,4 +197,63 @@ struct Step {
     depth: usize,
     /// Its further siblings are reached, too.
     siblings: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::router::tests::{any_filter, any_topic, filter, topic};
+
+    proptest! {
+        #[test]
+        fn store_equals_a_scan_of_all_topics(
+            steps in prop::collection::vec((any_topic(), any::<Option<u8>>()), 1..60),
+            filters in prop::collection::vec(any_filter(), 12),
+            limit in 0usize..6,
+        ) {
+            let (retained, mut model) = (Retained::new(), BTreeMap::new());
+            for (text, message) in steps {
+                match message {
+                    Some(message) => {
+                        prop_assert_eq!(retained.insert(topic(&text), message), model.insert(text, message));
+                    }
+                    None => prop_assert_eq!(retained.remove(topic(&text)), model.remove(&text)),
+                }
+                prop_assert_eq!(retained.len(), model.len());
+            }
+            for filter in &filters {
+                let mut found = retained.matching(filter, usize::MAX);
+                found.sort();
+                let scanned = model.iter().filter(|(text, _)| filter.matches(topic(text)));
+                let scanned: Vec<_> = scanned.map(|(text, message)| (text.clone(), *message)).collect();
+                prop_assert_eq!(&found, &scanned, "{}", filter);
+                let limited = retained.matching(filter, limit);
+                prop_assert_eq!(limited.len(), limit.min(scanned.len()));
+                prop_assert!(limited.iter().all(|one| scanned.contains(one)));
+            }
+            for (text, message) in &model {
+                prop_assert_eq!(retained.message(topic(text)), Some(*message));
+                prop_assert_eq!(retained.remove(topic(text)), Some(*message));
+            }
+            prop_assert!(retained.is_empty());
+            prop_assert_eq!(retained.store.read().tree.node_count(), 0);
+        }
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        let retained = Retained::new();
+        let deep = vec!["a"; 32_768].join("/");
+        retained.insert(topic(&deep), 1);
+        let single = vec!["+"; 32_768].join("/");
+        for text in ["#", "a/#", &deep, &single] {
+            assert_eq!(retained.matching(&filter(text), 10), [(deep.clone(), 1)]);
+        }
+        retained.remove(topic(&deep));
+        assert_eq!(retained.store.read().tree.node_count(), 0);
+    }
 }

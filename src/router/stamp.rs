@@ -17,6 +17,9 @@
 //! follows the writer's lock, which follows the reader's unlock, which follows the load: a circle.) From when the change
 //! has returned, everyone who knows of it reads the raised counter and refuses the match. The other way round, a stamp
 //! from before the change on a match that has it, costs one needless match.
+//!
+//! The same holds for a reader that takes no lock because the shard's number of filters reads 0: it reads that after its
+//! stamp, and the writer sets it before it raises the counter. With a change in the stamp, the number is at least as new.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,5 +1,7 @@
 //! The router against the plainest thing that does the same: a list of everything that was asked for.
 
+mod concurrent;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -56,9 +58,19 @@ impl Model {
         (locals, peers.into_iter().collect())
     }
 
-    fn filter_count(&self) -> usize {
+    fn filters(&self) -> BTreeSet<&TopicFilter> {
         let local = self.locals.keys().map(|(filter, _)| filter);
-        local.chain(self.routes.iter().map(|(filter, _)| filter)).collect::<BTreeSet<_>>().len()
+        local.chain(self.routes.iter().map(|(filter, _)| filter)).collect()
+    }
+
+    fn matching_filters(&self, topic: Topic<'_>) -> Vec<MatchingFilter> {
+        let matching = self.filters().into_iter().filter(|filter| filter.matches(topic));
+        let described = matching.map(|filter| MatchingFilter {
+            filter: filter.as_str().to_owned(),
+            locals: self.locals.keys().filter(|(other, _)| other == filter).count(),
+            peers: self.routes.iter().filter(|(other, _)| other == filter).map(|(_, peer)| *peer).collect(),
+        });
+        described.collect()
     }
 
     /// A router that was told only what is left. `other` gives the hash seed, so that both put filters into the same shards.
@@ -95,7 +107,7 @@ fn outcome(matched: &Match<u8>) -> Outcome {
 }
 
 fn node_count<S: Subscriber>(router: &Router<S>) -> usize {
-    router.shards.iter().map(|shard| shard.0.read().node_count()).sum()
+    router.shards.iter().map(|shard| shard.trie.read().node_count()).sum()
 }
 
 pub(super) fn filter(text: &str) -> TopicFilter {
@@ -214,7 +226,12 @@ proptest! {
                 prop_assert_eq!(outcome(&rebuilt.matches(topic(text), publisher.as_ref())), expected, "{}", text);
             }
         }
-        prop_assert_eq!(router.filter_count(), model.filter_count());
+        for text in &topics {
+            let mut matching = router.matching_filters(topic(text));
+            matching.sort_by(|a, b| a.filter.cmp(&b.filter));
+            prop_assert_eq!(matching, model.matching_filters(topic(text)));
+        }
+        prop_assert_eq!(router.filter_count(), model.filters().len());
         prop_assert_eq!(node_count(&router), node_count(&rebuilt));
 
         for (filter, subscriber) in model.locals.keys() {
