@@ -21,7 +21,7 @@ pub struct Match<S> {
     pub(super) stamp: Stamp,
 }
 
-/// A local subscriber with what its matching subscriptions ask for together: it gets one copy, as [MQTT-3.3.4-2] allows.
+/// A local subscriber with what its matching subscriptions ask for together: it gets one copy (3.3.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local<S> {
     /// Who.
