@@ -101,7 +101,9 @@ fn append_head(
         + publish.payload.len();
     let reserved = width_of(expected);
     let start = out.len();
-    out.extend_from_slice(&[first_byte(publish), 0, 0, 0, 0][..1 + reserved]);
+    out.reserve(1 + reserved + expected - publish.payload.len());
+    out.push(first_byte(publish));
+    out.resize(start + 1 + reserved, 0);
     put_string(topic, out)?;
     if acknowledged {
         put_u16(publish.packet_id.map_or(0, PacketId::get), out);
