@@ -78,14 +78,11 @@ pub fn encode(
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let start = out.len();
-    let max_packet_size = max_packet_size as usize;
-    if let Packet::Publish(publish) = packet {
-        return publish::encode(publish, version, max_packet_size, out);
-    }
+    let limit = max_packet_size as usize;
     let mut result = Err(EncodeError::TooLarge);
     for omit in Omit::STEPS {
-        result = encode_body(packet, version, omit, out);
-        if result.is_ok() && out.len() - start > max_packet_size {
+        result = append(packet, version, limit, omit, out);
+        if result.is_ok() && out.len() - start > limit {
             result = Err(EncodeError::TooLarge);
         }
         if result.is_err() {
@@ -98,16 +95,18 @@ pub fn encode(
     result
 }
 
-fn encode_body(
+/// Only PUBLISH heeds the limit, to save the copy of a payload that is too large anyway; it has nothing to omit.
+fn append(
     packet: &Packet<'_>,
     version: ProtocolVersion,
+    limit: usize,
     omit: Omit,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     match packet {
         Packet::Connect(connect) => connect::encode(connect, out),
         Packet::ConnAck(connack) => connack::encode(connack, version, omit, out),
-        Packet::Publish(_) => unreachable!("encode has a path of its own for PUBLISH"),
+        Packet::Publish(publish) => publish::encode(publish, version, limit, out),
         Packet::PubAck(ack) => ack::encode(PacketType::PubAck, ack, version, omit, out),
         Packet::PubRec(ack) => ack::encode(PacketType::PubRec, ack, version, omit, out),
         Packet::PubRel(ack) => ack::encode(PacketType::PubRel, ack, version, omit, out),

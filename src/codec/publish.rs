@@ -39,19 +39,18 @@ pub(super) fn decode(
     Ok(Publish { dup, qos, retain: flags & RETAIN != 0, topic, packet_id, properties, payload: body.rest() })
 }
 
+/// Leaves in `out` what it wrote before an error.
 pub(super) fn encode(
     publish: &Publish<'_>,
     version: ProtocolVersion,
-    max_packet_size: usize,
+    limit: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     if publish.qos != QoS::AtMostOnce && publish.packet_id.is_none() {
         return Err(EncodeError::PacketIdMissing);
     }
-    let start = out.len();
-    let head = encode_publish_head(publish, version, out)?;
-    if head.frame_len > max_packet_size {
-        out.truncate(start);
+    let head = append_head(publish, version, out)?;
+    if head.frame_len > limit {
         return Err(EncodeError::TooLarge);
     }
     out.extend_from_slice(publish.payload);
