@@ -118,6 +118,18 @@ impl ReplicatedSet {
         self.lanes.iter()
     }
 
+    /// Goes on as another replica: a new lane with all elements of the own one, which is dropped.
+    pub(crate) fn restart(&mut self, me: ReplicaId) {
+        let key = LaneKey::new(&me, self.name);
+        self.index = KeyIndex { key, dots: HashTable::new() };
+        let old = self.lanes.remove(&self.me);
+        self.lanes.insert(me.clone(), Lane::new(key, self.limits));
+        self.me = me;
+        for (_, element) in old.iter().flat_map(Lane::elements) {
+            self.insert(element.key(), element.value());
+        }
+    }
+
     /// Takes out a copy of another replica's lane.
     pub(crate) fn drop_lane(&mut self, replica: &ReplicaId) -> Option<Lane> {
         if *replica == self.me { None } else { self.lanes.remove(replica) }

@@ -1,0 +1,88 @@
+//! What a node tells its application.
+
+use std::time::Duration;
+
+use crate::delta::SetId;
+use crate::lane::Change;
+use crate::membership::MemberState;
+use crate::replica::ReplicaId;
+
+/// Something happened that the application may have to act on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Another replica's lane has changed. Events of one lane come in its order. When a lane is dropped, all that it
+    /// held is `removed`; a key that another lane still has stays in the set.
+    Changed {
+        /// Which set.
+        set: SetId,
+        /// Whose lane.
+        replica: ReplicaId,
+        /// What came and went.
+        change: Change,
+    },
+    /// A peer has applied this node's lane up to `seq`.
+    Acknowledged {
+        /// Who.
+        peer: ReplicaId,
+        /// Which set.
+        set: SetId,
+        /// Sequence number in this node's lane.
+        seq: u64,
+    },
+    /// The answer to [`Node::await_settled`](crate::Node::await_settled), in the order of `seq`: every live member that can
+    /// be reached has applied `seq`, except those in `missed`.
+    Settled {
+        /// Which set.
+        set: SetId,
+        /// Sequence number in this node's lane.
+        seq: u64,
+        /// Live members that were not waited for any longer.
+        missed: Vec<ReplicaId>,
+    },
+    /// The last linked peer has acknowledged a local change, so long after it was made. A sample: not every
+    /// change of a burst is measured.
+    Propagated {
+        /// Which set.
+        set: SetId,
+        /// From the local change to the last acknowledgement.
+        elapsed: Duration,
+    },
+    /// A member is in another state. `None` is unknown: before the first word of it, or after it was dropped.
+    Member {
+        /// Who.
+        replica: ReplicaId,
+        /// The state before.
+        from: Option<MemberState>,
+        /// The state now.
+        to: Option<MemberState>,
+    },
+    /// This node's copy of a lane had another content than its owner's. It is being fetched anew. Must never
+    /// happen; alarm the operator.
+    Diverged {
+        /// Which set.
+        set: SetId,
+        /// Whose lane.
+        replica: ReplicaId,
+    },
+    /// Two incarnations of one node serve at a time: the name was given twice. Both are kept; alarm the operator.
+    Conflict {
+        /// The one of lower incarnation.
+        older: ReplicaId,
+        /// The one of higher incarnation.
+        newer: ReplicaId,
+    },
+    /// The application must call [`Node::restart_lane`](crate::Node::restart_lane): this lane is not accepted any more.
+    RestartLane {
+        /// Why.
+        reason: RestartReason,
+    },
+}
+
+/// Why a node must write to a new lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartReason {
+    /// It was away for so long that others have forgotten it.
+    Forgotten,
+    /// Others have more of its lane than it has written: its incarnation was used before. Alarm the operator.
+    IncarnationReused,
+}

@@ -1,0 +1,153 @@
+//! Who can reach whom. A link is worth what was answered over it lately: an open socket is no evidence.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::message::LinkReport;
+use crate::replica::ReplicaId;
+
+/// This node's own links and what its peers report of theirs. Nodes further away are not seen.
+#[derive(Clone, Debug)]
+pub struct LinkGraph {
+    me: ReplicaId,
+    evidence_window: Duration,
+    report_window: Duration,
+    /// When each linked peer answered last.
+    pongs: BTreeMap<ReplicaId, Instant>,
+    reports: BTreeMap<ReplicaId, Report>,
+}
+
+#[derive(Clone, Debug)]
+struct Report {
+    at: Instant,
+    /// Peer and whether it reports the link as well.
+    links: BTreeMap<ReplicaId, bool>,
+}
+
+impl LinkGraph {
+    /// No links. A pong counts for `evidence_window`, a peer's report for `report_window`, which should be a little longer
+    /// than the time between two reports.
+    pub fn new(me: ReplicaId, evidence_window: Duration, report_window: Duration) -> LinkGraph {
+        LinkGraph { me, evidence_window, report_window, pongs: BTreeMap::new(), reports: BTreeMap::new() }
+    }
+
+    /// A linked peer has answered.
+    pub fn handle_pong(&mut self, peer: &ReplicaId, now: Instant) {
+        self.pongs.insert(peer.clone(), now);
+    }
+
+    /// A linked peer says whom it can reach.
+    pub fn handle_report(&mut self, peer: &ReplicaId, links: &[LinkReport], now: Instant) {
+        let links = links.iter().map(|link| (link.peer.clone(), link.mutual)).collect();
+        self.reports.insert(peer.clone(), Report { at: now, links });
+    }
+
+    /// The link to a peer is gone.
+    pub fn handle_link_down(&mut self, peer: &ReplicaId) {
+        self.pongs.remove(peer);
+        self.reports.remove(peer);
+    }
+
+    /// This node's own report.
+    pub fn report(&self, now: Instant) -> Vec<LinkReport> {
+        let fresh = self.pongs.keys().filter(|peer| self.answers(peer, now));
+        fresh
+            .map(|peer| {
+                let mutual = self.report_of(peer, now).is_some_and(|report| report.contains_key(&self.me));
+                LinkReport { peer: peer.clone(), mutual }
+            })
+            .collect()
+    }
+
+    /// Whether the linked peer answered lately.
+    pub fn answers(&self, peer: &ReplicaId, now: Instant) -> bool {
+        self.pongs.get(peer).is_some_and(|at| now.saturating_duration_since(*at) <= self.evidence_window)
+    }
+
+    /// Whether this node or a peer of it had an answer of the replica lately.
+    pub fn vouches_for(&self, replica: &ReplicaId, now: Instant) -> bool {
+        self.answers(replica, now)
+            || self
+                .reports
+                .keys()
+                .any(|peer| self.report_of(peer, now).is_some_and(|links| links.contains_key(replica)))
+    }
+
+    /// Whether the linked peer `from` reports a link to `to`.
+    pub fn is_reported(&self, from: &ReplicaId, to: &ReplicaId, now: Instant) -> bool {
+        self.report_of(from, now).is_some_and(|links| links.contains_key(to))
+    }
+
+    /// The linked peer through which `destination` can be reached: both links work and both ends of the
+    /// second say so. `None` if there is none, or if `destination` is linked itself.
+    pub fn next_hop(&self, destination: &ReplicaId, now: Instant) -> Option<&ReplicaId> {
+        if self.answers(destination, now) {
+            return None;
+        }
+        let mut through = self.reports.keys().filter(|peer| {
+            self.answers(peer, now)
+                && self.report_of(peer, now).is_some_and(|links| links.get(destination) == Some(&true))
+        });
+        through.next()
+    }
+
+    /// Which of the peers that `one` and `other` both report comes first by name: the one to pass messages on
+    /// between them, so that not all do.
+    pub fn go_between(&self, one: &ReplicaId, other: &ReplicaId, now: Instant) -> Option<&ReplicaId> {
+        let others = self.report_of(other, now)?;
+        self.report_of(one, now)?.keys().find(|peer| others.contains_key(*peer))
+    }
+
+    fn report_of(&self, peer: &ReplicaId, now: Instant) -> Option<&BTreeMap<ReplicaId, bool>> {
+        let report = self.reports.get(peer)?;
+        (now.saturating_duration_since(report.at) <= self.report_window).then_some(&report.links)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::{Incarnation, NodeName};
+
+    fn replica(name: &str) -> ReplicaId {
+        ReplicaId { name: NodeName::parse(&format!("{name}@host")).unwrap(), incarnation: Incarnation(1) }
+    }
+
+    fn link(name: &str, mutual: bool) -> LinkReport {
+        LinkReport { peer: replica(name), mutual }
+    }
+
+    fn graph() -> LinkGraph {
+        LinkGraph::new(replica("me"), Duration::from_secs(1), Duration::from_millis(750))
+    }
+
+    #[test]
+    fn an_edge_counts_while_both_ends_report_it() {
+        let (mut graph, now) = (graph(), Instant::now());
+        graph.handle_pong(&replica("b"), now);
+        graph.handle_report(&replica("b"), &[link("me", true), link("c", false)], now);
+        assert_eq!(graph.next_hop(&replica("c"), now), None, "only one end says so");
+        assert!(graph.vouches_for(&replica("c"), now));
+
+        graph.handle_report(&replica("b"), &[link("me", true), link("c", true)], now);
+        assert_eq!(graph.next_hop(&replica("c"), now), Some(&replica("b")));
+        assert_eq!(graph.next_hop(&replica("b"), now), None, "is linked itself");
+        assert_eq!(graph.report(now), [link("b", true)]);
+
+        let later = now + Duration::from_millis(800);
+        assert_eq!(graph.next_hop(&replica("c"), later), None, "the report is too old");
+        assert!(!graph.vouches_for(&replica("c"), later));
+        assert!(graph.answers(&replica("b"), later));
+        assert!(!graph.answers(&replica("b"), now + Duration::from_millis(1001)));
+    }
+
+    #[test]
+    fn one_of_the_common_peers_is_the_go_between() {
+        let (mut graph, now) = (graph(), Instant::now());
+        graph.handle_report(&replica("x"), &[link("me", true), link("b", true)], now);
+        graph.handle_report(&replica("y"), &[link("me", true), link("b", true), link("c", true)], now);
+        assert_eq!(graph.go_between(&replica("x"), &replica("y"), now), Some(&replica("b")));
+        graph.handle_link_down(&replica("x"));
+        assert_eq!(graph.go_between(&replica("x"), &replica("y"), now), None);
+    }
+}

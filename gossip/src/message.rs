@@ -1,0 +1,92 @@
+//! What linked peers tell each other. Any of it may be lost, repeated or late: everything is said again in time.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::delta::{Delta, Frontier, SetId};
+use crate::head::Head;
+use crate::replica::ReplicaId;
+
+/// A message between linked peers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// A piece of a lane: pushed by its owner, passed on, or the answer to a [`Pull`].
+    Delta(Delta),
+    /// A lane has been applied.
+    Ack(Ack),
+    /// A request for a piece of a lane.
+    Pull(Pull),
+    /// What the sender knows, sent every so often.
+    Digest(Arc<Digest>),
+}
+
+/// `by` has applied `replica`'s lane up to `seq`. Goes to the lane's owner, through one peer in between if there is no
+/// link, and to who passed the delta on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ack {
+    /// Which set.
+    pub set: SetId,
+    /// Whose lane.
+    pub replica: ReplicaId,
+    /// Sequence number that was applied.
+    pub seq: u64,
+    /// Who applied it.
+    pub by: ReplicaId,
+}
+
+/// Asks for the next piece of a lane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pull {
+    /// Which set.
+    pub set: SetId,
+    /// Whose lane.
+    pub replica: ReplicaId,
+    /// Where the sender stands.
+    pub from: Frontier,
+    /// The sender has the elements of all live dots up to here.
+    pub held: u64,
+}
+
+/// What a node has applied, whom it can reach, and who has gone. Complete in the greeting of a link; the periodic ones
+/// leave out lanes that have not changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Digest {
+    /// What was applied of each lane.
+    pub applied: Vec<(ReplicaId, Vec<(SetId, Head)>)>,
+    /// Peers that answered a ping within the last second.
+    pub links: Vec<LinkReport>,
+    /// Replicas that left for good.
+    pub left: Vec<ReplicaId>,
+    /// Replicas that some node has forgotten and that are back: they must begin a new lane.
+    pub forgotten: Vec<ReplicaId>,
+}
+
+/// What both sides of a new link say first.
+pub type Hello = Digest;
+
+/// One end's word on a link.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// The peer that answered.
+    pub peer: ReplicaId,
+    /// Whether the peer reports the link, too.
+    pub mutual: bool,
+}
+
+/// What is wrong with a message: the peer broke the protocol, and the link to it should be cut.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// There is no link to the sender: a greeting must come first.
+    #[error("message of {0}, to which there is no link")]
+    NotLinked(ReplicaId),
+    /// The interval contradicts itself.
+    #[error("delta of {0} is not well formed")]
+    MalformedDelta(ReplicaId),
+    /// The frontier contradicts itself.
+    #[error("pull of {0} is not well formed")]
+    MalformedPull(ReplicaId),
+    /// More entries than a cluster of the greatest size has.
+    #[error("digest of {0} entries")]
+    OversizedDigest(usize),
+}

@@ -1,0 +1,539 @@
+//! The core of a node: owns the sets, decides what to send to whom, and knows who takes part.
+//!
+//! It has no socket, clock, task or randomness. Its methods are of these kinds:
+//!
+//! - commands (`insert`, `remove`, `await_settled`, `restart_lane`): what the application wants;
+//! - `handle_*`: what happened, with the time it happened;
+//! - `poll_*`: what to do now; call them until they return `None`, after every command and `handle_*`;
+//! - queries (`head`, `members`, `converged`, ...), which change nothing.
+//!
+//! Spreading is in three parts: the owner of a lane pushes its changes to linked peers (`push`), whoever is behind asks
+//! for what is missing (`repair`), and periodic digests tell who is behind. Only the second part repeats anything, so
+//! a lost message costs time and nothing else.
+
+mod digest;
+mod members;
+mod push;
+mod repair;
+mod settlement;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crdts::VClock;
+
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::delta::{Delta, Frontier, SetId};
+use crate::event::{Event, RestartReason};
+use crate::head::Head;
+use crate::lane::{Change, Lane, Outcome};
+use crate::link_graph::LinkGraph;
+use crate::message::{Ack, Hello, Message, MessageError, Pull};
+use crate::replica::{Incarnation, ReplicaId};
+use crate::set::ReplicatedSet;
+use members::{Departed, Member};
+use push::Push;
+use repair::{Repair, Waiting};
+use settlement::Settlement;
+pub use status::{LaneStatus, LinkState, MemberStatus};
+
+/// One node's replicated sets, and what it knows of the other nodes. See the [module](self) for how to drive it.
+pub struct Node {
+    config: Config,
+    me: ReplicaId,
+    sets: Vec<ReplicatedSet>,
+    members: BTreeMap<ReplicaId, Member>,
+    departed: Departed,
+    /// Forgotten somewhere and alive again: they must begin a new lane, and are told so through whoever reaches them.
+    revoked: BTreeSet<ReplicaId>,
+    /// What the application was asked to restart for, so that it is asked once.
+    restart_asked: bool,
+    links: BTreeMap<ReplicaId, Link>,
+    graph: LinkGraph,
+    repairs: BTreeMap<(SetId, ReplicaId), Repair>,
+    waiting: Waiting,
+    settlement: Vec<Settlement>,
+    outbox: VecDeque<(ReplicaId, Outgoing)>,
+    events: VecDeque<Event>,
+    counters: Counters,
+    /// Earliest time at which collected changes may go.
+    next_flush: Option<Instant>,
+    next_digest: Instant,
+    next_review: Instant,
+    digest_round: u64,
+}
+
+/// A peer that this node has a connection to.
+struct Link {
+    /// What the peer has applied, by set.
+    clocks: Vec<VClock<ReplicaId>>,
+    /// Lanes that this node pushes to the peer, by set.
+    pushes: BTreeMap<ReplicaId, Vec<Push>>,
+    /// Requests to be answered, the newest of each lane.
+    asked: BTreeMap<(SetId, ReplicaId), (Frontier, u64)>,
+    /// Acknowledgements to be sent.
+    acks: BTreeSet<(SetId, ReplicaId)>,
+}
+
+/// A message to be made when the link takes it, from the state at that time.
+enum Outgoing {
+    Push(SetId, ReplicaId),
+    Answer(SetId, ReplicaId),
+    Ack(SetId, ReplicaId),
+    Message(Message),
+}
+
+impl Node {
+    /// A node without peers. `sets` names the replicated sets; a set's index is its [`SetId`], the same on all nodes.
+    ///
+    /// What a restarted node had before must be inserted before the first greeting: others take the first
+    /// interval of the new lane for the whole of it, and drop the old lane.
+    ///
+    /// # Panics
+    /// With more than 256 sets.
+    pub fn new(config: Config, me: ReplicaId, sets: &[&'static str], now: Instant) -> Node {
+        let make_set = |(index, name): (usize, &&'static str)| {
+            let id = SetId(u8::try_from(index).expect("at most 256 sets"));
+            ReplicatedSet::new(id, name, me.clone(), config.lane)
+        };
+        let sets: Vec<ReplicatedSet> = sets.iter().enumerate().map(make_set).collect();
+        Node {
+            settlement: sets.iter().map(|_| Settlement::default()).collect(),
+            sets,
+            members: BTreeMap::new(),
+            departed: Departed::new(config.max_departed),
+            revoked: BTreeSet::new(),
+            restart_asked: false,
+            links: BTreeMap::new(),
+            graph: Node::new_graph(&config, &me),
+            repairs: BTreeMap::new(),
+            waiting: Waiting::new(config.max_waiting_bytes),
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            next_flush: None,
+            next_digest: now + config.digest_interval,
+            next_review: now + config.digest_interval / 2,
+            digest_round: 0,
+            config,
+            me,
+        }
+    }
+
+    fn new_graph(config: &Config, me: &ReplicaId) -> LinkGraph {
+        LinkGraph::new(me.clone(), config.evidence_window, config.digest_interval * 3 / 2)
+    }
+
+    // ---- Commands ----
+
+    /// Adds an element to this node's lane; a live one of the same key is superseded. Returns the sequence number, which is
+    /// the element's dot.
+    ///
+    /// # Panics
+    /// If there is no such set.
+    pub fn insert(&mut self, set: SetId, key: &[u8], value: &[u8], now: Instant) -> u64 {
+        let seq = self.sets[usize::from(set.0)].insert(key, value);
+        self.wrote(set, seq, now);
+        seq
+    }
+
+    /// Removes an element from this node's lane. Returns the sequence number of the remove, or `None` if this node has no
+    /// such element.
+    ///
+    /// # Panics
+    /// If there is no such set.
+    pub fn remove(&mut self, set: SetId, key: &[u8], now: Instant) -> Option<u64> {
+        let seq = self.sets[usize::from(set.0)].remove(key)?;
+        self.wrote(set, seq, now);
+        Some(seq)
+    }
+
+    fn wrote(&mut self, set: SetId, seq: u64, now: Instant) {
+        if !self.links.is_empty() {
+            self.settlement[usize::from(set.0)].sample(seq, now);
+        }
+        self.offer_own(set, now);
+    }
+
+    /// Asks for an [`Event::Settled`] once every live member that can be reached has applied `seq` of this node's lane, or
+    /// has missed its time.
+    ///
+    /// # Panics
+    /// If there is no such set.
+    pub fn await_settled(&mut self, set: SetId, seq: u64, now: Instant) {
+        if self.settlement[usize::from(set.0)].await_settled(seq, now) {
+            self.settle(set, now);
+        }
+    }
+
+    /// Begins a new lane under a new incarnation, with all elements of the old one; asked for by [`Event::RestartLane`].
+    /// All links are gone afterwards: close them, and greet anew under [`me`](Node::me). What was awaited counts as
+    /// missed by all live members.
+    pub fn restart_lane(&mut self, incarnation: Incarnation, now: Instant) {
+        let live: Vec<ReplicaId> = self.live_members().map(|(replica, _)| replica.clone()).collect();
+        for (set, settlement) in self.settlement.iter_mut().enumerate() {
+            let set = SetId(set as u8);
+            for seq in std::mem::take(settlement).awaited() {
+                self.events.push_back(Event::Settled { set, seq, missed: live.clone() });
+            }
+        }
+        for peer in self.links.keys().cloned().collect::<Vec<_>>() {
+            self.handle_link_down(&peer, now);
+        }
+        let new = ReplicaId { name: self.me.name.clone(), incarnation };
+        let old = std::mem::replace(&mut self.me, new);
+        for set in &mut self.sets {
+            set.restart(self.me.clone());
+        }
+        for member in self.members.values_mut() {
+            member.begin_new_lane();
+        }
+        self.revoked.remove(&old);
+        self.restart_asked = false;
+        self.graph = Node::new_graph(&self.config, &self.me);
+        self.outbox.clear();
+    }
+
+    // ---- Input ----
+
+    /// A link to `peer` is up and both greetings have been exchanged.
+    pub fn handle_link_up(&mut self, peer: ReplicaId, hello: Hello, now: Instant) {
+        self.handle_link_down(&peer, now);
+        let link = Link {
+            clocks: vec![VClock::new(); self.sets.len()],
+            pushes: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            acks: BTreeSet::new(),
+        };
+        self.links.insert(peer.clone(), link);
+        // The exchange of greetings was an answer.
+        self.graph.handle_pong(&peer, now);
+        self.admit(&peer, now);
+        self.merge_digest(&peer, &hello, now);
+        self.begin_pushes(&peer, now);
+        self.greet(&peer, now);
+        self.review_member(&peer, now);
+    }
+
+    /// The link to `peer` is gone, with everything that was on its way.
+    pub fn handle_link_down(&mut self, peer: &ReplicaId, now: Instant) {
+        if self.links.remove(peer).is_none() {
+            return;
+        }
+        self.outbox.retain(|(to, _)| to != peer);
+        self.graph.handle_link_down(peer);
+        for repair in self.repairs.values_mut() {
+            repair.forget_asked(peer, now);
+        }
+        self.review_member(peer, now);
+        self.settle_all(now);
+    }
+
+    /// A message came over the link to `from`. An error says that the peer broke the protocol: cut the link.
+    pub fn handle_message(
+        &mut self,
+        from: &ReplicaId,
+        message: Message,
+        now: Instant,
+    ) -> Result<(), MessageError> {
+        let handled = match message {
+            _ if !self.links.contains_key(from) => Err(MessageError::NotLinked(from.clone())),
+            Message::Delta(delta) => self.handle_delta(from, delta, now),
+            Message::Ack(ack) => {
+                self.handle_ack(from, ack, now);
+                Ok(())
+            }
+            Message::Pull(pull) => self.handle_pull(from, pull),
+            Message::Digest(digest) => self.handle_digest(from, &digest, now),
+        };
+        self.counters.messages_invalid += u64::from(handled.is_err());
+        handled
+    }
+
+    /// `peer` answered a ping over its link, `rtt` after it was sent.
+    pub fn handle_pong(&mut self, peer: &ReplicaId, rtt: Duration, now: Instant) {
+        if !self.links.contains_key(peer) {
+            return;
+        }
+        self.graph.handle_pong(peer, now);
+        if let Some(member) = self.members.get_mut(peer) {
+            member.rtt = Some(rtt);
+        }
+        self.review_member(peer, now);
+    }
+
+    /// Time has passed. To be called when [`poll_timeout`](Node::poll_timeout) says so; earlier or later does no harm.
+    pub fn handle_tick(&mut self, now: Instant) {
+        if self.next_flush.is_some_and(|at| at <= now) {
+            self.flush(now);
+        }
+        if self.next_review <= now {
+            self.next_review = now + self.config.digest_interval / 2;
+            self.review(now);
+        }
+        if self.next_digest <= now {
+            self.next_digest = now + self.config.digest_interval;
+            self.send_digests(now);
+        }
+        self.run_repairs(now);
+        self.settle_all(now);
+    }
+
+    // ---- Output ----
+
+    /// When to call [`handle_tick`](Node::handle_tick) next, unless something else happens.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let settling = self.settlement.iter().filter_map(Settlement::next_check);
+        let repairs = self.repairs.values().map(|repair| repair.due);
+        let periodic = [self.next_digest, self.next_review];
+        settling.chain(repairs).chain(periodic).chain(self.next_flush).min()
+    }
+
+    /// The next message for a linked peer.
+    pub fn poll_transmit(&mut self) -> Option<(ReplicaId, Message)> {
+        while let Some((peer, outgoing)) = self.outbox.pop_front() {
+            let message = match outgoing {
+                Outgoing::Push(set, replica) => self.make_push(&peer, set, replica),
+                Outgoing::Answer(set, replica) => self.make_answer(&peer, set, replica),
+                Outgoing::Ack(set, replica) => self.make_ack(&peer, set, replica),
+                Outgoing::Message(message) => Some(message),
+            };
+            if let Some(message) = message {
+                self.counters.delta_sent += u64::from(matches!(message, Message::Delta(_)));
+                return Some((peer, message));
+            }
+        }
+        None
+    }
+
+    /// The next thing the application should know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    // ---- Deltas ----
+
+    fn handle_delta(&mut self, from: &ReplicaId, delta: Delta, now: Instant) -> Result<(), MessageError> {
+        self.counters.delta_received += 1;
+        if !delta.interval.is_well_formed() {
+            return Err(MessageError::MalformedDelta(from.clone()));
+        }
+        if usize::from(delta.set.0) >= self.sets.len() {
+            self.counters.unknown_set += 1;
+            return Ok(());
+        }
+        if delta.replica == self.me || !self.admit(&delta.replica, now) {
+            self.counters.delta_duplicate += 1;
+            return Ok(());
+        }
+        let (set, replica) = (delta.set, delta.replica.clone());
+        let applied = self.lane(set, &replica).map_or(0, |lane| lane.head().seq);
+        if let Some(member) = self.members.get_mut(&replica) {
+            member.heard(set, delta.interval.to.version, applied, now);
+        }
+        self.note_answer(set, &replica, from, &delta.interval);
+        self.merge_delta(from, delta, now);
+        while let Some((from, delta)) = self.next_waiting(set, &replica) {
+            self.merge_delta(&from, delta, now);
+        }
+        Ok(())
+    }
+
+    fn merge_delta(&mut self, from: &ReplicaId, delta: Delta, now: Instant) {
+        let outcome = self.sets[usize::from(delta.set.0)].merge_delta(&delta);
+        let Delta { set, replica, .. } = &delta;
+        match outcome {
+            Outcome::Applied(change) => {
+                self.counters.delta_applied += 1;
+                self.moved(*set, replica, change, now);
+                self.acknowledge(*set, replica, from, now);
+                self.offer_copy(*set, replica, from, now);
+                self.finish_repair(*set, replica, from, now);
+            }
+            Outcome::Staged => {
+                self.counters.delta_staged += 1;
+                self.continue_repair(*set, replica, from, now);
+            }
+            Outcome::Duplicate => {
+                self.counters.delta_duplicate += 1;
+                // The sender may have missed the acknowledgement.
+                self.acknowledge(*set, replica, from, now);
+            }
+            Outcome::Gap => {
+                self.counters.delta_gap += 1;
+                let due = now + self.config.gap_wait;
+                self.want(*set, replica, due);
+                if !self.waiting.hold(from.clone(), delta) {
+                    self.counters.delta_waiting_dropped += 1;
+                }
+            }
+            Outcome::Diverged => self.diverged(*set, replica, now),
+            Outcome::TooLarge => self.counters.delta_too_large += 1,
+        }
+    }
+
+    /// A copy is at a new sequence number.
+    fn moved(&mut self, set: SetId, replica: &ReplicaId, change: Change, now: Instant) {
+        if change != Change::default() {
+            self.events.push_back(Event::Changed { set, replica: replica.clone(), change });
+        }
+        let seq = self.lane(set, replica).map_or(0, |lane| lane.head().seq);
+        if let Some(member) = self.members.get_mut(replica) {
+            member.applied(set, seq, self.digest_round, now);
+        }
+        self.supersede(&replica.name.clone(), now);
+    }
+
+    fn diverged(&mut self, set: SetId, replica: &ReplicaId, now: Instant) {
+        self.counters.divergence_detected += 1;
+        self.events.push_back(Event::Diverged { set, replica: replica.clone() });
+        self.want(set, replica, now);
+    }
+
+    fn ask_restart(&mut self, reason: RestartReason) {
+        if !std::mem::replace(&mut self.restart_asked, true) {
+            self.events.push_back(Event::RestartLane { reason });
+        }
+    }
+
+    fn lane(&self, set: SetId, replica: &ReplicaId) -> Option<&Lane> {
+        self.sets.get(usize::from(set.0))?.lane(replica)
+    }
+
+    fn set_ids(&self) -> impl Iterator<Item = SetId> + use<> {
+        (0..self.sets.len()).map(|index| SetId(index as u8))
+    }
+
+    // ---- Pulls and acknowledgements ----
+
+    fn handle_pull(&mut self, from: &ReplicaId, pull: Pull) -> Result<(), MessageError> {
+        if pull.from.covered > pull.from.version {
+            return Err(MessageError::MalformedPull(from.clone()));
+        }
+        let seq = match self.lane(pull.set, &pull.replica) {
+            Some(lane) => lane.head().seq,
+            None => return Ok(()),
+        };
+        let Some(link) = self.links.get_mut(from) else { return Ok(()) };
+        link.suspend_push(pull.set, &pull.replica, seq);
+        let lane = (pull.set, pull.replica);
+        if link.asked.insert(lane.clone(), (pull.from, pull.held)).is_none() {
+            self.outbox.push_back((from.clone(), Outgoing::Answer(lane.0, lane.1)));
+        }
+        Ok(())
+    }
+
+    fn make_answer(&mut self, peer: &ReplicaId, set: SetId, replica: ReplicaId) -> Option<Message> {
+        let (from, held) = self.links.get_mut(peer)?.asked.remove(&(set, replica.clone()))?;
+        let interval = self.lane(set, &replica)?.interval(from, held, self.config.max_delta_bytes)?;
+        Some(Message::Delta(Delta { set, replica, interval }))
+    }
+
+    /// Tells a lane's owner, and who passed it on, how far it has been applied.
+    fn acknowledge(&mut self, set: SetId, replica: &ReplicaId, from: &ReplicaId, now: Instant) {
+        let to_owner =
+            if self.links.contains_key(replica) { Some(replica) } else { self.graph.next_hop(replica, now) };
+        let to: BTreeSet<ReplicaId> = to_owner.into_iter().chain([from]).cloned().collect();
+        for peer in to {
+            let Some(link) = self.links.get_mut(&peer) else { continue };
+            if link.acks.insert((set, replica.clone())) {
+                self.outbox.push_back((peer, Outgoing::Ack(set, replica.clone())));
+            }
+        }
+    }
+
+    fn make_ack(&mut self, peer: &ReplicaId, set: SetId, replica: ReplicaId) -> Option<Message> {
+        self.links.get_mut(peer)?.acks.remove(&(set, replica.clone()));
+        let seq = self.lane(set, &replica)?.head().seq;
+        Some(Message::Ack(Ack { set, replica, seq, by: self.me.clone() }))
+    }
+
+    fn handle_ack(&mut self, from: &ReplicaId, ack: Ack, now: Instant) {
+        if usize::from(ack.set.0) >= self.sets.len() {
+            self.counters.unknown_set += 1;
+            return;
+        }
+        if ack.by == *from {
+            self.peer_applied(from, ack.set, &ack.replica, ack.seq, now);
+            // The peer sends its acknowledgement this way where it has no link to the owner.
+            if ack.replica != self.me
+                && self.links.contains_key(&ack.replica)
+                && !self.graph.is_reported(from, &ack.replica, now)
+            {
+                self.counters.acks_relayed += 1;
+                self.outbox.push_back((ack.replica.clone(), Outgoing::Message(Message::Ack(ack))));
+            }
+        } else if ack.replica == self.me {
+            self.member_applied(&ack.by, ack.set, ack.seq, now);
+        }
+    }
+
+    /// A linked peer has applied a lane up to `seq`.
+    fn peer_applied(&mut self, peer: &ReplicaId, set: SetId, replica: &ReplicaId, seq: u64, now: Instant) {
+        if let Some(link) = self.links.get_mut(peer) {
+            link.applied(set, replica, seq);
+        }
+        if *replica == self.me {
+            self.member_applied(peer, set, seq, now);
+        }
+        self.push_if_ready(peer, set, replica, now);
+    }
+
+    /// A member, linked or not, has applied this node's lane up to `seq`.
+    fn member_applied(&mut self, replica: &ReplicaId, set: SetId, seq: u64, now: Instant) {
+        let own = self.sets[usize::from(set.0)].head();
+        if seq > own.seq {
+            if !self.restart_asked {
+                self.counters.divergence_detected += 1;
+                self.events.push_back(Event::Diverged { set, replica: self.me.clone() });
+            }
+            self.ask_restart(RestartReason::IncarnationReused);
+            return;
+        }
+        let Some(member) = self.members.get_mut(replica) else { return };
+        if member.acknowledged(set, seq) {
+            self.events.push_back(Event::Acknowledged { peer: replica.clone(), set, seq });
+            self.settle(set, now);
+        }
+    }
+
+    // ---- Queries ----
+
+    /// This incarnation of this node.
+    pub fn me(&self) -> &ReplicaId {
+        &self.me
+    }
+
+    /// The live dot of `key` in this node's lane.
+    ///
+    /// # Panics
+    /// If there is no such set.
+    pub fn dot(&self, set: SetId, key: &[u8]) -> Option<u64> {
+        self.sets[usize::from(set.0)].dot(key)
+    }
+
+    /// The head of this node's lane.
+    ///
+    /// # Panics
+    /// If there is no such set.
+    pub fn head(&self, set: SetId) -> Head {
+        self.sets[usize::from(set.0)].head()
+    }
+
+    /// The heads of this node's lanes in all sets.
+    pub fn heads(&self) -> Vec<(SetId, Head)> {
+        self.set_ids().map(|set| (set, self.head(set))).collect()
+    }
+
+    /// Who can reach whom.
+    pub fn link_graph(&self) -> &LinkGraph {
+        &self.graph
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}

@@ -1,0 +1,99 @@
+//! Digests: what makes up for every lost message, in the end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Node, Outgoing};
+use crate::event::RestartReason;
+use crate::message::{Digest, Hello, Message, MessageError};
+use crate::replica::ReplicaId;
+
+/// More of the gone than this are not worth saying at every turn.
+const MAX_LEFT: usize = 256;
+
+impl Node {
+    /// The greeting for a new link.
+    pub fn hello(&self, now: Instant) -> Hello {
+        self.digest(true, now)
+    }
+
+    fn digest(&self, full: bool, now: Instant) -> Digest {
+        let heads = |replica: &ReplicaId| {
+            let sets = self.set_ids();
+            sets.filter_map(|set| Some((set, self.lane(set, replica)?.head()))).collect()
+        };
+        // A change is said in two rounds, so that one lost digest does not matter much.
+        let recent = self.digest_round.saturating_sub(1);
+        let others = self.members.iter().filter(|(_, member)| full || member.changed_round() >= recent);
+        let replicas = std::iter::once(&self.me).chain(others.map(|(replica, _)| replica));
+        Digest {
+            applied: replicas.map(|replica| (replica.clone(), heads(replica))).collect(),
+            links: self.graph.report(now),
+            left: if full { self.departed.left().take(MAX_LEFT).collect() } else { Vec::new() },
+            forgotten: self.revoked.iter().cloned().collect(),
+        }
+    }
+
+    pub(super) fn send_digests(&mut self, now: Instant) {
+        self.digest_round += 1;
+        let full = self.digest_round.is_multiple_of(self.config.full_digest_every.max(1));
+        let digest = Arc::new(self.digest(full, now));
+        for peer in self.links.keys() {
+            self.outbox.push_back((peer.clone(), Outgoing::Message(Message::Digest(digest.clone()))));
+        }
+    }
+
+    /// Tells a new peer what its greeting could not know yet: that the link is up, and whether it was forgotten.
+    pub(super) fn greet(&mut self, peer: &ReplicaId, now: Instant) {
+        let digest = Arc::new(self.digest(false, now));
+        self.outbox.push_back((peer.clone(), Outgoing::Message(Message::Digest(digest))));
+    }
+
+    pub(super) fn handle_digest(
+        &mut self,
+        from: &ReplicaId,
+        digest: &Digest,
+        now: Instant,
+    ) -> Result<(), MessageError> {
+        let lists = [digest.applied.len(), digest.links.len(), digest.left.len(), digest.forgotten.len()];
+        let entries = lists.iter().sum::<usize>();
+        if entries > 8 * self.config.max_members + MAX_LEFT {
+            return Err(MessageError::OversizedDigest(entries));
+        }
+        self.merge_digest(from, digest, now);
+        Ok(())
+    }
+
+    pub(super) fn merge_digest(&mut self, from: &ReplicaId, digest: &Digest, now: Instant) {
+        self.graph.handle_report(from, &digest.links, now);
+        for replica in &digest.left {
+            self.handle_left(replica, now);
+        }
+        for replica in &digest.forgotten {
+            self.handle_revoked(replica);
+        }
+        for (replica, heads) in &digest.applied {
+            let admitted = self.admit(replica, now);
+            for (set, head) in heads {
+                if usize::from(set.0) >= self.sets.len() {
+                    self.counters.unknown_set += 1;
+                    continue;
+                }
+                if admitted && replica != &self.me {
+                    self.note_head(*set, replica, *head, replica == from, now);
+                }
+                self.peer_applied(from, *set, replica, head.seq, now);
+            }
+        }
+        self.settle_all(now);
+    }
+
+    /// Somebody has forgotten a replica that is back.
+    fn handle_revoked(&mut self, replica: &ReplicaId) {
+        if *replica == self.me {
+            self.ask_restart(RestartReason::Forgotten);
+        } else if self.members.contains_key(replica) {
+            self.revoked.insert(replica.clone());
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! Who takes part: which replicas are known, in what state, and when one is dropped.
+//!
+//! A replica has a [`Member`] exactly as long as its lanes may be merged. What must not come back through somebody who
+//! still has it is in [`Departed`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::Node;
+use crate::delta::SetId;
+use crate::event::Event;
+use crate::head::Head;
+use crate::lane::Change;
+use crate::membership::{MemberState, Observation, Status};
+use crate::replica::{Incarnation, NodeName, ReplicaId};
+
+/// Another replica.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Whether its heartbeats arrive; unknown before the first observation.
+    alive: Option<bool>,
+    status: Status,
+    pub state: Option<MemberState>,
+    first_seen: Instant,
+    /// Since when it has not been live.
+    down_since: Option<Instant>,
+    pub rtt: Option<Duration>,
+    /// Its lanes, by set.
+    lanes: Vec<Known>,
+    /// What it has applied of this node's lanes, by set.
+    acked: Vec<u64>,
+    /// It missed its time for a change of this node's lane: not waited for until it has applied this.
+    lagging: Vec<Option<u64>>,
+    /// Digest round in which a lane of it changed here.
+    changed_round: u64,
+    conflict_reported: bool,
+}
+
+/// What is known of a lane beyond what has been applied.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The newest sequence number heard of.
+    seq: u64,
+    /// The owner's own newest word.
+    said: Option<Head>,
+    /// The first sequence number heard of that is not applied, and since when.
+    behind: Option<(u64, Instant)>,
+}
+
+impl Member {
+    fn new(sets: usize, round: u64, now: Instant) -> Member {
+        Member {
+            alive: None,
+            status: Status::Running,
+            state: None,
+            first_seen: now,
+            down_since: Some(now),
+            rtt: None,
+            lanes: vec![Known::default(); sets],
+            acked: vec![0; sets],
+            lagging: vec![None; sets],
+            changed_round: round,
+            conflict_reported: false,
+        }
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.state.is_some_and(MemberState::is_live)
+    }
+
+    pub fn changed_round(&self) -> u64 {
+        self.changed_round
+    }
+
+    pub fn known_seq(&self, set: SetId) -> u64 {
+        self.lanes[usize::from(set.0)].seq
+    }
+
+    pub fn behind_since(&self, set: SetId) -> Option<Instant> {
+        self.lanes[usize::from(set.0)].behind.map(|(_, since)| since)
+    }
+
+    /// Notes that the lane is at `seq` somewhere, while `applied` is what this node has.
+    pub fn heard(&mut self, set: SetId, seq: u64, applied: u64, now: Instant) {
+        let known = &mut self.lanes[usize::from(set.0)];
+        known.seq = known.seq.max(seq);
+        if known.seq > applied && known.behind.is_none() {
+            known.behind = Some((known.seq, now));
+        }
+    }
+
+    /// Notes that this node has applied the lane up to `seq`.
+    pub fn applied(&mut self, set: SetId, seq: u64, round: u64, now: Instant) {
+        self.changed_round = round;
+        let known = &mut self.lanes[usize::from(set.0)];
+        known.seq = known.seq.max(seq);
+        if known.behind.is_some_and(|(first, _)| seq >= first) {
+            known.behind = (known.seq > seq).then_some((known.seq, now));
+        }
+    }
+
+    pub fn acked(&self, set: SetId) -> u64 {
+        self.acked[usize::from(set.0)]
+    }
+
+    /// Notes an acknowledgement; true if it is news.
+    pub fn acknowledged(&mut self, set: SetId, seq: u64) -> bool {
+        let index = usize::from(set.0);
+        if self.lagging[index].is_some_and(|until| seq >= until) {
+            self.lagging[index] = None;
+        }
+        let news = seq > self.acked[index];
+        self.acked[index] = self.acked[index].max(seq);
+        news
+    }
+
+    pub fn is_lagging(&self, set: SetId) -> bool {
+        self.lagging[usize::from(set.0)].is_some()
+    }
+
+    pub fn missed(&mut self, set: SetId, until: u64) {
+        self.lagging[usize::from(set.0)] = Some(until);
+    }
+
+    /// This node begins a new lane, of which nobody has anything.
+    pub fn begin_new_lane(&mut self) {
+        self.acked.fill(0);
+        self.lagging.fill(None);
+    }
+
+    /// Whether everything that the replica began with is here.
+    fn is_restored(&self, applied: impl Fn(SetId) -> u64) -> bool {
+        (0u8..)
+            .map(SetId)
+            .zip(&self.lanes)
+            .all(|(set, known)| applied(set) > 0 || known.said.is_some_and(|head| head.seq == 0))
+    }
+
+    fn state_now(&self, vouched: bool) -> Option<MemberState> {
+        match (self.status, self.alive) {
+            (Status::Left, _) => Some(MemberState::Left),
+            (Status::Stopped, _) => Some(MemberState::Stopped),
+            (Status::Running, Some(true)) => Some(MemberState::Alive),
+            (Status::Running, Some(false)) if vouched => Some(MemberState::Suspect),
+            (Status::Running, Some(false)) => Some(MemberState::Dead),
+            (Status::Running, None) if vouched => Some(MemberState::Alive),
+            // Met over a link that is silent now, and heartbeats have not arrived yet.
+            (Status::Running, None) => self.state.map(|_| MemberState::Dead),
+        }
+    }
+}
+
+/// Replicas that were dropped: the highest incarnation of each name.
+#[derive(Debug)]
+pub(super) struct Departed {
+    by_name: BTreeMap<NodeName, (Incarnation, Departure)>,
+    order: VecDeque<NodeName>,
+    max: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Departure {
+    Left,
+    Forgotten,
+}
+
+impl Departed {
+    pub fn new(max: usize) -> Departed {
+        Departed { by_name: BTreeMap::new(), order: VecDeque::new(), max }
+    }
+
+    fn insert(&mut self, replica: &ReplicaId, departure: Departure) {
+        let entry = (replica.incarnation, departure);
+        match self.by_name.get_mut(&replica.name) {
+            Some(before) if before.0 > replica.incarnation => return,
+            Some(before) => *before = entry,
+            None => {
+                self.by_name.insert(replica.name.clone(), entry);
+                self.order.push_back(replica.name.clone());
+            }
+        }
+        if self.order.len() > self.max
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_name.remove(&oldest);
+        }
+    }
+
+    /// Whether the replica, or a later one of its name, is gone.
+    fn contains(&self, replica: &ReplicaId) -> bool {
+        self.by_name.get(&replica.name).is_some_and(|(incarnation, _)| *incarnation >= replica.incarnation)
+    }
+
+    /// Whether this very replica was dropped for being dead too long.
+    fn is_forgotten(&self, replica: &ReplicaId) -> bool {
+        self.by_name.get(&replica.name) == Some(&(replica.incarnation, Departure::Forgotten))
+    }
+
+    /// Replicas that left, the latest first.
+    pub fn left(&self) -> impl Iterator<Item = ReplicaId> {
+        self.order.iter().rev().filter_map(|name| match self.by_name.get(name)? {
+            (incarnation, Departure::Left) => {
+                Some(ReplicaId { name: name.clone(), incarnation: *incarnation })
+            }
+            _ => None,
+        })
+    }
+}
+
+impl Node {
+    /// Membership has news of a replica.
+    pub fn handle_observation(&mut self, observation: Observation, now: Instant) {
+        let Observation { replica, alive, status, heads } = observation;
+        if replica == self.me {
+            return;
+        }
+        if status == Status::Left {
+            self.handle_left(&replica, now);
+            return;
+        }
+        if alive && self.departed.is_forgotten(&replica) {
+            self.revoked.insert(replica.clone());
+        }
+        if !self.admit(&replica, now) {
+            return;
+        }
+        if let Some(member) = self.members.get_mut(&replica) {
+            member.alive = Some(alive);
+            member.status = status;
+        }
+        for (set, head) in heads {
+            if usize::from(set.0) < self.sets.len() {
+                self.note_head(set, &replica, head, true, now);
+            }
+        }
+        self.review_member(&replica, now);
+        self.supersede(&replica.name, now);
+    }
+
+    /// Whether lanes of a replica may be merged; makes it a member if so.
+    pub(super) fn admit(&mut self, replica: &ReplicaId, now: Instant) -> bool {
+        if *replica == self.me || self.members.contains_key(replica) {
+            return true;
+        }
+        if self.departed.contains(replica) {
+            if self.departed.is_forgotten(replica) && self.links.contains_key(replica) {
+                self.revoked.insert(replica.clone());
+            }
+            return false;
+        }
+        if self.newer_than(replica).is_some() && !self.graph.vouches_for(replica, now) {
+            return false;
+        }
+        if self.members.len() >= self.config.max_members {
+            self.counters.members_refused += 1;
+            return false;
+        }
+        self.members.insert(replica.clone(), Member::new(self.sets.len(), self.digest_round, now));
+        self.revoked
+            .retain(|revoked| revoked.name != replica.name || revoked.incarnation > replica.incarnation);
+        true
+    }
+
+    /// The newest incarnation of the name that is known, if it is newer than the replica.
+    fn newer_than(&self, replica: &ReplicaId) -> Option<ReplicaId> {
+        let newest = self.incarnations(&replica.name).last().map(|(replica, _)| replica);
+        let own = (self.me.name == replica.name).then_some(&self.me);
+        newest.max(own).filter(|newest| *newest > replica).cloned()
+    }
+
+    pub(super) fn incarnations(
+        &self,
+        name: &NodeName,
+    ) -> impl DoubleEndedIterator<Item = (&ReplicaId, &Member)> {
+        let any = |incarnation| ReplicaId { name: name.clone(), incarnation: Incarnation(incarnation) };
+        self.members.range(any(0)..=any(u64::MAX))
+    }
+
+    /// Somebody knows of a state of a replica's lane; `is_owner` if it is its owner.
+    pub(super) fn note_head(
+        &mut self,
+        set: SetId,
+        replica: &ReplicaId,
+        head: Head,
+        is_owner: bool,
+        now: Instant,
+    ) {
+        let applied = self.lane(set, replica).map_or(Head::default(), |lane| lane.head());
+        let expected_at = self.expected_at(replica, now);
+        let Some(member) = self.members.get_mut(replica) else { return };
+        member.heard(set, head.seq, applied.seq, now);
+        if is_owner {
+            let said = &mut member.lanes[usize::from(set.0)].said;
+            if said.is_none_or(|before| before.seq <= head.seq) {
+                *said = Some(head);
+            }
+        }
+        if head.seq > applied.seq {
+            self.want(set, replica, expected_at);
+        } else if is_owner
+            && head.seq == applied.seq
+            && head.hash != applied.hash
+            && self.sets[usize::from(set.0)].copy_mut(replica).is_some_and(|lane| lane.doubt())
+        {
+            self.diverged(set, replica, now);
+        }
+    }
+
+    /// A replica has left for good.
+    pub(super) fn handle_left(&mut self, replica: &ReplicaId, now: Instant) {
+        if *replica == self.me || (self.departed.contains(replica) && !self.members.contains_key(replica)) {
+            return;
+        }
+        self.departed.insert(replica, Departure::Left);
+        self.set_state(replica, Some(MemberState::Left), now);
+        self.drop_member(replica);
+        self.settle_all(now);
+    }
+
+    pub(super) fn live_members(&self) -> impl Iterator<Item = (&ReplicaId, &Member)> {
+        self.members.iter().filter(|(_, member)| member.is_live())
+    }
+
+    pub(super) fn review_member(&mut self, replica: &ReplicaId, now: Instant) {
+        let vouched = self.graph.vouches_for(replica, now);
+        if let Some(state) = self.members.get(replica).map(|member| member.state_now(vouched)) {
+            self.set_state(replica, state, now);
+        }
+    }
+
+    fn set_state(&mut self, replica: &ReplicaId, to: Option<MemberState>, now: Instant) {
+        let Some(member) = self.members.get_mut(replica) else { return };
+        let from = std::mem::replace(&mut member.state, to);
+        if from == to {
+            return;
+        }
+        if member.is_live() {
+            member.down_since = None;
+        } else {
+            member.down_since.get_or_insert(now);
+        }
+        self.events.push_back(Event::Member { replica: replica.clone(), from, to });
+        self.settle_all(now);
+    }
+
+    /// Looks at everybody: evidence grows old without any message.
+    pub(super) fn review(&mut self, now: Instant) {
+        for replica in self.members.keys().cloned().collect::<Vec<_>>() {
+            self.review_member(&replica, now);
+            let Some(member) = self.members.get(&replica) else { continue };
+            let down_for = member.down_since.map(|since| now.saturating_duration_since(since));
+            if down_for.is_some_and(|time| time >= self.config.forget_after) {
+                self.counters.forgotten += 1;
+                self.departed.insert(&replica, Departure::Forgotten);
+                self.set_state(&replica, None, now);
+                self.drop_member(&replica);
+            } else {
+                self.supersede(&replica.name, now);
+            }
+        }
+        self.revoked
+            .retain(|revoked| self.members.contains_key(revoked) || self.departed.is_forgotten(revoked));
+    }
+
+    /// Drops older incarnations of a name once the newest one is complete here. One that still answers is kept: then the
+    /// name was given twice.
+    pub(super) fn supersede(&mut self, name: &NodeName, now: Instant) {
+        let own = (self.me.name == *name).then_some(&self.me);
+        let known: Vec<&ReplicaId> = self.incarnations(name).map(|(replica, _)| replica).chain(own).collect();
+        if known.len() < 2 {
+            return;
+        }
+        let Some(newest) = known.iter().max().map(|newest| (*newest).clone()) else { return };
+        let older: Vec<ReplicaId> = known.into_iter().filter(|older| **older < newest).cloned().collect();
+        let complete = match self.members.get(&newest) {
+            None => true,
+            Some(member) => {
+                member.is_restored(|set| self.lane(set, &newest).map_or(0, |lane| lane.head().seq))
+            }
+        };
+        if older.contains(&self.me) && self.members.get(&newest).is_some_and(Member::is_live) {
+            self.report_conflict(&self.me.clone(), &newest);
+        }
+        for older in older {
+            if older == self.me {
+                continue;
+            }
+            if self.graph.vouches_for(&older, now) {
+                // Just after a restart the last pong of the incarnation before may be that fresh, too.
+                let settled = 2 * self.config.evidence_window;
+                let newest_since = self.members.get(&newest).map(|member| member.first_seen);
+                if newest_since.is_none_or(|since| now.saturating_duration_since(since) > settled) {
+                    self.report_conflict(&older, &newest);
+                }
+                continue;
+            }
+            let empty =
+                self.set_ids().all(|set| self.lane(set, &older).is_none_or(|lane| lane.head().seq == 0));
+            if complete || empty {
+                self.counters.superseded += 1;
+                self.set_state(&older, None, now);
+                self.drop_member(&older);
+            }
+        }
+    }
+
+    fn report_conflict(&mut self, older: &ReplicaId, newer: &ReplicaId) {
+        let other = if *older == self.me { newer } else { older };
+        let Some(member) = self.members.get_mut(other) else { return };
+        if !std::mem::replace(&mut member.conflict_reported, true) {
+            self.events.push_back(Event::Conflict { older: older.clone(), newer: newer.clone() });
+        }
+    }
+
+    /// Drops a replica with its lanes.
+    fn drop_member(&mut self, replica: &ReplicaId) {
+        if self.members.remove(replica).is_none() {
+            return;
+        }
+        for set in self.set_ids() {
+            self.repairs.remove(&(set, replica.clone()));
+            self.waiting.drop_lane(set, replica);
+            let Some(lane) = self.sets[usize::from(set.0)].drop_lane(replica) else { continue };
+            let removed: Vec<_> = lane.elements().map(|(_, element)| element.clone()).collect();
+            if !removed.is_empty() {
+                let change = Change { added: Vec::new(), removed };
+                self.events.push_back(Event::Changed { set, replica: replica.clone(), change });
+            }
+        }
+        for link in self.links.values_mut() {
+            link.forget_lane(replica);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What an operator may want to know.
+
+use std::time::{Duration, Instant};
+
+use super::Node;
+use crate::delta::SetId;
+use crate::element::Element;
+use crate::head::Head;
+use crate::membership::MemberState;
+use crate::replica::ReplicaId;
+
+/// How a member can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Over a link.
+    Direct,
+    /// Through this peer.
+    Relayed(ReplicaId),
+    /// Not at all.
+    None,
+}
+
+/// One replica's lane in one set, as this node has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LaneStatus {
+    /// The set.
+    pub set: SetId,
+    /// The newest sequence number heard of.
+    pub known_seq: u64,
+    /// What has been applied.
+    pub applied: Head,
+    /// Since when a newer state has been known that is not applied.
+    pub lag: Option<Duration>,
+    /// What the member has applied of this node's own lane.
+    pub acked_seq: u64,
+}
+
+impl LaneStatus {
+    /// Changes known of and not applied.
+    pub fn lag_ops(&self) -> u64 {
+        self.known_seq.saturating_sub(self.applied.seq)
+    }
+}
+
+/// One other replica.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberStatus {
+    /// Who.
+    pub replica: ReplicaId,
+    /// `None` if it is known by hearsay only.
+    pub state: Option<MemberState>,
+    /// Whether its elements count.
+    pub visible: bool,
+    /// How it can be reached.
+    pub link: LinkState,
+    /// Round trip of the last answered ping.
+    pub rtt: Option<Duration>,
+    /// Its lanes, by set.
+    pub lanes: Vec<LaneStatus>,
+}
+
+impl Node {
+    /// All other replicas that are known, by name and incarnation.
+    pub fn members(&self, now: Instant) -> Vec<MemberStatus> {
+        let lane = |replica: &ReplicaId, member: &super::Member, set: SetId| LaneStatus {
+            set,
+            known_seq: member.known_seq(set),
+            applied: self.lane(set, replica).map_or(Head::default(), |lane| lane.head()),
+            lag: member.behind_since(set).map(|since| now.saturating_duration_since(since)),
+            acked_seq: member.acked(set),
+        };
+        let status = |(replica, member): (&ReplicaId, &super::Member)| MemberStatus {
+            replica: replica.clone(),
+            state: member.state,
+            visible: self.is_visible(replica),
+            link: match self.graph.next_hop(replica, now) {
+                _ if self.links.contains_key(replica) => LinkState::Direct,
+                Some(through) => LinkState::Relayed(through.clone()),
+                None => LinkState::None,
+            },
+            rtt: member.rtt,
+            lanes: self.set_ids().map(|set| lane(replica, member, set)).collect(),
+        };
+        self.members.iter().map(status).collect()
+    }
+
+    /// The state of a member.
+    pub fn member_state(&self, replica: &ReplicaId) -> Option<MemberState> {
+        self.members.get(replica)?.state
+    }
+
+    /// Whether a replica's elements count: it is live, or a newer incarnation is and has not restored everything yet.
+    pub fn is_visible(&self, replica: &ReplicaId) -> bool {
+        *replica == self.me
+            || self
+                .incarnations(&replica.name)
+                .any(|(same_name, member)| same_name >= replica && member.is_live())
+    }
+
+    /// Whether this node has applied the newest state it knows of every live member in every set, without a
+    /// difference in hashes, and no replica must begin a new lane.
+    pub fn converged(&self) -> bool {
+        let up_to_date = |replica: &ReplicaId, member: &super::Member| {
+            self.set_ids().all(|set| match self.lane(set, replica) {
+                Some(lane) => lane.head().seq >= member.known_seq(set) && !lane.in_doubt(),
+                None => member.known_seq(set) == 0,
+            })
+        };
+        self.revoked.is_empty()
+            && !self.restart_asked
+            && self.live_members().all(|(replica, member)| up_to_date(replica, member))
+    }
+
+    /// The lanes of a set and their elements, by replica; those of members that are not visible on request.
+    ///
+    /// # Panics
+    /// If there is no such set.
+    pub fn elements(&self, set: SetId, also_hidden: bool) -> impl Iterator<Item = (&ReplicaId, &Element)> {
+        let lanes = self.sets[usize::from(set.0)].lanes();
+        let shown = lanes.filter(move |(replica, _)| also_hidden || self.is_visible(replica));
+        shown.flat_map(|(replica, lane)| lane.elements().map(move |(_, element)| (replica, element)))
+    }
+
+    /// What is known of one replica's lane: its state here.
+    pub fn applied(&self, set: SetId, replica: &ReplicaId) -> Option<Head> {
+        Some(self.lane(set, replica)?.head())
+    }
+}
