@@ -1,0 +1,33 @@
+use std::io;
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use tokio::net::UdpSocket;
+
+/// A bound datagram socket. UDP in life, a simulated network in tests.
+#[async_trait]
+pub trait Datagrams: Send + Sync + 'static {
+    /// Waits until the first datagram can be sent.
+    async fn ready(&self) -> io::Result<()>;
+
+    /// Hands a datagram to the network, or fails at once where it cannot.
+    fn try_send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()>;
+
+    /// Waits for a datagram. Loses none when the future is dropped.
+    async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+}
+
+#[async_trait]
+impl Datagrams for UdpSocket {
+    async fn ready(&self) -> io::Result<()> {
+        self.writable().await
+    }
+
+    fn try_send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
+        UdpSocket::try_send_to(self, datagram, to).map(|_| ())
+    }
+
+    async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        UdpSocket::recv_from(self, buffer).await
+    }
+}
