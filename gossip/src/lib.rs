@@ -1,6 +1,7 @@
 //! A replicated set without a master: every node keeps the whole of it, and whatever the network loses, repeats or
 //! reorders, nodes that can reach each other end with the same set.
 
+pub mod chitchat;
 mod config;
 mod counters;
 mod delta;
@@ -16,9 +17,8 @@ mod membership;
 mod message;
 mod node;
 mod replica;
-mod set;
-pub mod chitchat;
 pub mod seal;
+mod set;
 
 pub use config::Config;
 pub use counters::Counters;

@@ -44,6 +44,13 @@ impl Batch {
         }
     }
 
+    /// The client has something new in its outbox: this task will flush it.
+    pub fn touch(&mut self, client: &Arc<Client>) {
+        if client.lock().touch() {
+            self.touched.push(client.clone());
+        }
+    }
+
     /// A publish arrived.
     pub fn count_received(&mut self, qos: QoS) {
         self.received[qos as usize] += 1;

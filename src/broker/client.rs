@@ -89,6 +89,10 @@ pub struct ClientState {
     blocked: bool,
     /// Someone has promised to flush.
     touched: bool,
+    /// SUBSCRIBE packets whose SUBACK waits for other nodes.
+    pub pending_subscribes: usize,
+    /// The connection is not read from at the moment.
+    pub throttled: bool,
 }
 
 impl Client {
@@ -102,6 +106,8 @@ impl Client {
             flushing: false,
             blocked: false,
             touched: false,
+            pending_subscribes: 0,
+            throttled: false,
         };
         Client { id: id.into(), state: Mutex::new(state) }
     }
@@ -127,6 +133,16 @@ impl Client {
         match attachment.direct.clone() {
             Some(direct) => write(&mut state, &mut |slices| direct.try_write_vectored(slices), now),
             None => state.leave_to_owner(),
+        }
+    }
+
+    /// The connection may be read from again: wakes its task if it waits for that.
+    pub fn unthrottle(&self) {
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.throttled)
+            && let Some(attachment) = &state.attachment
+        {
+            attachment.signal.waker.wake();
         }
     }
 

@@ -71,10 +71,8 @@ impl Broker {
             properties: self.connack_properties(connect, assigned.as_deref(), expiry),
         }));
         state.session.resume(batch.now);
-        if state.touch() {
-            batch.touched.push(client.client.clone());
-        }
         drop(state);
+        batch.touch(&client.client);
         self.metrics.connections.inc();
         self.metrics.connects.with_label_values(&["accepted"]).inc();
         // The former connection ended without a DISCONNECT; only a delayed will is called off by the new one

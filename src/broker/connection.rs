@@ -9,11 +9,11 @@ use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
 use super::connect::Ending;
+use super::publish::{Publisher, acknowledge};
 use crate::codec::packet::{Disconnect, Packet, Publish, ReasonCode};
 use crate::message::Application;
 use crate::router::MatchCache;
 use crate::session::Incoming;
-use crate::session::ack_ring::Owed;
 use crate::session::alias::TopicAliases;
 use crate::topic::Topic;
 
@@ -49,7 +49,7 @@ impl ClientConnection {
     /// Handles one packet. `backing` is the bytes it borrows from, where they can be kept.
     pub fn handle_packet(
         &mut self,
-        broker: &Broker,
+        broker: &Arc<Broker>,
         packet: &Packet<'_>,
         backing: Option<&Bytes>,
         batch: &mut Batch,
@@ -61,8 +61,8 @@ impl ClientConnection {
             Packet::PubRec(ack) => self.client.lock().session.handle_pubrec(ack, now),
             Packet::PubRel(ack) => self.client.lock().session.handle_pubrel(ack),
             Packet::PubComp(ack) => self.client.lock().session.handle_pubcomp(ack, now),
-            Packet::Subscribe(subscribe) => broker.subscribe(&self.client, self.epoch, subscribe, batch)?,
-            Packet::Unsubscribe(unsubscribe) => broker.unsubscribe(&self.client, unsubscribe),
+            Packet::Subscribe(subscribe) => broker.subscribe(&self.client, self.epoch, subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => broker.unsubscribe(&self.client, unsubscribe, now),
             Packet::PingReq => self.client.lock().session.send(&Packet::PingResp),
             Packet::Disconnect(disconnect) => return Err(self.handle_disconnect(disconnect)),
             // A second CONNECT [MQTT-3.1.0-2], AUTH without a method [MQTT-4.12.0-7], and what only servers send.
@@ -73,14 +73,17 @@ impl ClientConnection {
             | Packet::UnsubAck(_)
             | Packet::PingResp => return Err(End::Violation(ReasonCode::ProtocolError)),
         }
-        self.touch(batch);
+        batch.touch(&self.client);
         Ok(())
     }
 
-    /// Whether the client has to wait until some of its publishes are confirmed.
+    /// Whether the client has to wait until some of its publishes or subscriptions are confirmed. It is woken then.
     pub fn is_throttled(&self, broker: &Broker) -> bool {
-        self.client.lock().session.unacknowledged()
-            >= usize::from(broker.limits().session.receive_maximum.get())
+        let maximum = usize::from(broker.limits().session.receive_maximum.get());
+        let mut state = self.client.lock();
+        state.throttled = state.session.unacknowledged() >= maximum
+            || state.pending_subscribes >= broker.limits().max_pending_subscribes;
+        state.throttled
     }
 
     fn handle_publish(
@@ -114,7 +117,7 @@ impl ClientConnection {
                 Incoming::New => {}
                 Incoming::Duplicate => {
                     drop(state);
-                    self.touch(batch);
+                    batch.touch(&self.client);
                     return Ok(());
                 }
                 Incoming::ReceiveMaximumExceeded => {
@@ -135,21 +138,16 @@ impl ClientConnection {
         };
         let well_formed =
             properties.payload_format_indicator != Some(true) || std::str::from_utf8(publish.payload).is_ok();
-        let outcome = match well_formed {
-            false => ReasonCode::PayloadFormatInvalid,
-            true => {
+        let publisher = publish.packet_id.map(|packet_id| Publisher { client: &self.client, packet_id });
+        match (well_formed, publisher) {
+            (true, publisher) => {
                 let matches = self.matches.look_up(&broker.router, topic);
-                broker.route(&application, matches, batch)
+                broker.publish(&application, matches, publisher, batch);
             }
-        };
-        match publish.packet_id {
-            Some(packet_id) => {
-                let owed = Owed { packet_id, qos: publish.qos, reason: outcome };
-                self.client.lock().session.acknowledge(owed, 0);
-                self.touch(batch);
+            (false, None) => return Err(End::Violation(ReasonCode::PayloadFormatInvalid)),
+            (false, publisher) => {
+                acknowledge(publisher, publish.qos, ReasonCode::PayloadFormatInvalid, batch)
             }
-            None if outcome == ReasonCode::PayloadFormatInvalid => return Err(End::Violation(outcome)),
-            None => {}
         }
         Ok(())
     }
@@ -162,11 +160,5 @@ impl ClientConnection {
         }
         let publish_will = disconnect.reason != ReasonCode::Success;
         End::Disconnected(Ending { publish_will, expiry_secs })
-    }
-
-    fn touch(&self, batch: &mut Batch) {
-        if self.client.lock().touch() {
-            batch.touched.push(self.client.clone());
-        }
     }
 }

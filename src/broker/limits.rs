@@ -19,6 +19,10 @@ pub struct Limits {
     pub max_sessions: usize,
     /// Subscriptions of one client.
     pub max_subscriptions: usize,
+    /// Levels of a topic filter. Each costs memory on every node.
+    pub max_filter_levels: usize,
+    /// SUBSCRIBE packets of a client that may wait for other nodes before it is not read from.
+    pub max_pending_subscribes: usize,
     /// Topic aliases a client may set on its connection.
     pub topic_alias_maximum: u16,
     /// Longest a session outlives its connection. It is also what 3.1.1's `clean session = 0` gets, which names no
@@ -42,6 +46,8 @@ impl Default for Limits {
             max_connections: 1_000_000,
             max_sessions: 1_000_000,
             max_subscriptions: 100_000,
+            max_filter_levels: 128,
+            max_pending_subscribes: 64,
             topic_alias_maximum: 32,
             max_session_expiry: Duration::from_secs(7 * 24 * 3600),
             connect_timeout: Duration::from_secs(10),

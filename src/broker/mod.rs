@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod client;
+mod cluster_host;
 mod connect;
 pub mod connection;
 mod limits;
@@ -15,7 +16,7 @@ mod session_record;
 mod subscribe;
 mod timers;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use batch::Batch;
@@ -27,6 +28,7 @@ use parking_lot::Mutex;
 use registry::Registry;
 use timers::{Due, Timers};
 
+use crate::cluster::Cluster;
 use crate::message::Message;
 use crate::router::{Retained, Router};
 
@@ -38,6 +40,7 @@ pub struct Broker {
     retained: Retained<Arc<Message>>,
     /// Guards the timers of sessions without a connection. Taken under a client's lock, never the other way round.
     timers: Mutex<Timers>,
+    cluster: OnceLock<Arc<Cluster>>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -51,8 +54,15 @@ impl Broker {
             registry: Registry::default(),
             retained: Retained::new(),
             timers: Mutex::default(),
+            cluster: OnceLock::new(),
             metrics: Metrics::new(),
         }
+    }
+
+    /// Joins the broker to its cluster; before, and without, it is alone.
+    pub fn join(&self, cluster: Arc<Cluster>) {
+        // A second cluster is the caller's mistake and changes nothing.
+        let _ = self.cluster.set(cluster);
     }
 
     /// What clients are granted.
@@ -111,6 +121,7 @@ impl Broker {
         for filter in subscriptions.keys() {
             self.router.unsubscribe(filter, &subscriber);
         }
+        self.remove_interest(subscriptions.keys(), batch.now);
         if let Some(will) = will {
             self.publish_message(&will.into_message(batch.now), batch);
         }

@@ -1,32 +1,66 @@
-//! A message's way to its subscribers.
+//! A message's way to its subscribers, here and on other nodes.
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::Broker;
 use super::batch::Batch;
-use super::client::Subscriber;
-use crate::codec::packet::ReasonCode;
+use super::client::{Client, Subscriber};
+use crate::cluster::Peer;
+use crate::cluster::host::{Confirm, Receipt, confirm_all};
+use crate::codec::packet::{PacketId, QoS, ReasonCode};
 use crate::message::{Application, Message};
 use crate::router::Match;
 use crate::session::Delivery;
+use crate::session::ack_ring::Owed;
 use crate::session::frames::Frames;
 
+/// A publisher that is owed a PUBACK or PUBREC.
+#[derive(Clone, Copy)]
+pub(super) struct Publisher<'a> {
+    pub client: &'a Arc<Client>,
+    pub packet_id: PacketId,
+}
+
 impl Broker {
-    /// Stores the message if it is to be retained, and gives it to every local subscriber. Returns what its
-    /// acknowledgement says.
-    pub(super) fn route(
+    /// Stores the message if it is to be retained, gives it to every local subscriber and every node with a matching
+    /// route, and acknowledges it when it is safe with all of them.
+    pub(super) fn publish(
         &self,
         application: &Application<'_>,
         matches: &Match<Subscriber>,
+        publisher: Option<Publisher<'_>>,
         batch: &mut Batch,
-    ) -> ReasonCode {
+    ) {
         if application.retain && self.retain(application).is_err() {
-            return ReasonCode::QuotaExceeded;
+            return acknowledge(publisher, application.qos, ReasonCode::QuotaExceeded, batch);
         }
-        self.deliver(application, matches, batch);
-        match matches.locals.is_empty() {
+        let peers = &matches.peers;
+        let reason = match matches.locals.is_empty() && peers.is_empty() {
             true => ReasonCode::NoMatchingSubscribers,
             false => ReasonCode::Success,
+        };
+        let message = self.deliver(application, matches, batch);
+        let cluster = match self.cluster.get() {
+            Some(cluster) if !peers.is_empty() => cluster,
+            _ => return acknowledge(publisher, application.qos, reason, batch),
+        };
+        if application.qos == QoS::AtMostOnce {
+            return cluster.forward_at_most_once(peers, application, batch.now);
+        }
+        let destinations = cluster.destinations(peers);
+        let message = message.unwrap_or_else(|| Arc::new(application.to_message()));
+        let slot = publisher.and_then(|publisher| {
+            let owed = Owed { packet_id: publisher.packet_id, qos: application.qos, reason };
+            publisher.client.lock().session.acknowledge(owed, destinations.len() as u32)
+        });
+        forward(destinations, cluster.next_publish(), message, batch, || {
+            let to: Arc<dyn Confirm> = publisher?.client.clone();
+            Some(Receipt { to, slot: slot?.0 })
+        });
+        if let Some(publisher) = publisher {
+            batch.touch(publisher.client);
         }
     }
 
@@ -34,11 +68,17 @@ impl Broker {
     pub(super) fn publish_message(&self, message: &Message, batch: &mut Batch) {
         message.with_application(|application| {
             let matches = self.router.matches(application.topic, None);
-            self.route(application, &matches, batch)
+            self.publish(application, &matches, None, batch);
         });
     }
 
-    fn deliver(&self, application: &Application<'_>, matches: &Match<Subscriber>, batch: &mut Batch) {
+    /// Gives a message to the local subscribers. Returns the copy that was made of it, if one had to be.
+    pub(super) fn deliver(
+        &self,
+        application: &Application<'_>,
+        matches: &Match<Subscriber>,
+        batch: &mut Batch,
+    ) -> Option<Arc<Message>> {
         let mut scratch = std::mem::take(&mut batch.scratch);
         let mut frames = Frames::new(application, &mut scratch, batch.now);
         for local in &matches.locals {
@@ -49,7 +89,9 @@ impl Broker {
             };
             local.subscriber.deliver(&mut frames, delivery, batch);
         }
+        let message = frames.into_message();
         batch.scratch = scratch;
+        message
     }
 
     /// Replaces the topic's retained message, or clears it where the payload is empty [MQTT-3.3.1-5, MQTT-3.3.1-6].
@@ -66,6 +108,29 @@ impl Broker {
         self.retained.insert(topic, Arc::new(application.to_message()));
         Ok(())
     }
+}
+
+/// Answers a publish that waits for nobody.
+pub(super) fn acknowledge(publisher: Option<Publisher<'_>>, qos: QoS, reason: ReasonCode, batch: &mut Batch) {
+    if let Some(publisher) = publisher {
+        let owed = Owed { packet_id: publisher.packet_id, qos, reason };
+        publisher.client.lock().session.acknowledge(owed, 0);
+        batch.touch(publisher.client);
+    }
+}
+
+fn forward(
+    destinations: SmallVec<[Arc<Peer>; 4]>,
+    publish: u64,
+    message: Arc<Message>,
+    batch: &Batch,
+    receipt: impl Fn() -> Option<Receipt>,
+) {
+    let mut safe = Vec::new();
+    for peer in destinations {
+        peer.forward(publish, message.clone(), receipt(), batch.now, &mut safe);
+    }
+    confirm_all(safe, batch.now);
 }
 
 struct RetainedFull;

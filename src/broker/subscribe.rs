@@ -2,19 +2,33 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
-use super::connection::End;
 use super::session_record::granted;
 use crate::codec::packet::{
-    Packet, Properties, ReasonCode, ReasonCodes, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe,
+    Packet, PacketId, Properties, PropertySet, ReasonCode, ReasonCodes, RetainHandling, Subscribe,
+    SubscriptionOptions, Unsubscribe,
 };
 use crate::router::Subscription;
 use crate::session::Delivery;
 use crate::session::frames::Frames;
 use crate::topic::{SubscriptionFilter, TopicFilter};
+
+/// A SUBSCRIBE whose subscriptions are made, and whose SUBACK waits until other nodes know of them.
+struct Subscribed {
+    client: Arc<Client>,
+    epoch: u64,
+    packet_id: PacketId,
+    reasons: Vec<ReasonCode>,
+    /// Filters that are new to the client.
+    new: Vec<TopicFilter>,
+    /// Filters granted, new or not.
+    granted: Vec<TopicFilter>,
+    retained: Vec<RetainedFor>,
+}
 
 /// Retained messages that a subscription is owed once its SUBACK is sent.
 struct RetainedFor {
@@ -23,46 +37,69 @@ struct RetainedFor {
 }
 
 impl Broker {
-    /// Adds subscriptions and answers with SUBACK, then with the retained messages they match.
+    /// Adds subscriptions. SUBACK follows when they are routed, and the retained messages they match behind it.
     pub(super) fn subscribe(
-        &self,
+        self: &Arc<Self>,
         client: &Arc<Client>,
         epoch: u64,
         subscribe: &Subscribe<'_>,
-        batch: &mut Batch,
-    ) -> Result<(), End> {
+        now: Instant,
+    ) {
         let identifier = subscribe.properties.subscription_identifiers.first().copied();
-        let mut reasons = Vec::with_capacity(subscribe.filters.len());
-        let mut retained = Vec::new();
+        let mut subscribed = Subscribed {
+            client: client.clone(),
+            epoch,
+            packet_id: subscribe.packet_id,
+            reasons: Vec::with_capacity(subscribe.filters.len()),
+            new: Vec::new(),
+            granted: Vec::new(),
+            retained: Vec::new(),
+        };
         for (text, options) in &subscribe.filters {
-            reasons.push(match self.subscribe_one(client, text, *options, identifier, &mut retained) {
+            let reason = match self.subscribe_one(&mut subscribed, text, *options, identifier) {
                 Ok(reason) | Err(reason) => reason,
-            });
+            };
+            subscribed.reasons.push(reason);
         }
-        self.finish_subscribe(client, epoch, subscribe.packet_id, reasons, &retained, batch);
-        Ok(())
+        let (Some(cluster), false) = (self.cluster.get(), subscribed.granted.is_empty()) else {
+            return self.finish_subscribe(subscribed, 0, now);
+        };
+        let sequence = cluster.add_interest(&subscribed.new, &subscribed.granted, now);
+        client.lock().pending_subscribes += 1;
+        let broker = self.clone();
+        let then = move |missed| {
+            subscribed.client.lock().pending_subscribes -= 1;
+            subscribed.client.unthrottle();
+            broker.finish_subscribe(subscribed, missed, Instant::now());
+        };
+        cluster.when_routed(sequence, now, Box::new(then));
     }
 
     fn subscribe_one(
         &self,
-        client: &Arc<Client>,
+        subscribed: &mut Subscribed,
         text: &str,
         options: SubscriptionOptions,
         identifier: Option<NonZeroU32>,
-        retained: &mut Vec<RetainedFor>,
     ) -> Result<ReasonCode, ReasonCode> {
         let parsed = SubscriptionFilter::parse(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
         if parsed.share.is_some() {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
         let filter = parsed.filter;
+        if filter.levels().count() > self.limits.max_filter_levels {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
         let subscription = Subscription {
             qos: options.qos,
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
             identifier,
         };
-        let mut state = client.lock();
+        let mut state = subscribed.client.lock();
+        if state.record.ended {
+            return Err(ReasonCode::UnspecifiedError);
+        }
         let subscriptions = &mut state.record.subscriptions;
         let new = !subscriptions.contains_key(&filter);
         if new && subscriptions.len() >= self.limits.max_subscriptions {
@@ -70,39 +107,46 @@ impl Broker {
         }
         subscriptions.insert(filter.clone(), subscription);
         drop(state);
-        self.router.subscribe(&filter, Subscriber(client.clone()), subscription);
+        self.router.subscribe(&filter, Subscriber(subscribed.client.clone()), subscription);
         let send_retained = match options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => new,
             RetainHandling::DoNotSend => false,
         };
         if send_retained {
-            retained.push(RetainedFor { filter, subscription });
+            subscribed.retained.push(RetainedFor { filter: filter.clone(), subscription });
         }
+        if new {
+            subscribed.new.push(filter.clone());
+        }
+        subscribed.granted.push(filter);
         Ok(granted(options.qos))
     }
 
-    fn finish_subscribe(
-        &self,
-        client: &Arc<Client>,
-        epoch: u64,
-        packet_id: crate::codec::packet::PacketId,
-        reasons: Vec<ReasonCode>,
-        retained: &[RetainedFor],
-        batch: &mut Batch,
-    ) {
+    /// Sends SUBACK. `missed` live nodes have not confirmed the routes in time.
+    fn finish_subscribe(&self, subscribed: Subscribed, missed: usize, now: Instant) {
+        let Subscribed { client, epoch, packet_id, reasons, retained, .. } = subscribed;
+        let reason = (missed > 0).then(|| {
+            self.metrics.suback_timeouts.inc();
+            format!("{missed} nodes of the cluster have not confirmed the route yet")
+        });
+        let properties = match &reason {
+            None => Properties::NONE,
+            Some(reason) => PropertySet { reason_string: Some(reason), ..PropertySet::EMPTY }.into(),
+        };
+        let mut batch = Batch::new(now);
         let mut state = client.lock();
         if state.epoch != epoch {
             return;
         }
-        state.session.send(&Packet::SubAck(ReasonCodes { packet_id, reasons, properties: Properties::NONE }));
-        if state.touch() {
-            batch.touched.push(client.clone());
-        }
+        state.session.send(&Packet::SubAck(ReasonCodes { packet_id, reasons, properties }));
         drop(state);
+        batch.touch(&client);
         for owed in retained {
-            self.send_retained(client, owed, batch);
+            self.send_retained(&client, &owed, &mut batch);
         }
+        batch.flush();
+        batch.report(&self.metrics);
     }
 
     fn send_retained(&self, client: &Arc<Client>, owed: &RetainedFor, batch: &mut Batch) {
@@ -126,24 +170,40 @@ impl Broker {
     }
 
     /// Removes subscriptions and answers with UNSUBACK.
-    pub(super) fn unsubscribe(&self, client: &Arc<Client>, unsubscribe: &Unsubscribe<'_>) {
+    pub(super) fn unsubscribe(&self, client: &Arc<Client>, unsubscribe: &Unsubscribe<'_>, now: Instant) {
         let subscriber = Subscriber(client.clone());
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        let mut removed = Vec::new();
         for text in &unsubscribe.filters {
             reasons.push(match SubscriptionFilter::parse(text) {
-                Err(_) => ReasonCode::TopicFilterInvalid,
-                Ok(parsed) => {
-                    let existed = parsed.share.is_none()
-                        && client.lock().record.subscriptions.remove(&parsed.filter).is_some();
-                    if existed {
-                        self.router.unsubscribe(&parsed.filter, &subscriber);
+                Ok(parsed) if parsed.share.is_none() => {
+                    match client.lock().record.subscriptions.remove(&parsed.filter) {
+                        Some(_) => {
+                            self.router.unsubscribe(&parsed.filter, &subscriber);
+                            removed.push(parsed.filter);
+                            ReasonCode::Success
+                        }
+                        None => ReasonCode::NoSubscriptionExisted,
                     }
-                    if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted }
                 }
+                Ok(_) => ReasonCode::NoSubscriptionExisted,
+                Err(_) => ReasonCode::TopicFilterInvalid,
             });
         }
+        self.remove_interest(&removed, now);
         let packet_id = unsubscribe.packet_id;
         let answer = ReasonCodes { packet_id, reasons, properties: Properties::NONE };
         client.lock().session.send(&Packet::UnsubAck(answer));
+    }
+
+    /// Local subscribers of these filters are gone.
+    pub(super) fn remove_interest<'a>(
+        &self,
+        filters: impl IntoIterator<Item = &'a TopicFilter>,
+        now: Instant,
+    ) {
+        if let Some(cluster) = self.cluster.get() {
+            cluster.remove_interest(filters, now);
+        }
     }
 }

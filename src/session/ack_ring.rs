@@ -9,7 +9,7 @@ use crate::codec::packet::{PacketId, QoS, ReasonCode};
 
 /// Names one publish of one session: its position in the order of all that the session ever waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Slot(u64);
+pub struct Slot(pub u64);
 
 /// What is owed for one publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

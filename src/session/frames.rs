@@ -72,6 +72,11 @@ impl<'a> Frames<'a> {
         self.message.get_or_insert_with(|| Arc::new(self.application.to_message()))
     }
 
+    /// The kept message, if one was made.
+    pub fn into_message(self) -> Option<Arc<Message>> {
+        self.message
+    }
+
     /// Appends the subscriber's copy to `outbox`.
     pub fn append(&mut self, copy: &Copy<'_>, outbox: &mut Outbox) -> Result<(), TooLarge> {
         if !copy.identifiers.is_empty() || copy.dup {

@@ -1,12 +1,16 @@
-//! The bytes of a link, the one TCP connection between two nodes.
+//! A link, the one TCP connection between two nodes.
 //!
 //! ```text
 //! preamble | (noise handshake) | frames: HELLO, then anything
 //! ```
-//! Everything here is sans-IO. Invariant: no bytes of a peer make it panic or allocate more than a stated bound. It must
-//! not know what the frames mean, beyond HELLO.
+//! [`frame`], [`hello`], [`preamble`] and [`secure`] are sans-IO: no bytes of a peer make them panic or allocate more
+//! than a stated bound, and beyond HELLO they do not know what frames mean. [`handshake`] and [`driver`] run them on a
+//! stream.
 
+pub mod driver;
 pub mod frame;
+pub mod handshake;
 pub mod hello;
+pub mod kind;
 pub mod preamble;
 pub mod secure;

@@ -1,0 +1,83 @@
+//! The broker as the cluster's host: peers' routes go into the trie, their forwards to the local sessions.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use super::Broker;
+use super::batch::Batch;
+use super::client::{Client, Subscriber};
+use crate::cluster::host::{Confirm, Host, Inbound};
+use crate::message::Application;
+use crate::router::{MatchCache, PeerIndex};
+use crate::session::ack_ring::Slot;
+use crate::topic::TopicFilter;
+
+/// The broker, held weakly: the cluster does not keep it alive.
+pub struct ClusterHost(pub Weak<Broker>);
+
+impl Host for ClusterHost {
+    fn insert_route(&self, filter: &TopicFilter, peer: PeerIndex) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.router.insert_route(filter, peer);
+        }
+    }
+
+    fn remove_route(&self, filter: &TopicFilter, peer: PeerIndex) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.router.remove_route(filter, peer);
+        }
+    }
+
+    fn open_inbound(&self) -> Box<dyn Inbound> {
+        Box::new(LinkInbound {
+            broker: self.0.clone(),
+            matches: MatchCache::new(None, MatchCache::<Subscriber>::DEFAULT_CAPACITY_BYTES),
+            batch: Batch::new(Instant::now()),
+        })
+    }
+}
+
+/// The forwards of one link.
+struct LinkInbound {
+    broker: Weak<Broker>,
+    matches: MatchCache<Subscriber>,
+    batch: Batch,
+}
+
+impl Inbound for LinkInbound {
+    fn begin(&mut self, now: Instant) {
+        self.batch.now = now;
+    }
+
+    fn deliver(&mut self, application: &Application<'_>) {
+        let Some(broker) = self.broker.upgrade() else { return };
+        let matches = self.matches.look_up(&broker.router, application.topic);
+        broker.deliver(application, matches, &mut self.batch);
+    }
+
+    fn finish(&mut self) {
+        self.batch.flush();
+        if let Some(broker) = self.broker.upgrade() {
+            self.batch.report(&broker.metrics);
+        }
+    }
+}
+
+/// A publishing client waits for its publishes to be safe on other nodes.
+impl Confirm for Client {
+    fn confirm(&self, slot: u64) {
+        self.lock().session.confirm(Slot(slot));
+    }
+
+    fn flush(&self, now: Instant) {
+        Client::flush(self, now);
+        self.unthrottle();
+    }
+}
+
+impl Broker {
+    /// The cluster's host that this broker is.
+    pub fn cluster_host(self: &Arc<Self>) -> Arc<dyn Host> {
+        Arc::new(ClusterHost(Arc::downgrade(self)))
+    }
+}

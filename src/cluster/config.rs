@@ -1,0 +1,54 @@
+//! What can be set about a node's part in its cluster.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rumormq_gossip::ReplicaId;
+use rumormq_gossip::seal::ClusterKeys;
+
+use super::forward::stream::ForwardLimits;
+use super::link::hello::Addresses;
+
+/// Settings of the cluster, resolved.
+#[derive(Clone)]
+pub struct ClusterConfig {
+    /// Name of the cluster: nodes of another are turned away.
+    pub cluster: String,
+    /// This start of this node.
+    pub replica: ReplicaId,
+    /// What others are told about where this node is reached.
+    pub advertise: Addresses,
+    /// Members to begin with, each `HOST:PORT`.
+    pub seeds: Vec<String>,
+    /// Seals what passes between nodes; none on a loopback.
+    pub keys: Option<ClusterKeys>,
+    /// Settings of the replicated sets.
+    pub gossip: rumormq_gossip::Config,
+    /// Between two rounds of membership gossip.
+    pub gossip_interval: Duration,
+    /// How sure the failure detector must be.
+    pub phi: f64,
+    /// How long to wait for a seed before serving alone.
+    pub join_grace: Duration,
+    /// How long a publish waits for a node that is there and says nothing.
+    pub puback_timeout: Duration,
+    /// Bounds of the forward buffer of each peer.
+    pub forward: ForwardLimits,
+}
+
+impl ClusterConfig {
+    /// The address that datagrams are sent to: the advertised one where it is numeric, else the bound one.
+    pub(super) fn advertise_socket(&self, bound: SocketAddr) -> SocketAddr {
+        self.advertise.cluster.parse().unwrap_or(bound)
+    }
+
+    /// What the membership tells of this node.
+    pub(super) fn published_keys(&self) -> Vec<(String, String)> {
+        let address = |key: &str, address: &Option<String>| Some((key.to_owned(), address.clone()?));
+        [address("mqtt", &self.advertise.mqtt), address("http", &self.advertise.http)]
+            .into_iter()
+            .flatten()
+            .chain([("status".to_owned(), "running".to_owned())])
+            .collect()
+    }
+}

@@ -1,0 +1,9 @@
+//! Publishes on their way to other nodes.
+//!
+//! QoS 0 goes as it comes. QoS 1 and 2 run in a stream from this replica to each destination by name: numbered without
+//! gaps, kept until the destination's sessions have them, sent again on the next link. [`stream`] is the sending end,
+//! [`inbound`] the receiving one, [`wire`] what passes between them. All of it is sans-IO.
+
+pub mod inbound;
+pub mod stream;
+pub mod wire;

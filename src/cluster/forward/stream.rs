@@ -1,0 +1,150 @@
+//! The sending end of a stream: what a destination has not acknowledged yet, bounded.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::wire::Place;
+use crate::cluster::host::Receipt;
+use crate::message::Message;
+
+/// What a forward buffer may hold for one destination.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardLimits {
+    /// Messages.
+    pub messages: usize,
+    /// Bytes of those messages.
+    pub bytes: usize,
+}
+
+impl Default for ForwardLimits {
+    fn default() -> Self {
+        ForwardLimits { messages: 1_000_000, bytes: 256 << 20 }
+    }
+}
+
+/// Forwards of QoS 1 and 2 to one destination, oldest first.
+#[derive(Debug)]
+pub struct ForwardStream {
+    entries: VecDeque<Entry>,
+    /// Sequence number of the next entry.
+    next: u64,
+    /// The last one that the present link has carried, or skipped.
+    sent: u64,
+    /// The highest one that any link has carried.
+    sent_ever: u64,
+    bytes: usize,
+    limits: ForwardLimits,
+}
+
+#[derive(Debug)]
+struct Entry {
+    place: Place,
+    message: Arc<Message>,
+    /// Whoever waits for the acknowledgement.
+    receipt: Option<Receipt>,
+    since: Instant,
+}
+
+/// What to send next.
+#[derive(Debug)]
+pub enum Outgoing<'a> {
+    /// Nothing up to this number will come.
+    Skip(u64),
+    /// A forward; true if an earlier link carried it before.
+    Forward(Place, &'a Message, bool),
+}
+
+impl ForwardStream {
+    /// An empty stream; the first forward has number 1.
+    pub fn new(limits: ForwardLimits) -> ForwardStream {
+        ForwardStream { entries: VecDeque::new(), next: 1, sent: 0, sent_ever: 0, bytes: 0, limits }
+    }
+
+    /// Appends a forward. Returns how many of the oldest had to be dropped for it; their receipts are in `done`, for
+    /// nobody will confirm them any more.
+    pub fn push(
+        &mut self,
+        publish: u64,
+        message: Arc<Message>,
+        receipt: Option<Receipt>,
+        now: Instant,
+        done: &mut Vec<Receipt>,
+    ) -> u64 {
+        let place = Place { sequence: self.next, publish };
+        self.next += 1;
+        self.bytes += message.size();
+        self.entries.push_back(Entry { place, message, receipt, since: now });
+        let mut dropped = 0;
+        while self.entries.len() > self.limits.messages || self.bytes > self.limits.bytes {
+            if !self.drop_oldest(done) {
+                break;
+            }
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// A link to the destination is up, which has received the stream up to `received`.
+    pub fn handle_link_up(&mut self, received: u64, done: &mut Vec<Receipt>) {
+        self.handle_ack(received, done);
+        self.sent = received.min(self.next - 1);
+    }
+
+    /// The next frame for the present link.
+    pub fn poll_send(&mut self) -> Option<Outgoing<'_>> {
+        let oldest = self.entries.front()?.place.sequence;
+        if self.sent + 1 < oldest {
+            self.sent = oldest - 1;
+            return Some(Outgoing::Skip(self.sent));
+        }
+        let entry = self.entries.get((self.sent + 1 - oldest) as usize)?;
+        self.sent += 1;
+        let again = self.sent <= self.sent_ever;
+        self.sent_ever = self.sent_ever.max(self.sent);
+        Some(Outgoing::Forward(entry.place, &entry.message, again))
+    }
+
+    /// The destination has everything up to `sequence`. Returns how many that settles.
+    pub fn handle_ack(&mut self, sequence: u64, done: &mut Vec<Receipt>) -> u64 {
+        let mut acked = 0;
+        while self.entries.front().is_some_and(|entry| entry.place.sequence <= sequence) {
+            self.drop_oldest(done);
+            acked += 1;
+        }
+        acked
+    }
+
+    /// Nobody waits for the acknowledgement of forwards entered before `now - patience` any more: they are in the
+    /// buffer, and that has to do.
+    pub fn release_receipts(&mut self, now: Instant, patience: Duration, done: &mut Vec<Receipt>) {
+        for entry in &mut self.entries {
+            if now.saturating_duration_since(entry.since) < patience {
+                return;
+            }
+            done.extend(entry.receipt.take());
+        }
+    }
+
+    /// Forwards that wait for their acknowledgement.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes of them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How long the oldest has waited.
+    pub fn oldest(&self, now: Instant) -> Option<Duration> {
+        self.entries.front().map(|entry| now.saturating_duration_since(entry.since))
+    }
+
+    fn drop_oldest(&mut self, done: &mut Vec<Receipt>) -> bool {
+        let Some(entry) = self.entries.pop_front() else { return false };
+        self.bytes -= entry.message.size();
+        done.extend(entry.receipt);
+        true
+    }
+}

@@ -1,0 +1,156 @@
+//! The frames that carry forwards and their acknowledgements.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::link::frame::{self, FrameError};
+use crate::cluster::link::kind;
+use crate::codec::packet::{Properties, PropertySet, QoS};
+use crate::message::{Application, Message, forwarded, remaining_expiry_secs};
+use crate::topic::Topic;
+
+/// What comes before the payload in a forward. The payload is the rest of the frame.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Head<'a> {
+    /// Place in the stream; 0 for QoS 0, which has none.
+    sequence: u64,
+    /// Counts the publishes of the origin replica: with it, the name of this publish in the cluster.
+    publish: u64,
+    qos: u8,
+    retain: bool,
+    expiry_secs: Option<u32>,
+    topic: &'a str,
+    #[serde(borrow)]
+    properties: Option<ForwardedProperties<'a>>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct ForwardedProperties<'a> {
+    payload_format_indicator: Option<bool>,
+    content_type: Option<&'a str>,
+    response_topic: Option<&'a str>,
+    #[serde(borrow, with = "serde_bytes")]
+    correlation_data: Option<&'a [u8]>,
+    #[serde(borrow)]
+    user_properties: Vec<(&'a str, &'a str)>,
+}
+
+/// Acknowledges every forward of the stream up to `sequence`: the destination's sessions have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardAck {
+    /// The last one received without a gap.
+    pub sequence: u64,
+}
+
+/// Forwards of the stream up to `to` will not come: the origin has dropped them, or was told that they arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardSkip {
+    /// The last one that will not come.
+    pub to: u64,
+}
+
+/// The peer sent a forward that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer sent a malformed forward")]
+pub struct MalformedForward;
+
+/// Names a publish within the stream and the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Place in the stream; 0 for QoS 0.
+    pub sequence: u64,
+    /// The origin's count of publishes.
+    pub publish: u64,
+}
+
+/// Appends a forward.
+pub fn append(
+    out: &mut Vec<u8>,
+    place: Place,
+    application: &Application<'_>,
+    now: Instant,
+) -> Result<(), FrameError> {
+    let set = application.properties;
+    let head = Head {
+        sequence: place.sequence,
+        publish: place.publish,
+        qos: application.qos as u8,
+        retain: application.retain,
+        expiry_secs: remaining_expiry_secs(application.expires_at, now),
+        topic: application.topic.as_str(),
+        properties: forwarded(set).then(|| ForwardedProperties {
+            payload_format_indicator: set.payload_format_indicator,
+            content_type: set.content_type,
+            response_topic: set.response_topic.map(Topic::as_str),
+            correlation_data: set.correlation_data,
+            user_properties: set.user_properties.clone(),
+        }),
+    };
+    frame::append(out, kind::FORWARD, false, |out| {
+        append_postcard(out, &head);
+        out.extend_from_slice(application.payload);
+    })
+}
+
+/// Appends a message that is kept in a stream.
+pub fn append_message(
+    out: &mut Vec<u8>,
+    place: Place,
+    message: &Message,
+    now: Instant,
+) -> Result<(), FrameError> {
+    message.with_application(|application| append(out, place, application, now)).unwrap_or(Ok(()))
+}
+
+/// Appends a small frame.
+pub fn append_small(out: &mut Vec<u8>, kind: u8, body: &impl Serialize) {
+    // It cannot exceed the limit of a frame.
+    let _ = frame::append(out, kind, false, |out| append_postcard(out, body));
+}
+
+fn append_postcard(out: &mut Vec<u8>, value: &impl Serialize) {
+    // Writing to memory what serde can express does not fail.
+    let taken = std::mem::take(out);
+    *out = postcard::to_extend(value, taken).unwrap_or_default();
+}
+
+/// Calls `deliver` with the forward that `body` is.
+pub fn read<R>(
+    body: &[u8],
+    now: Instant,
+    deliver: impl FnOnce(Place, &Application<'_>) -> R,
+) -> Result<R, MalformedForward> {
+    let (head, payload) = postcard::take_from_bytes::<Head<'_>>(body).map_err(|_| MalformedForward)?;
+    let qos = match head.qos {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        2 => QoS::ExactlyOnce,
+        _ => return Err(MalformedForward),
+    };
+    if (qos == QoS::AtMostOnce) != (head.sequence == 0) {
+        return Err(MalformedForward);
+    }
+    let topic = |name| Topic::new(name).map_err(|_| MalformedForward);
+    let properties = match head.properties {
+        None => Properties::NONE,
+        Some(forwarded) => Properties::from(PropertySet {
+            payload_format_indicator: forwarded.payload_format_indicator,
+            content_type: forwarded.content_type,
+            response_topic: forwarded.response_topic.map(topic).transpose()?,
+            correlation_data: forwarded.correlation_data,
+            user_properties: forwarded.user_properties,
+            ..PropertySet::EMPTY
+        }),
+    };
+    let application = Application {
+        topic: topic(head.topic)?,
+        payload,
+        backing: None,
+        qos,
+        retain: head.retain,
+        properties: &properties,
+        expires_at: head.expiry_secs.map(|secs| now + std::time::Duration::from_secs(secs.into())),
+    };
+    Ok(deliver(Place { sequence: head.sequence, publish: head.publish }, &application))
+}

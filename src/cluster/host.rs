@@ -1,0 +1,69 @@
+//! What the cluster asks of the broker it works for. The broker implements it; the cluster knows no more of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::message::Application;
+use crate::router::PeerIndex;
+use crate::topic::TopicFilter;
+
+/// The broker, as the cluster sees it.
+pub trait Host: Send + Sync + 'static {
+    /// A peer wants what matches the filter.
+    fn insert_route(&self, filter: &TopicFilter, peer: PeerIndex);
+
+    /// A peer does not want it any more.
+    fn remove_route(&self, filter: &TopicFilter, peer: PeerIndex);
+
+    /// The way for one link's forwards to the local sessions.
+    fn open_inbound(&self) -> Box<dyn Inbound>;
+}
+
+/// Takes the forwards of one link.
+pub trait Inbound: Send {
+    /// A turn of the link begins.
+    fn begin(&mut self, now: Instant);
+
+    /// Gives a message to the local sessions, never to other nodes.
+    fn deliver(&mut self, application: &Application<'_>);
+
+    /// Writes to the sockets what the turn has delivered.
+    fn finish(&mut self);
+}
+
+/// Someone who waits for a publish to be safe.
+pub trait Confirm: Send + Sync {
+    /// One of the destinations of the publish in `slot` has it, or it is in that destination's buffer.
+    fn confirm(&self, slot: u64);
+
+    /// Sends what the confirmations have set free.
+    fn flush(&self, now: Instant);
+}
+
+/// A claim on one confirmation.
+pub struct Receipt {
+    /// Whose publish it is.
+    pub to: Arc<dyn Confirm>,
+    /// Which of its publishes.
+    pub slot: u64,
+}
+
+impl std::fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receipt").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+/// Confirms all of them, in order, and flushes each receiver once.
+pub fn confirm_all(receipts: Vec<Receipt>, now: Instant) {
+    let mut waiting: Vec<Arc<dyn Confirm>> = Vec::new();
+    for receipt in receipts {
+        receipt.to.confirm(receipt.slot);
+        if !waiting.iter().any(|other| Arc::ptr_eq(other, &receipt.to)) {
+            waiting.push(receipt.to);
+        }
+    }
+    for receiver in waiting {
+        receiver.flush(now);
+    }
+}

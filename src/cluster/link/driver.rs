@@ -1,0 +1,289 @@
+//! The driver of one link: from a connected stream to its end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rumormq_gossip::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{MissedTickBehavior, timeout};
+
+use super::frame::{Frame, FrameError};
+use super::handshake::{Established, HandshakeError, open_into, shake_hands};
+use super::kind;
+use super::secure::{RecordOpener, RecordSealer, SecureError};
+use crate::cluster::Cluster;
+use crate::cluster::forward::inbound::{Admission, Received};
+use crate::cluster::forward::wire::{self, ForwardAck, ForwardSkip, MalformedForward};
+use crate::cluster::host::Inbound;
+use crate::cluster::peer::{Link, Peer};
+
+/// Time for the handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// A link on which nothing arrives for so long is cut. Routing does not wait for that.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Between two pings, each way.
+const PING_INTERVAL: Duration = Duration::from_millis(500);
+/// Bytes read at once.
+const READ_MAX: usize = 256 << 10;
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It never was one.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// The peer did not say what it had to in time.
+    #[error("the peer is silent")]
+    Silent,
+    /// The peer closed it, or it broke.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// Another link to the peer took its place, or this node stops.
+    #[error("the link is not needed any more")]
+    Superseded,
+    /// A record does not open.
+    #[error(transparent)]
+    Secure(#[from] SecureError),
+    /// A frame is too long.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A frame of a type that may not be passed over.
+    #[error("the peer sent a frame of unknown type {0}")]
+    UnknownFrame(u8),
+    /// A frame's body cannot be read.
+    #[error("the peer sent a malformed frame of type {0}")]
+    MalformedFrame(u8),
+    /// A forward cannot be read.
+    #[error(transparent)]
+    Forward(#[from] MalformedForward),
+    /// A forward is missing in the stream.
+    #[error("the peer's stream of forwards has a gap before {0}")]
+    ForwardGap(u64),
+    /// The replicated sets refuse the peer's message.
+    #[error("the peer sent a message that cannot be: {0}")]
+    Gossip(#[from] rumormq_gossip::MessageError),
+}
+
+/// Runs a link until it ends. `dialled` says which end this is.
+pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Result<(), LinkError> {
+    // Small frames must not wait for the acknowledgement of others.
+    stream.set_nodelay(true)?;
+    let shake = shake_hands(stream, dialled, cluster.credentials(), || cluster.hello());
+    let established = timeout(HANDSHAKE_MAX, shake).await.map_err(|_| LinkError::Silent)??;
+    let Established { stream, sealer, opener, input, plain, hello } = established;
+    let Some((peer, link, received)) = cluster.handle_link_up(&hello, dialled) else {
+        return Err(LinkError::Superseded);
+    };
+    let (read, write) = stream.into_split();
+    let reader = Reader {
+        cluster: &cluster,
+        peer: &peer,
+        link: &link,
+        received,
+        inbound: cluster.host().open_inbound(),
+        opener,
+        input,
+        plain,
+    };
+    let closed = link.closed.notified();
+    let result = tokio::select! {
+        result = reader.run(read) => result,
+        result = write_frames(&peer, &link, write, sealer) => result,
+        () = closed => Err(LinkError::Superseded),
+    };
+    cluster.handle_link_down(&peer, &link);
+    result
+}
+
+/// Writes the frames that wait, and a ping every so often.
+async fn write_frames(
+    peer: &Peer,
+    link: &Link,
+    mut write: OwnedWriteHalf,
+    mut sealer: Option<RecordSealer>,
+) -> Result<(), LinkError> {
+    let (mut frames, mut sealed) = (Vec::new(), Vec::new());
+    let mut ping = tokio::time::interval(PING_INTERVAL);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let mut due = false;
+        tokio::select! {
+            () = link.wake.notified() => {}
+            _ = ping.tick() => due = true,
+        }
+        loop {
+            frames.clear();
+            if !peer.take_queue(link.id, &mut frames, Instant::now()) {
+                return Err(LinkError::Superseded);
+            }
+            if std::mem::take(&mut due) {
+                let sent_micros = link.started.elapsed().as_micros() as u64;
+                wire::append_small(&mut frames, kind::PING, &sent_micros);
+            }
+            if frames.is_empty() {
+                break;
+            }
+            match &mut sealer {
+                None => write.write_all(&frames).await?,
+                Some(sealer) => {
+                    sealed.clear();
+                    sealer.seal(&frames, &mut sealed)?;
+                    write.write_all(&sealed).await?;
+                }
+            }
+        }
+        for buffer in [&mut frames, &mut sealed] {
+            if buffer.capacity() > READ_MAX {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
+struct Reader<'a> {
+    cluster: &'a Arc<Cluster>,
+    peer: &'a Arc<Peer>,
+    link: &'a Arc<Link>,
+    received: Received,
+    inbound: Box<dyn Inbound>,
+    opener: Option<RecordOpener>,
+    input: BytesMut,
+    plain: Vec<u8>,
+}
+
+impl Reader<'_> {
+    async fn run(mut self, mut read: OwnedReadHalf) -> Result<(), LinkError> {
+        loop {
+            open_into(&mut self.opener, &mut self.input, &mut self.plain)?;
+            self.handle_frames(Instant::now())?;
+            self.input.reserve(READ_MAX);
+            let count = timeout(SILENCE_MAX, read.read_buf(&mut self.input))
+                .await
+                .map_err(|_| LinkError::Silent)??;
+            if count == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        }
+    }
+
+    /// Handles all frames that are complete.
+    fn handle_frames(&mut self, now: Instant) -> Result<(), LinkError> {
+        let plain = std::mem::take(&mut self.plain);
+        let mut used = 0;
+        let mut forwards = Forwards::default();
+        self.inbound.begin(now);
+        let result = loop {
+            match Frame::parse(&plain[used..]) {
+                Ok(Some((frame, length))) => {
+                    used += length;
+                    if let Err(error) = self.handle_frame(frame, &mut forwards, now) {
+                        break Err(error);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error.into()),
+            }
+        };
+        self.inbound.finish();
+        self.peer.counters.received.inc_by(forwards.received);
+        self.peer.counters.duplicate.inc_by(forwards.duplicate);
+        if forwards.acknowledge {
+            let sequence = self.received.lock().sequence();
+            self.peer.send(&self.link.replica, |out| {
+                wire::append_small(out, kind::FORWARD_ACK, &ForwardAck { sequence });
+            });
+        }
+        self.plain = plain;
+        self.plain.drain(..used);
+        if self.plain.is_empty() && self.plain.capacity() > 4 * READ_MAX {
+            self.plain = Vec::new();
+        }
+        result
+    }
+
+    fn handle_frame(
+        &mut self,
+        frame: Frame<'_>,
+        forwards: &mut Forwards,
+        now: Instant,
+    ) -> Result<(), LinkError> {
+        match frame.kind {
+            kind::FORWARD => {
+                let inbound = &mut self.inbound;
+                let received = &self.received;
+                wire::read(frame.body, now, |place, application| {
+                    if place.sequence == 0 {
+                        forwards.received += 1;
+                        inbound.deliver(application);
+                        return Ok(());
+                    }
+                    forwards.acknowledge = true;
+                    let mut received = received.lock();
+                    match received.admit(place.sequence) {
+                        Admission::Next => {
+                            forwards.received += 1;
+                            inbound.deliver(application);
+                            Ok(())
+                        }
+                        Admission::Duplicate => {
+                            forwards.duplicate += 1;
+                            Ok(())
+                        }
+                        Admission::Gap => Err(LinkError::ForwardGap(place.sequence)),
+                    }
+                })?
+            }
+            kind::FORWARD_ACK => {
+                let ack: ForwardAck = read_body(frame)?;
+                self.peer.handle_ack(ack.sequence, now);
+                Ok(())
+            }
+            kind::FORWARD_SKIP => {
+                let skip: ForwardSkip = read_body(frame)?;
+                self.received.lock().skip(skip.to);
+                Ok(())
+            }
+            kind::GOSSIP => {
+                let message: Message = read_body(frame)?;
+                Ok(self.cluster.handle_gossip(&self.link.replica, message, now)?)
+            }
+            kind::PING => {
+                let body = frame.body;
+                self.peer.send(&self.link.replica, |out| {
+                    // As long as the ping was.
+                    let _ = super::frame::append(out, kind::PONG, false, |out| out.extend_from_slice(body));
+                });
+                Ok(())
+            }
+            kind::PONG => {
+                let sent_micros: u64 = read_body(frame)?;
+                let elapsed = self.link.started.elapsed();
+                let round_trip = elapsed.saturating_sub(Duration::from_micros(sent_micros));
+                self.cluster.handle_pong(self.link, round_trip, now);
+                Ok(())
+            }
+            kind::GOODBYE => {
+                self.cluster.handle_goodbye(&self.link.replica, now);
+                Ok(())
+            }
+            _ if frame.skip_if_unknown => Ok(()),
+            unknown => Err(LinkError::UnknownFrame(unknown)),
+        }
+    }
+}
+
+/// What one turn of reading brought.
+#[derive(Default)]
+struct Forwards {
+    received: u64,
+    duplicate: u64,
+    acknowledge: bool,
+}
+
+fn read_body<T: serde::de::DeserializeOwned>(frame: Frame<'_>) -> Result<T, LinkError> {
+    postcard::from_bytes(frame.body).map_err(|_| LinkError::MalformedFrame(frame.kind))
+}

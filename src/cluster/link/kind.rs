@@ -1,0 +1,18 @@
+//! The types of frames.
+
+/// Who speaks, and where its streams stand. The first frame.
+pub const HELLO: u8 = 1;
+/// Asks for [`PONG`] with the same body.
+pub const PING: u8 = 2;
+/// Answers [`PING`].
+pub const PONG: u8 = 3;
+/// A message of the replicated sets.
+pub const GOSSIP: u8 = 4;
+/// A publish.
+pub const FORWARD: u8 = 5;
+/// Acknowledges forwards.
+pub const FORWARD_ACK: u8 = 6;
+/// Forwards that will not come.
+pub const FORWARD_SKIP: u8 = 7;
+/// The peer stops, or leaves for good.
+pub const GOODBYE: u8 = 8;

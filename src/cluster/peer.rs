@@ -1,0 +1,250 @@
+//! Another node, by name: the way to it while there is one, and what waits for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rumormq_gossip::{NodeName, ReplicaId};
+use tokio::sync::Notify;
+
+use super::counters::ForwardCounters;
+use super::forward::stream::{ForwardLimits, ForwardStream, Outgoing};
+use super::forward::wire;
+use super::host::{Receipt, confirm_all};
+use super::link::{frame, kind};
+use crate::message::{Application, Message};
+
+/// Frames that may wait for a link's writer before QoS 0 to this peer is dropped.
+const QUEUE_MAX: usize = 8 << 20;
+/// Frames of QoS 1 and 2 enter the queue while it is shorter than this; the others stay in the stream.
+const FILL_MAX: usize = 1 << 20;
+
+/// Another node. It outlives its links and incarnations, for streams are addressed to names.
+#[derive(Debug)]
+pub struct Peer {
+    name: NodeName,
+    /// What this peer's forwards have come to.
+    pub counters: ForwardCounters,
+    state: Mutex<PeerState>,
+}
+
+/// What a peer's lock guards. It is held while frames are appended, never while they are written.
+#[derive(Debug)]
+struct PeerState {
+    link: Option<Arc<Link>>,
+    /// Frames for the link's writer.
+    queue: Vec<u8>,
+    stream: ForwardStream,
+    /// Whether the membership counts on it.
+    alive: bool,
+}
+
+/// A link that is up.
+#[derive(Debug)]
+pub struct Link {
+    /// Tells the links of a peer apart.
+    pub id: u64,
+    /// The incarnation at its other end.
+    pub replica: ReplicaId,
+    /// The name of the end that dialled.
+    pub dialled_by: NodeName,
+    /// Wakes the writer.
+    pub wake: Notify,
+    /// Ends both its tasks.
+    pub closed: Notify,
+    /// When it came up; pings count from here.
+    pub started: Instant,
+    /// The round trip of the last ping.
+    pub round_trip: Mutex<Option<Duration>>,
+}
+
+/// What became of a forward of QoS 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardDrop {
+    /// No link to the peer.
+    NoLink,
+    /// The link does not keep up.
+    LinkFull,
+}
+
+impl Peer {
+    /// A peer without a link.
+    pub fn new(name: NodeName, limits: ForwardLimits) -> Peer {
+        let stream = ForwardStream::new(limits);
+        let state = PeerState { link: None, queue: Vec::new(), stream, alive: false };
+        Peer { name, counters: ForwardCounters::default(), state: Mutex::new(state) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// The link, while one is up.
+    pub fn link(&self) -> Option<Arc<Link>> {
+        self.state.lock().link.clone()
+    }
+
+    /// Sends a QoS 0 message, or drops it.
+    pub fn forward_at_most_once(
+        &self,
+        publish: u64,
+        application: &Application<'_>,
+        now: Instant,
+    ) -> Result<(), ForwardDrop> {
+        let mut state = self.state.lock();
+        if state.link.is_none() || !state.alive {
+            return Err(ForwardDrop::NoLink);
+        }
+        if state.queue.len() > QUEUE_MAX {
+            return Err(ForwardDrop::LinkFull);
+        }
+        let place = wire::Place { sequence: 0, publish };
+        if wire::append(&mut state.queue, place, application, now).is_err() {
+            return Err(ForwardDrop::LinkFull);
+        }
+        state.wake();
+        self.counters.sent.inc();
+        Ok(())
+    }
+
+    /// Puts a QoS 1 or 2 message into the stream. Its receipt is given back at once, in `done`, where nobody can confirm
+    /// it now.
+    pub fn forward(
+        &self,
+        publish: u64,
+        message: Arc<Message>,
+        receipt: Option<Receipt>,
+        now: Instant,
+        done: &mut Vec<Receipt>,
+    ) {
+        let mut state = self.state.lock();
+        let reachable = state.link.is_some() && state.alive;
+        let (waiting, settled) = if reachable { (receipt, None) } else { (None, receipt) };
+        done.extend(settled);
+        let dropped = state.stream.push(publish, message, waiting, now, done);
+        self.counters.dropped_overflow.inc_by(dropped);
+        self.fill(&mut state, now);
+    }
+
+    /// Appends a frame of the cluster's own. Nothing happens where the link is another one by now.
+    pub fn send(&self, replica: &ReplicaId, append: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state.lock();
+        if state.link.as_ref().is_some_and(|link| link.replica == *replica) {
+            append(&mut state.queue);
+            state.wake();
+        }
+    }
+
+    /// Takes the frames that wait, for the writer of `link`, in exchange for an empty buffer. False where the link is
+    /// another one by now.
+    pub fn take_queue(&self, link: u64, buffer: &mut Vec<u8>, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        if state.link.as_ref().is_none_or(|current| current.id != link) {
+            return false;
+        }
+        self.fill(&mut state, now);
+        std::mem::swap(&mut state.queue, buffer);
+        true
+    }
+
+    /// A link came up whose other end has received our stream up to `received`. Gives back the link it replaces.
+    pub fn handle_link_up(&self, link: Arc<Link>, received: u64, now: Instant) -> Option<Arc<Link>> {
+        let mut done = Vec::new();
+        let mut state = self.state.lock();
+        let former = state.link.replace(link);
+        state.queue = Vec::new();
+        state.stream.handle_link_up(received, &mut done);
+        state.alive = true;
+        self.fill(&mut state, now);
+        drop(state);
+        confirm_all(done, now);
+        former
+    }
+
+    /// A link is gone. True if it was the present one.
+    pub fn handle_link_down(&self, link: u64, now: Instant) -> bool {
+        let mut done = Vec::new();
+        let mut state = self.state.lock();
+        if state.link.as_ref().is_none_or(|current| current.id != link) {
+            return false;
+        }
+        state.link = None;
+        state.queue = Vec::new();
+        state.stream.release_receipts(now, Duration::ZERO, &mut done);
+        drop(state);
+        confirm_all(done, now);
+        true
+    }
+
+    /// The membership counts on the peer, or does not any more.
+    pub fn handle_liveness(&self, alive: bool, now: Instant) {
+        let mut done = Vec::new();
+        let mut state = self.state.lock();
+        state.alive = alive;
+        if !alive {
+            state.stream.release_receipts(now, Duration::ZERO, &mut done);
+        }
+        drop(state);
+        confirm_all(done, now);
+    }
+
+    /// The peer's sessions have everything of the stream up to `sequence`.
+    pub fn handle_ack(&self, sequence: u64, now: Instant) {
+        let mut done = Vec::new();
+        let mut state = self.state.lock();
+        let acked = state.stream.handle_ack(sequence, &mut done);
+        self.fill(&mut state, now);
+        drop(state);
+        self.counters.acked.inc_by(acked);
+        confirm_all(done, now);
+    }
+
+    /// Publishers do not wait longer than `patience` for a peer that says nothing: what is in the buffer is safe here.
+    pub fn release_receipts(&self, now: Instant, patience: Duration) {
+        let mut done = Vec::new();
+        self.state.lock().stream.release_receipts(now, patience, &mut done);
+        confirm_all(done, now);
+    }
+
+    /// Messages and bytes not acknowledged, and the age of the oldest.
+    pub fn unacknowledged(&self, now: Instant) -> (usize, usize, Duration) {
+        let state = self.state.lock();
+        (state.stream.len(), state.stream.bytes(), state.stream.oldest(now).unwrap_or_default())
+    }
+
+    /// Moves forwards of the stream into the queue, as far as it should fill.
+    fn fill(&self, state: &mut PeerState, now: Instant) {
+        if state.link.is_none() {
+            return;
+        }
+        let before = state.queue.len();
+        while state.queue.len() < FILL_MAX {
+            match state.stream.poll_send() {
+                None => break,
+                Some(Outgoing::Skip(to)) => {
+                    wire::append_small(&mut state.queue, kind::FORWARD_SKIP, &wire::ForwardSkip { to });
+                }
+                Some(Outgoing::Forward(place, message, again)) => {
+                    // A message within the packet limit fits a frame.
+                    let _ = wire::append_message(&mut state.queue, place, message, now);
+                    self.counters.sent.inc();
+                    self.counters.resent.inc_by(u64::from(again));
+                }
+            }
+        }
+        if state.queue.len() > before {
+            state.wake();
+        }
+    }
+}
+
+impl PeerState {
+    fn wake(&self) {
+        if let Some(link) = &self.link {
+            link.wake.notify_one();
+        }
+    }
+}
+
+const _: () = assert!(FILL_MAX < frame::MAX_BODY_LEN);

@@ -1,0 +1,201 @@
+//! The replicated sets at work: what changes here goes to the peers, what peers change goes to the trie.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use rumormq_gossip::{Event, MemberState, Node, Observation, ReplicaId, RestartReason, Status};
+
+use super::config::ClusterConfig;
+use super::host::Host;
+use super::interest::{Interest, ROUTES, SETS, filter_of};
+use super::link::kind;
+use super::peers::Peers;
+use super::{Cluster, wall_clock_ms};
+use crate::cluster::forward::wire;
+use crate::topic::TopicFilter;
+
+/// Called when a route is known to all who can be told; with the number of peers that did not confirm it in time.
+pub type WhenRouted = Box<dyn FnOnce(usize) + Send>;
+
+/// The replicated sets and what changes in step with them.
+pub struct Replication {
+    /// The sets, the membership, the link graph.
+    pub node: Node,
+    interest: Interest,
+    /// Who waits for which of our routes to be known.
+    waiting: BTreeMap<u64, Vec<WhenRouted>>,
+    /// When the task that does what is due will look next.
+    planned: Option<Instant>,
+}
+
+/// What is to be done after the lock is released.
+#[derive(Default)]
+pub struct Effects {
+    routed: Vec<(WhenRouted, usize)>,
+    liveness: Vec<(ReplicaId, bool)>,
+    gone: Vec<ReplicaId>,
+    restarted: bool,
+}
+
+impl Replication {
+    /// Empty sets.
+    pub fn new(config: &ClusterConfig, now: Instant) -> Replication {
+        Replication {
+            node: Node::new(config.gossip.clone(), config.replica.clone(), &SETS, now),
+            interest: Interest::default(),
+            waiting: BTreeMap::new(),
+            planned: None,
+        }
+    }
+
+    /// Adds the `new` filters; returns the sequence number by which all `granted` ones are routed.
+    pub fn add_interest(&mut self, new: &[TopicFilter], granted: &[TopicFilter], now: Instant) -> u64 {
+        for filter in new {
+            self.interest.add(&mut self.node, filter, now);
+        }
+        granted.iter().filter_map(|filter| self.interest.route(&self.node, filter)).max().unwrap_or(0)
+    }
+
+    /// See [`Interest::remove`].
+    pub fn remove_interest(&mut self, filter: &TopicFilter, now: Instant) {
+        self.interest.remove(&mut self.node, filter, now);
+    }
+
+    /// Registers `then` for the moment when `sequence` is settled.
+    pub fn when_routed(&mut self, sequence: u64, now: Instant, then: WhenRouted) {
+        self.waiting.entry(sequence).or_default().push(then);
+        self.node.await_settled(ROUTES, sequence, now);
+    }
+
+    /// A peer said over its link that it stops.
+    pub fn handle_goodbye(&mut self, from: &ReplicaId, now: Instant) {
+        let stopped =
+            Observation { replica: from.clone(), alive: false, status: Status::Stopped, heads: Vec::new() };
+        self.node.handle_observation(stopped, now);
+    }
+
+    /// What the membership tells of our lanes.
+    pub fn published_heads(&self) -> Vec<(String, String)> {
+        let heads = self.node.heads();
+        heads.into_iter().map(|(set, head)| (head_key(SETS[usize::from(set.0)]), head.to_string())).collect()
+    }
+
+    /// When to look next, at the latest at `latest`.
+    pub fn plan(&mut self, latest: Instant) -> Instant {
+        let due = self.node.poll_timeout().map_or(latest, |timeout| timeout.min(latest));
+        self.planned = Some(due);
+        due
+    }
+
+    /// Whether something is due before the planned look.
+    pub fn is_due_earlier(&mut self) -> bool {
+        let earlier = match (self.planned, self.node.poll_timeout()) {
+            (Some(planned), Some(timeout)) => timeout < planned,
+            _ => false,
+        };
+        if earlier {
+            self.planned = None;
+        }
+        earlier
+    }
+
+    /// Sends what the sets have to say and turns their events into routes and effects.
+    pub fn drain(&mut self, peers: &Peers, host: &dyn Host, now: Instant) -> Effects {
+        let mut effects = Effects::default();
+        loop {
+            while let Some((to, message)) = self.node.poll_transmit() {
+                if let Some(peer) = peers.find(&to.name) {
+                    peer.send(&to, |out| wire::append_small(out, kind::GOSSIP, &message));
+                }
+            }
+            let Some(event) = self.node.poll_event() else { return effects };
+            self.handle_event(event, peers, host, &mut effects, now);
+        }
+    }
+
+    fn handle_event(
+        &mut self,
+        event: Event,
+        peers: &Peers,
+        host: &dyn Host,
+        effects: &mut Effects,
+        now: Instant,
+    ) {
+        match event {
+            Event::Changed { replica, change, .. } => {
+                let Some(index) = peers.index_of(&replica) else {
+                    tracing::warn!(%replica, "too many replicas have routes; those of this one are ignored");
+                    return;
+                };
+                for element in &change.removed {
+                    if let Some(filter) = filter_of(element.key()) {
+                        host.remove_route(&filter, index);
+                    }
+                }
+                for element in &change.added {
+                    if let Some(filter) = filter_of(element.key()) {
+                        host.insert_route(&filter, index);
+                    }
+                }
+            }
+            Event::Settled { seq, missed, .. } => {
+                for then in self.waiting.remove(&seq).into_iter().flatten() {
+                    effects.routed.push((then, missed.len()));
+                }
+            }
+            Event::Member { replica, from, to } => {
+                tracing::info!(member = %replica, ?from, ?to, "member");
+                match to {
+                    Some(MemberState::Left) | None => effects.gone.push(replica),
+                    Some(state) => effects.liveness.push((replica, state.is_live())),
+                }
+            }
+            Event::Diverged { replica, .. } => {
+                tracing::error!(%replica, "a copy of this replica's routes differed from its own; it is fetched anew");
+            }
+            Event::Conflict { older, newer } => {
+                tracing::error!(%older, %newer, "two nodes have one name; rename one of them");
+            }
+            Event::RestartLane { reason } => {
+                if reason == RestartReason::IncarnationReused {
+                    tracing::error!(node = %self.node.me(), "this incarnation was used before; a new one begins");
+                }
+                let last = self.node.me().incarnation.0;
+                let incarnation = rumormq_gossip::Incarnation(wall_clock_ms().max(last + 1));
+                self.node.restart_lane(incarnation, now);
+                effects.restarted = true;
+            }
+            Event::Acknowledged { .. } | Event::Propagated { .. } => {}
+        }
+    }
+}
+
+impl Effects {
+    /// Does it. No lock of the cluster is held.
+    pub fn run(self, cluster: &Cluster, now: Instant) {
+        for (then, missed) in self.routed {
+            then(missed);
+        }
+        for (replica, live) in self.liveness {
+            if let Some(peer) = cluster.peers.find(&replica.name)
+                && peer.link().is_none_or(|link| link.replica == replica)
+            {
+                peer.handle_liveness(live, now);
+            }
+        }
+        for replica in self.gone {
+            cluster.peers.release_index(&replica);
+            cluster.inbound.forget(&replica);
+        }
+        if self.restarted {
+            for link in cluster.peers.all().iter().filter_map(|peer| peer.link()) {
+                link.closed.notify_one();
+            }
+        }
+    }
+}
+
+/// The key under which a set's head is published.
+pub fn head_key(set: &str) -> String {
+    format!("head.{set}")
+}
