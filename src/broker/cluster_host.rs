@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::Broker;
 use super::batch::Batch;
-use super::client::{Client, Subscriber};
+use super::client::{Client, Signal, Subscriber};
 use crate::cluster::host::{Confirm, Host, Inbound};
+use crate::codec::packet::{Packet, Publish, QoS};
 use crate::message::Application;
 use crate::router::{MatchCache, PeerIndex};
 use crate::session::ack_ring::Slot;
@@ -25,6 +26,14 @@ impl Host for ClusterHost {
     fn remove_route(&self, filter: &TopicFilter, peer: PeerIndex) {
         if let Some(broker) = self.0.upgrade() {
             broker.router.remove_route(filter, peer);
+        }
+    }
+
+    fn handle_caught_up(&self) {
+        if let Some(broker) = self.0.upgrade() {
+            for signal in std::mem::take(&mut *broker.waiting.lock()) {
+                signal.waker.wake();
+            }
         }
     }
 
@@ -76,6 +85,28 @@ impl Confirm for Client {
 }
 
 impl Broker {
+    /// Whether routes of a peer are known to be missing here, so that a publish matched now might be acknowledged into
+    /// a void.
+    pub fn is_behind(&self) -> bool {
+        self.cluster.get().is_some_and(|cluster| cluster.is_behind())
+    }
+
+    /// Whether a packet has to wait for that. Its connection is woken when it may go on.
+    pub fn must_wait(&self, packet: &Packet<'_>, signal: &Arc<Signal>) -> bool {
+        let Packet::Publish(Publish { qos: QoS::AtLeastOnce | QoS::ExactlyOnce, .. }) = packet else {
+            return false;
+        };
+        if !self.is_behind() {
+            return false;
+        }
+        self.waiting.lock().push(signal.clone());
+        // It may have caught up before it was waited for.
+        if !self.is_behind() {
+            signal.waker.wake();
+        }
+        true
+    }
+
     /// The cluster's host that this broker is.
     pub fn cluster_host(self: &Arc<Self>) -> Arc<dyn Host> {
         Arc::new(ClusterHost(Arc::downgrade(self)))

@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use batch::Batch;
-use client::{Client, Close, Subscriber};
+use client::{Client, Close, Signal, Subscriber};
 pub use connect::{Connected, Ending, Refused};
 pub use limits::Limits;
 use metrics::Metrics;
@@ -41,6 +41,8 @@ pub struct Broker {
     /// Guards the timers of sessions without a connection. Taken under a client's lock, never the other way round.
     timers: Mutex<Timers>,
     cluster: OnceLock<Arc<Cluster>>,
+    /// Connections whose publish waits for the node to catch up.
+    waiting: Mutex<Vec<Arc<Signal>>>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -55,6 +57,7 @@ impl Broker {
             retained: Retained::new(),
             timers: Mutex::default(),
             cluster: OnceLock::new(),
+            waiting: Mutex::default(),
             metrics: Metrics::new(),
         }
     }

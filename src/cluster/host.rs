@@ -15,6 +15,9 @@ pub trait Host: Send + Sync + 'static {
     /// A peer does not want it any more.
     fn remove_route(&self, filter: &TopicFilter, peer: PeerIndex);
 
+    /// The routes that were known to be missing have arrived, or were waited for long enough.
+    fn handle_caught_up(&self);
+
     /// The way for one link's forwards to the local sessions.
     fn open_inbound(&self) -> Box<dyn Inbound>;
 }

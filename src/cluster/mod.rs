@@ -20,7 +20,7 @@ mod replication;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
@@ -71,6 +71,8 @@ pub struct Cluster {
     /// Peers turned away, by reason.
     pub rejections: prometheus::IntCounterVec,
     ready: watch::Sender<bool>,
+    /// Routes are known to be missing.
+    behind: AtomicBool,
 }
 
 /// The sockets a node meets its peers on: both of one port.
@@ -127,6 +129,7 @@ impl Cluster {
             links: AtomicU64::new(0),
             rejections,
             ready: watch::Sender::new(false),
+            behind: AtomicBool::new(false),
             host,
             config,
         }
@@ -204,6 +207,11 @@ impl Cluster {
     /// enough; it is told how many missed it.
     pub fn when_routed(&self, sequence: u64, now: Instant, then: WhenRouted) {
         self.with_replication(now, |replication| replication.when_routed(sequence, now, then));
+    }
+
+    /// Whether routes of a linked peer are known to be missing here; for at most `puback_timeout` after its greeting.
+    pub fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
     }
 
     /// The nodes that a match names.
@@ -292,10 +300,10 @@ impl Cluster {
         // The sets hear of it while the peer's lock order allows: first the peer has its link, then the sets use it.
         self.with_replication(now, |replication| {
             if let Some(former) = peer.handle_link_up(link.clone(), received, now) {
-                replication.node.handle_link_down(&former.replica, now);
+                replication.handle_link_down(&former.replica, now);
                 former.closed.notify_one();
             }
-            replication.node.handle_link_up(theirs.clone(), gossip, now);
+            replication.handle_link_up(theirs, gossip, now + self.config.puback_timeout, now);
         });
         self.members.note_hello(hello);
         tracing::info!(peer = %theirs, dialled, "link up");
@@ -306,7 +314,7 @@ impl Cluster {
         let now = Instant::now();
         self.with_replication(now, |replication| {
             if peer.handle_link_down(link.id, now) {
-                replication.node.handle_link_down(&link.replica, now);
+                replication.handle_link_down(&link.replica, now);
                 tracing::info!(peer = %link.replica, "link down");
             }
         });
@@ -340,7 +348,12 @@ impl Cluster {
         if replication.is_due_earlier() {
             self.due_earlier.notify_one();
         }
+        let behind = replication.is_behind(now);
+        let was_behind = self.behind.swap(behind, Ordering::AcqRel);
         drop(replication);
+        if was_behind && !behind {
+            self.host.handle_caught_up();
+        }
         effects.run(self, now);
         result
     }

@@ -122,8 +122,10 @@ impl Peer {
         let reachable = state.link.is_some() && state.alive;
         let (waiting, settled) = if reachable { (receipt, None) } else { (None, receipt) };
         done.extend(settled);
-        let dropped = state.stream.push(publish, message, waiting, now, done);
-        self.counters.dropped_overflow.inc_by(dropped);
+        state.stream.push(publish, message, waiting, now);
+        if !reachable {
+            self.counters.dropped_overflow.inc_by(state.stream.trim(done));
+        }
         self.fill(&mut state, now);
     }
 
@@ -201,9 +203,14 @@ impl Peer {
     }
 
     /// Publishers do not wait longer than `patience` for a peer that says nothing: what is in the buffer is safe here.
+    /// Where the buffer of a live peer is full they do wait, which is what keeps it bounded.
     pub fn release_receipts(&self, now: Instant, patience: Duration) {
         let mut done = Vec::new();
-        self.state.lock().stream.release_receipts(now, patience, &mut done);
+        let mut state = self.state.lock();
+        if !state.stream.is_full() {
+            state.stream.release_receipts(now, patience, &mut done);
+        }
+        drop(state);
         confirm_all(done, now);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use rumormq_gossip::{Event, MemberState, Node, Observation, ReplicaId, RestartReason, Status};
+use rumormq_gossip::{Digest, Event, MemberState, Node, Observation, ReplicaId, RestartReason, Status};
 
 use super::config::ClusterConfig;
 use super::host::Host;
@@ -24,6 +24,9 @@ pub struct Replication {
     interest: Interest,
     /// Who waits for which of our routes to be known.
     waiting: BTreeMap<u64, Vec<WhenRouted>>,
+    /// What linked peers said at greeting they have written and we have not applied: up to which number, and until
+    /// when publishes wait for it.
+    behind: BTreeMap<ReplicaId, (u64, Instant)>,
     /// When the task that does what is due will look next.
     planned: Option<Instant>,
 }
@@ -33,7 +36,7 @@ pub struct Replication {
 pub struct Effects {
     routed: Vec<(WhenRouted, usize)>,
     liveness: Vec<(ReplicaId, bool)>,
-    gone: Vec<ReplicaId>,
+    gone: Vec<Gone>,
     restarted: bool,
 }
 
@@ -44,6 +47,7 @@ impl Replication {
             node: Node::new(config.gossip.clone(), config.replica.clone(), &SETS, now),
             interest: Interest::default(),
             waiting: BTreeMap::new(),
+            behind: BTreeMap::new(),
             planned: None,
         }
     }
@@ -65,6 +69,31 @@ impl Replication {
     pub fn when_routed(&mut self, sequence: u64, now: Instant, then: WhenRouted) {
         self.waiting.entry(sequence).or_default().push(then);
         self.node.await_settled(ROUTES, sequence, now);
+    }
+
+    /// A link came up. Publishes wait until `patience` for the routes that its peer already has.
+    pub fn handle_link_up(&mut self, peer: &ReplicaId, hello: Digest, patience: Instant, now: Instant) {
+        let written = hello.applied.iter().find(|(replica, _)| replica == peer);
+        let routes = written.and_then(|(_, heads)| heads.iter().find(|(set, _)| *set == ROUTES));
+        if let Some((_, head)) = routes.filter(|(_, head)| head.seq > 0) {
+            self.behind.insert(peer.clone(), (head.seq, patience));
+        }
+        self.node.handle_link_up(peer.clone(), hello, now);
+    }
+
+    /// A link is gone.
+    pub fn handle_link_down(&mut self, peer: &ReplicaId, now: Instant) {
+        self.behind.remove(peer);
+        self.node.handle_link_down(peer, now);
+    }
+
+    /// Whether routes are known to be missing that publishes should wait for.
+    pub fn is_behind(&mut self, now: Instant) -> bool {
+        let node = &self.node;
+        self.behind.retain(|peer, (written, patience)| {
+            now < *patience && node.applied(ROUTES, peer).is_none_or(|head| head.seq < *written)
+        });
+        !self.behind.is_empty()
     }
 
     /// A peer said over its link that it stops.
@@ -146,7 +175,15 @@ impl Replication {
             Event::Member { replica, from, to } => {
                 tracing::info!(member = %replica, ?from, ?to, "member");
                 match to {
-                    Some(MemberState::Left) | None => effects.gone.push(replica),
+                    Some(MemberState::Left) | None => {
+                        let others = self.node.members(now);
+                        let with_name = others.iter().any(|other| {
+                            other.replica.name == replica.name
+                                && other.replica != replica
+                                && other.state != Some(MemberState::Left)
+                        });
+                        effects.gone.push(Gone { replica, with_name: !with_name });
+                    }
                     Some(state) => effects.liveness.push((replica, state.is_live())),
                 }
             }
@@ -170,6 +207,13 @@ impl Replication {
     }
 }
 
+/// A replica that will not come back.
+struct Gone {
+    replica: ReplicaId,
+    /// No other incarnation of its node is known.
+    with_name: bool,
+}
+
 impl Effects {
     /// Does it. No lock of the cluster is held.
     pub fn run(self, cluster: &Cluster, now: Instant) {
@@ -183,9 +227,12 @@ impl Effects {
                 peer.handle_liveness(live, now);
             }
         }
-        for replica in self.gone {
+        for Gone { replica, with_name } in self.gone {
             cluster.peers.release_index(&replica);
             cluster.inbound.forget(&replica);
+            if with_name && let Some(peer) = cluster.peers.remove(&replica.name) {
+                peer.handle_liveness(false, now);
+            }
         }
         if self.restarted {
             for link in cluster.peers.all().iter().filter_map(|peer| peer.link()) {

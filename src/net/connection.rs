@@ -135,10 +135,11 @@ impl<T: Transport> Connection<T> {
         );
     }
 
-    /// A client with too many publishes on their way to other nodes is not read from until some are confirmed.
+    /// A client with too many publishes on their way to other nodes is not read from until some are confirmed; nor one
+    /// whose publish waits for the node to catch up.
     fn is_throttled(&self) -> bool {
         let Phase::Open(open) = &self.phase else { return false };
-        open.client.is_throttled(&self.broker)
+        open.client.is_throttled(&self.broker) || (!self.partial.is_empty() && self.broker.is_behind())
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Result<(), Stop>> {
@@ -163,7 +164,10 @@ impl<T: Transport> Connection<T> {
                     break;
                 }
                 let (frame, rest) = input.split_at(length);
-                self.handle_frame(frame, None, batch)?;
+                match self.handle_frame(frame, None, batch) {
+                    Err(Stop::Wait) => break,
+                    result => result?,
+                }
                 input = rest;
             }
             self.partial.extend_from_slice(input);
@@ -171,8 +175,11 @@ impl<T: Transport> Connection<T> {
         })
     }
 
-    /// Reads on behind the beginning of a packet.
+    /// Reads on behind the beginning of a packet, or handles packets that had to wait.
     fn poll_read_rest(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Result<(), Stop>> {
+        if self.handle_partial(batch)? {
+            return Poll::Ready(Ok(()));
+        }
         let length = self.frame_len(&self.partial)?.unwrap_or(0);
         self.partial.reserve(length.saturating_sub(self.partial.len()).max(4096));
         match pin!(self.transport.read_buf(&mut self.partial)).poll(cx) {
@@ -181,17 +188,33 @@ impl<T: Transport> Connection<T> {
             Poll::Ready(Ok(count)) => batch.bytes_in += count as u64,
         }
         self.last_read = batch.now;
+        self.handle_partial(batch)?;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Handles the packets that are complete. True if something was handled, or has to wait.
+    fn handle_partial(&mut self, batch: &mut Batch) -> Result<bool, Stop> {
+        let mut handled = false;
         while let Some(length) = self.frame_len(&self.partial)? {
             if self.partial.len() < length {
                 break;
             }
+            handled = true;
             let frame = self.partial.split_to(length).freeze();
-            self.handle_frame(&frame, Some(&frame), batch)?;
+            match self.handle_frame(&frame, Some(&frame), batch) {
+                Err(Stop::Wait) => {
+                    let mut whole = BytesMut::from(&frame[..]);
+                    whole.extend_from_slice(&self.partial);
+                    self.partial = whole;
+                    break;
+                }
+                result => result?,
+            }
         }
         if self.partial.is_empty() {
             self.partial = BytesMut::new();
         }
-        Poll::Ready(Ok(()))
+        Ok(handled)
     }
 
     fn frame_len(&self, input: &[u8]) -> Result<Option<usize>, Stop> {
@@ -202,6 +225,9 @@ impl<T: Transport> Connection<T> {
         match &mut self.phase {
             Phase::Open(open) => {
                 let packet = codec::decode(frame, open.version).map_err(Stop::Undecodable)?;
+                if self.broker.must_wait(&packet, &self.signal) {
+                    return Err(Stop::Wait);
+                }
                 open.client.handle_packet(&self.broker, &packet, backing, batch).map_err(Stop::End)
             }
             Phase::Connecting => match codec::decode(frame, ProtocolVersion::V500) {
@@ -376,6 +402,8 @@ impl<T> Drop for Connection<T> {
 /// Why a connection stops being read.
 #[derive(Debug)]
 enum Stop {
+    /// For now: the packet has to wait until the node has caught up with a peer.
+    Wait,
     /// End of stream, a broken socket, or something that is not worth an answer.
     Lost,
     Undecodable(DecodeError),
@@ -392,7 +420,7 @@ impl Stop {
         match self {
             Stop::Undecodable(error) => Some(error.reason_code()),
             Stop::End(End::Violation(reason)) => Some(*reason),
-            Stop::Lost | Stop::Refused { .. } | Stop::End(End::Disconnected(_)) => None,
+            Stop::Wait | Stop::Lost | Stop::Refused { .. } | Stop::End(End::Disconnected(_)) => None,
         }
     }
 
@@ -400,7 +428,7 @@ impl Stop {
     fn refusal(&self) -> Option<(ReasonCode, ProtocolVersion)> {
         match self {
             Stop::Refused { reason, version } => Some((*reason, *version)),
-            Stop::Lost | Stop::Undecodable(_) | Stop::End(_) => None,
+            Stop::Wait | Stop::Lost | Stop::Undecodable(_) | Stop::End(_) => None,
         }
     }
 }

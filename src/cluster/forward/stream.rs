@@ -19,7 +19,7 @@ pub struct ForwardLimits {
 
 impl Default for ForwardLimits {
     fn default() -> Self {
-        ForwardLimits { messages: 1_000_000, bytes: 256 << 20 }
+        ForwardLimits { messages: 100_000, bytes: 256 << 20 }
     }
 }
 
@@ -61,25 +61,25 @@ impl ForwardStream {
         ForwardStream { entries: VecDeque::new(), next: 1, sent: 0, sent_ever: 0, bytes: 0, limits }
     }
 
-    /// Appends a forward. Returns how many of the oldest had to be dropped for it; their receipts are in `done`, for
-    /// nobody will confirm them any more.
-    pub fn push(
-        &mut self,
-        publish: u64,
-        message: Arc<Message>,
-        receipt: Option<Receipt>,
-        now: Instant,
-        done: &mut Vec<Receipt>,
-    ) -> u64 {
+    /// Appends a forward. It may exceed the limits: then call [`ForwardStream::trim`], or let nobody enter more.
+    pub fn push(&mut self, publish: u64, message: Arc<Message>, receipt: Option<Receipt>, now: Instant) {
         let place = Place { sequence: self.next, publish };
         self.next += 1;
         self.bytes += message.size();
         self.entries.push_back(Entry { place, message, receipt, since: now });
+    }
+
+    /// Whether the limits are reached.
+    pub fn is_full(&self) -> bool {
+        self.entries.len() >= self.limits.messages || self.bytes >= self.limits.bytes
+    }
+
+    /// Drops the oldest until the limits are kept; returns how many. Their receipts are in `done`, for nobody will
+    /// confirm them any more.
+    pub fn trim(&mut self, done: &mut Vec<Receipt>) -> u64 {
         let mut dropped = 0;
         while self.entries.len() > self.limits.messages || self.bytes > self.limits.bytes {
-            if !self.drop_oldest(done) {
-                break;
-            }
+            self.drop_oldest(done);
             dropped += 1;
         }
         dropped
@@ -141,10 +141,10 @@ impl ForwardStream {
         self.entries.front().map(|entry| now.saturating_duration_since(entry.since))
     }
 
-    fn drop_oldest(&mut self, done: &mut Vec<Receipt>) -> bool {
-        let Some(entry) = self.entries.pop_front() else { return false };
-        self.bytes -= entry.message.size();
-        done.extend(entry.receipt);
-        true
+    fn drop_oldest(&mut self, done: &mut Vec<Receipt>) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= entry.message.size();
+            done.extend(entry.receipt);
+        }
     }
 }
