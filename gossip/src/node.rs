@@ -211,10 +211,10 @@ impl Node {
         // The exchange of greetings was an answer.
         self.graph.handle_pong(&peer, now);
         self.admit(&peer, now);
+        self.review_member(&peer, now);
         self.merge_digest(&peer, &hello, now);
         self.begin_pushes(&peer, now);
         self.greet(&peer, now);
-        self.review_member(&peer, now);
     }
 
     /// The link to `peer` is gone, with everything that was on its way.
@@ -224,6 +224,9 @@ impl Node {
         }
         self.outbox.retain(|(to, _)| to != peer);
         self.graph.handle_link_down(peer);
+        if let Some(member) = self.members.get_mut(peer) {
+            member.unlinked_at = Some(now);
+        }
         for repair in self.repairs.values_mut() {
             repair.forget_asked(peer, now);
         }

@@ -25,6 +25,8 @@ pub(super) struct Member {
     /// Since when it has not been live.
     down_since: Option<Instant>,
     pub rtt: Option<Duration>,
+    /// When the last link to it was lost.
+    pub unlinked_at: Option<Instant>,
     /// Its lanes, by set.
     lanes: Vec<Known>,
     /// What it has applied of this node's lanes, by set.
@@ -56,6 +58,7 @@ impl Member {
             first_seen: now,
             down_since: Some(now),
             rtt: None,
+            unlinked_at: None,
             lanes: vec![Known::default(); sets],
             acked: vec![0; sets],
             lagging: vec![None; sets],

@@ -80,7 +80,7 @@ impl Node {
         for (replica, member) in self.live_members() {
             if member.is_lagging(set) {
                 lagging.push((replica.clone(), member.acked(set)));
-            } else if self.can_reach(replica, now) {
+            } else if self.can_reach(replica, member, now) {
                 waited_for.push((replica.clone(), member.acked(set)));
             }
         }
@@ -110,9 +110,13 @@ impl Node {
         }
     }
 
-    /// Over a link, or through one peer.
-    fn can_reach(&self, replica: &ReplicaId, now: Instant) -> bool {
-        self.links.contains_key(replica) || self.graph.next_hop(replica, now).is_some()
+    /// Over a link, or through one peer. A link that was just lost may be back in a moment; its peer is silent until
+    /// then, and waited for no longer than a silent one.
+    fn can_reach(&self, replica: &ReplicaId, member: &Member, now: Instant) -> bool {
+        let lost = member.unlinked_at.map(|at| now.saturating_duration_since(at));
+        self.links.contains_key(replica)
+            || self.graph.next_hop(replica, now).is_some()
+            || lost.is_some_and(|time| time <= self.config.evidence_window)
     }
 
     /// Whether a member has had its time for a change that is awaited since then.

@@ -1,0 +1,518 @@
+//! The simulated cluster: hosts, the network between them, what goes wrong, and what must hold.
+//!
+//! Links are treated worse than TCP would: single messages are lost, repeated and overtake each other while the
+//! link stays up. One seed gives one run, always the same.
+
+mod network;
+mod trouble;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rumormq_gossip::{
+    Config, Counters, Event, Head, Hello, Incarnation, LaneLimits, NodeName, ReplicaId, SetId,
+};
+
+use crate::membership::Table;
+use crate::process::{Content, Process, SETS};
+use crate::random::Random;
+
+/// What a run is like; drawn from the seed.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub hosts: usize,
+    /// Percent of messages lost, repeated.
+    pub loss: usize,
+    pub duplication: usize,
+    /// Messages of a link overtake each other.
+    pub reorder: bool,
+    pub latency_micros: (usize, usize),
+    /// How long things go wrong.
+    pub trouble: Duration,
+    /// Some pairs never get a link, though all hosts are connected through others.
+    pub keep_cuts: bool,
+    pub config: Config,
+}
+
+impl Profile {
+    pub fn of(random: &mut Random) -> Profile {
+        let config = Config {
+            lane: LaneLimits { remove_window: random.pick(&[0, 1, 3, 8, 30, 1000]), ..LaneLimits::default() },
+            max_delta_bytes: random.pick(&[64, 150, 400, 4000, 100_000]),
+            forget_after: Duration::from_secs(random.pick(&[5, 3600, 3600, 3600])),
+            ..Config::default()
+        };
+        Profile {
+            hosts: random.below(3..11),
+            loss: random.pick(&[0, 10, 30, 30, 30]),
+            duplication: random.pick(&[0, 5, 20]),
+            reorder: random.chance(80),
+            latency_micros: random.pick(&[(100, 1_000), (500, 20_000), (10_000, 120_000)]),
+            trouble: random.millis(4_000..12_000),
+            keep_cuts: random.chance(40),
+            config,
+        }
+    }
+}
+
+/// A deliberate fault, to show that the checks can fail.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sabotage {
+    None,
+    /// Removes are taken out of deltas on their way, one of each, until somebody notices.
+    SkipOneRemove,
+    /// A host restarts with the incarnation it had, and without what it had.
+    ReuseIncarnation,
+    /// One host stays cut off.
+    NeverHeal,
+}
+
+enum Happening {
+    Tick { host: usize, life: u64 },
+    GossipRound { host: usize, life: u64 },
+    Gossip { to: usize, table: Table },
+    Dial { one: usize, other: usize },
+    Greeting { from: usize, to: usize, connection: u64, peer: ReplicaId, hello: Box<Hello>, is_reply: bool },
+    PingRound { host: usize, life: u64 },
+    Ping { from: usize, to: usize, connection: u64, sent: Duration, is_pong: bool },
+    Deliver { from: usize, to: usize, connection: u64, bytes: Vec<u8> },
+    Churn,
+    Trouble,
+    Start { host: usize },
+    Exit { host: usize, life: u64 },
+    Heal { one: usize, other: usize },
+}
+
+struct Host {
+    name: NodeName,
+    process: Option<Process>,
+    /// What the next process restores.
+    saved: Content,
+    incarnation: Incarnation,
+}
+
+pub struct World {
+    pub profile: Profile,
+    random: Random,
+    epoch: Instant,
+    now: Duration,
+    queue: BTreeMap<(Duration, u64), Happening>,
+    counter: u64,
+    hosts: Vec<Host>,
+    /// `blocked[from][to]`, by number of cuts that overlap.
+    blocked: Vec<Vec<u32>>,
+    troubled: bool,
+    sabotage: Sabotage,
+    sabotaged: bool,
+    /// Every state that an owner's lane was ever in.
+    history: BTreeMap<(ReplicaId, SetId), Vec<Head>>,
+    pub coverage: Counters,
+    pub restarts: u64,
+    pub alarms: u64,
+    pub violations: Vec<String>,
+}
+
+impl World {
+    pub fn new(seed: u64, sabotage: Sabotage) -> World {
+        let mut random = Random::new(seed);
+        let profile = Profile::of(&mut random);
+        let name = |host| NodeName::parse(&format!("node{host}@sim")).expect("is a name");
+        let hosts = (0..profile.hosts).map(|host| Host {
+            name: name(host),
+            process: None,
+            saved: vec![BTreeMap::new(); SETS.len()],
+            incarnation: Incarnation(0),
+        });
+        let mut world = World {
+            hosts: hosts.collect(),
+            blocked: vec![vec![0; profile.hosts]; profile.hosts],
+            profile,
+            random,
+            epoch: Instant::now(),
+            now: Duration::ZERO,
+            queue: BTreeMap::new(),
+            counter: 0,
+            troubled: true,
+            sabotage,
+            sabotaged: false,
+            history: BTreeMap::new(),
+            coverage: Counters::default(),
+            restarts: 0,
+            alarms: 0,
+            violations: Vec::new(),
+        };
+        for one in 0..world.hosts.len() {
+            let delay = world.random.millis(0..1500);
+            world.at(delay, Happening::Start { host: one });
+            for other in one + 1..world.hosts.len() {
+                let delay = world.random.millis(0..300);
+                world.at(delay, Happening::Dial { one, other });
+            }
+        }
+        world.at(Duration::from_millis(300), Happening::Churn);
+        world.at(Duration::from_millis(900), Happening::Trouble);
+        world
+    }
+
+    /// Trouble, then quiet until all agree. The error says what they do not agree in.
+    pub fn run(&mut self) -> Result<(), String> {
+        self.run_until(self.profile.trouble);
+        self.end_trouble();
+        let deadline = self.now + Duration::from_secs(90);
+        let mut agreed_since = None;
+        loop {
+            self.run_until(self.now + Duration::from_millis(100));
+            if let Some(violation) = self.violations.first() {
+                return Err(violation.clone());
+            }
+            match self.disagreement() {
+                None => {
+                    // They must not only agree once, but stay so while digests and late messages go on.
+                    if self.now - *agreed_since.get_or_insert(self.now) >= Duration::from_secs(2) {
+                        break;
+                    }
+                }
+                Some(disagreement) if self.now > deadline => return Err(disagreement),
+                Some(_) => agreed_since = None,
+            }
+        }
+        for process in self.hosts.iter().filter_map(|host| host.process.as_ref()) {
+            add(&mut self.coverage, process.node.counters());
+        }
+        self.wrong_content().map_or(Ok(()), Err)
+    }
+
+    /// Whether the fault that was asked for has happened.
+    pub fn sabotage_landed(&self) -> bool {
+        self.sabotaged
+    }
+
+    fn run_until(&mut self, until: Duration) {
+        while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= until) {
+            let ((at, _), happening) = entry.remove_entry();
+            self.now = at;
+            self.happen(happening);
+        }
+        self.now = until;
+    }
+
+    fn at(&mut self, delay: Duration, happening: Happening) {
+        self.counter += 1;
+        self.queue.insert((self.now + delay, self.counter), happening);
+    }
+
+    fn instant(&self) -> Instant {
+        self.epoch + self.now
+    }
+
+    fn running(&self) -> impl Iterator<Item = (usize, &Process)> {
+        let processes = self.hosts.iter().map(|host| host.process.as_ref());
+        processes.enumerate().filter_map(|(host, process)| Some((host, process?)))
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Tick { host, life } => {
+                let (now, at) = (self.instant(), self.now);
+                if let Some(process) = self.process(host, life)
+                    && process.tick_at == Some(at)
+                {
+                    process.tick_at = None;
+                    process.node.handle_tick(now);
+                    self.drain(host);
+                }
+            }
+            Happening::GossipRound { host, life } => self.gossip_round(host, life),
+            Happening::Gossip { to, table } => {
+                let now = self.now;
+                if let Some(process) = &mut self.hosts[to].process {
+                    process.membership.merge(&table, now);
+                }
+            }
+            Happening::Dial { one, other } => self.dial(one, other),
+            Happening::Greeting { from, to, connection, peer, hello, is_reply } => {
+                self.greeting(from, to, connection, peer, *hello, is_reply);
+            }
+            Happening::PingRound { host, life } => self.ping_round(host, life),
+            Happening::Ping { from, to, connection, sent, is_pong } => {
+                self.ping(from, to, connection, sent, is_pong);
+            }
+            Happening::Deliver { from, to, connection, bytes } => self.deliver(from, to, connection, &bytes),
+            Happening::Churn => self.churn(),
+            Happening::Trouble => self.trouble(),
+            Happening::Start { host } => self.start(host),
+            Happening::Exit { host, life } => {
+                if self.process(host, life).is_some() {
+                    self.kill(host);
+                }
+            }
+            Happening::Heal { one, other } => self.blocked[one][other] -= 1,
+        }
+    }
+
+    fn process(&mut self, host: usize, life: u64) -> Option<&mut Process> {
+        self.hosts[host].process.as_mut().filter(|process| process.life == life)
+    }
+
+    // ---- Processes ----
+
+    fn start(&mut self, host: usize) {
+        if self.hosts[host].process.is_some() {
+            return;
+        }
+        self.counter += 1;
+        let (life, now) = (self.counter, self.instant());
+        let millis = 1_000_000 + self.now.as_millis() as u64;
+        let entry = &mut self.hosts[host];
+        entry.incarnation = match self.sabotage {
+            Sabotage::ReuseIncarnation if entry.incarnation.0 > 0 => entry.incarnation,
+            _ => Incarnation(millis.max(entry.incarnation.0 + 1)),
+        };
+        let me = ReplicaId { name: entry.name.clone(), incarnation: entry.incarnation };
+        let mut content = entry.saved.clone();
+        match self.random.below(0..4) {
+            _ if self.sabotage == Sabotage::ReuseIncarnation => {
+                content = vec![BTreeMap::from([(b"other".to_vec(), b"thing".to_vec())]); SETS.len()];
+            }
+            // No data directory: all is lost.
+            0 => content.iter_mut().for_each(BTreeMap::clear),
+            // Some of it has expired.
+            1 => content.iter_mut().for_each(|set| {
+                set.pop_first();
+            }),
+            _ => {}
+        }
+        let process = Process::start(life, me.clone(), self.profile.config.clone(), content, now);
+        self.hosts[host].process = Some(process);
+        for set in 0..SETS.len() {
+            self.history.entry((me.clone(), SetId(set as u8))).or_default();
+        }
+        self.record_heads(host);
+        self.drain(host);
+        let delay = self.random.millis(0..200);
+        self.at(delay, Happening::GossipRound { host, life });
+        self.at(delay, Happening::PingRound { host, life });
+    }
+
+    fn kill(&mut self, host: usize) {
+        let Some(process) = self.hosts[host].process.take() else { return };
+        add(&mut self.coverage, process.node.counters());
+        self.hosts[host].saved = process.truth;
+        // The operating system resets the connections of a dead process, if the network lets it.
+        for peer in process.connections.into_keys() {
+            if self.blocked[host][peer] == 0 && self.random.chance(80) {
+                self.close(peer, host);
+            }
+        }
+    }
+
+    fn close(&mut self, host: usize, peer: usize) {
+        let now = self.instant();
+        if let Some(process) = &mut self.hosts[host].process
+            && let Some(connection) = process.connections.remove(&peer)
+        {
+            process.node.handle_link_down(&connection.peer, now);
+            self.drain(host);
+        }
+    }
+
+    /// Owners' states are noted as they come about, for all copies to be compared with.
+    fn record_heads(&mut self, host: usize) {
+        let Some(process) = &self.hosts[host].process else { return };
+        for (set, head) in process.node.heads() {
+            let history = self.history.entry((process.node.me().clone(), set)).or_default();
+            if history.last().is_none_or(|last| last.seq < head.seq) {
+                history.push(head);
+            }
+        }
+    }
+
+    // ---- What a node wants ----
+
+    /// Carries out what a node wants after something was put into it.
+    fn drain(&mut self, host: usize) {
+        let restart = self.drain_events(host);
+        let Some(process) = &mut self.hosts[host].process else { return };
+        let messages: Vec<_> = std::iter::from_fn(|| process.node.poll_transmit()).collect();
+        let (life, tick_at) = (process.life, process.node.poll_timeout());
+        for (peer, message) in messages {
+            self.send(host, &peer, &message);
+        }
+        if let Some(at) = tick_at {
+            let at = at.saturating_duration_since(self.epoch).max(self.now);
+            let Some(process) = &mut self.hosts[host].process else { return };
+            if process.tick_at.is_none_or(|before| before > at) {
+                process.tick_at = Some(at);
+                self.at(at - self.now, Happening::Tick { host, life });
+            }
+        }
+        if restart {
+            self.restart_lane(host);
+        }
+    }
+
+    /// Lets the application see what the node has to say. True if the node must begin a new lane.
+    fn drain_events(&mut self, host: usize) -> bool {
+        self.record_heads(host);
+        let Some(process) = &mut self.hosts[host].process else { return false };
+        let events: Vec<_> = std::iter::from_fn(|| process.node.poll_event()).collect();
+        let restart = events.iter().any(|event| matches!(event, Event::RestartLane { .. }));
+        for event in events {
+            self.handle_event(host, event);
+        }
+        restart
+    }
+
+    fn handle_event(&mut self, host: usize, event: Event) {
+        let Some(process) = &mut self.hosts[host].process else { return };
+        match event {
+            Event::Changed { set, replica, change } => {
+                process.note_change(set, replica.clone(), change);
+                let Some(applied) = process.node.applied(set, &replica) else { return };
+                let recorded = &self.history[&(replica.clone(), set)];
+                let expected = recorded.binary_search_by_key(&applied.seq, |head| head.seq);
+                if self.sabotage == Sabotage::None && expected.is_ok_and(|index| recorded[index] != applied) {
+                    self.violations.push(format!("host {host} has {applied} of {replica}, which never was"));
+                }
+            }
+            Event::Settled { set, seq, missed } => {
+                process.settled += 1;
+                self.check_settled(host, set, seq, &missed);
+            }
+            Event::Diverged { .. } => self.alarms += 1,
+            Event::Conflict { older, newer } => {
+                self.violations.push(format!("conflict of {older} and {newer}"));
+            }
+            Event::RestartLane { .. }
+            | Event::Member { .. }
+            | Event::Acknowledged { .. }
+            | Event::Propagated { .. } => {}
+        }
+    }
+
+    /// Settled means: every live member with a link, but those said to be late, has applied it.
+    fn check_settled(&mut self, host: usize, set: SetId, seq: u64, missed: &[ReplicaId]) {
+        let Some(process) = &self.hosts[host].process else { return };
+        let me = process.node.me();
+        for connection in process.connections.values() {
+            let peer = &connection.peer;
+            let other = self.running().find(|(_, other)| other.node.me() == peer);
+            let Some((_, other)) = other else { continue };
+            let is_live = process.node.member_state(peer).is_some_and(|state| state.is_live());
+            let applied = other.node.applied(set, me).map_or(0, |head| head.seq);
+            if is_live && !missed.contains(peer) && applied < seq {
+                self.violations.push(format!("{me} calls {seq} settled, {peer} has {applied}"));
+                return;
+            }
+        }
+    }
+
+    fn restart_lane(&mut self, host: usize) {
+        self.restarts += 1;
+        self.hosts[host].incarnation.0 =
+            (self.hosts[host].incarnation.0 + 1).max(1_000_000 + self.now.as_millis() as u64);
+        let (incarnation, now) = (self.hosts[host].incarnation, self.instant());
+        let Some(process) = &mut self.hosts[host].process else { return };
+        process.node.restart_lane(incarnation, now);
+        process.membership.restart(process.node.me());
+        for peer in std::mem::take(&mut process.connections).into_keys() {
+            self.close(peer, host);
+        }
+        self.drain(host);
+    }
+
+    // ---- What must hold ----
+
+    /// What the running nodes do not agree in yet.
+    fn disagreement(&self) -> Option<String> {
+        let mut gone: BTreeMap<(ReplicaId, SetId), (Head, &ReplicaId)> = BTreeMap::new();
+        for (_, process) in self.running() {
+            let me = process.node.me();
+            if !process.node.converged() {
+                return Some(format!("{me} knows that it is behind"));
+            }
+            for (_, other) in self.running().filter(|(_, other)| other.node.me() != me) {
+                let peer = other.node.me();
+                if !process.node.member_state(peer).is_some_and(|state| state.is_live()) {
+                    return Some(format!("{me} does not see {peer}"));
+                }
+                for (set, head) in other.node.heads() {
+                    let applied = process.node.applied(set, peer).unwrap_or_default();
+                    if applied != head {
+                        return Some(format!("{me} has {applied} of {set:?} of {peer}, which is at {head}"));
+                    }
+                }
+            }
+            for member in process.node.members(self.instant()) {
+                let is_running = self.running().any(|(_, other)| *other.node.me() == member.replica);
+                if member.visible && !is_running {
+                    return Some(format!("{me} still shows {}", member.replica));
+                }
+                for lane in member.lanes.iter().filter(|lane| !is_running && lane.applied.seq > 0) {
+                    let (first, by) =
+                        *gone.entry((member.replica.clone(), lane.set)).or_insert((lane.applied, me));
+                    if first != lane.applied {
+                        let (replica, set, applied) = (&member.replica, lane.set, lane.applied);
+                        return Some(format!(
+                            "of {set:?} of {replica}, which is gone, {me} has {applied}, {by} {first}"
+                        ));
+                    }
+                }
+            }
+            if process.settled != process.awaited {
+                return Some(format!("{me} awaits {} changes still", process.awaited - process.settled));
+            }
+        }
+        None
+    }
+
+    /// Compares everything that the nodes hold with what their applications wrote, not by hash.
+    fn wrong_content(&self) -> Option<String> {
+        for (_, process) in self.running() {
+            if let Some(wrong) = process.events_disagree() {
+                return Some(wrong);
+            }
+            for set in (0..SETS.len()).map(|set| SetId(set as u8)) {
+                let mut held: Vec<(ReplicaId, Vec<u8>, Vec<u8>)> = process
+                    .node
+                    .elements(set, false)
+                    .map(|(by, element)| (by.clone(), element.key().to_vec(), element.value().to_vec()))
+                    .collect();
+                let mut written = Vec::new();
+                for (_, other) in self.running() {
+                    let elements = other.truth[usize::from(set.0)].iter();
+                    written.extend(
+                        elements.map(|(key, value)| (other.node.me().clone(), key.clone(), value.clone())),
+                    );
+                }
+                held.sort();
+                written.sort();
+                if held != written {
+                    return Some(format!(
+                        "{} holds {held:?}
+written was {written:?}",
+                        process.node.me()
+                    ));
+                }
+            }
+        }
+        None
+    }
+}
+
+pub fn add(sum: &mut Counters, more: &Counters) {
+    sum.delta_staged += more.delta_staged;
+    sum.delta_gap += more.delta_gap;
+    sum.delta_duplicate += more.delta_duplicate;
+    sum.delta_applied += more.delta_applied;
+    sum.repair_range_origin += more.repair_range_origin;
+    sum.repair_range_peer += more.repair_range_peer;
+    sum.repair_snapshot_origin += more.repair_snapshot_origin;
+    sum.repair_snapshot_peer += more.repair_snapshot_peer;
+    sum.divergence_detected += more.divergence_detected;
+    sum.settle_timeouts += more.settle_timeouts;
+    sum.acks_relayed += more.acks_relayed;
+    sum.superseded += more.superseded;
+    sum.forgotten += more.forgotten;
+    sum.messages_invalid += more.messages_invalid;
+}
