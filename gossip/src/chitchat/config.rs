@@ -23,7 +23,7 @@ pub struct MembershipConfig {
     /// in proportion: `initial_interval` should stay about twice as long.
     pub gossip_interval: Duration,
     /// How many times the usual interval between two heartbeats a member may be silent until it counts as dead. With 8
-    /// and less, 30 % of loss kills live members; with 20, a crash is noticed in five seconds.
+    /// and less, loss kills live members; with 20, a crash is noticed in five seconds.
     pub phi: f64,
     /// The interval between heartbeats assumed of a new member. Too short, and members die while they join; too long,
     /// and a crash shortly after a join is noticed late.
@@ -35,8 +35,9 @@ pub struct MembershipConfig {
 }
 
 impl MembershipConfig {
-    /// The configuration whose figures were measured: no live member declared dead in ten minutes at 30 % and 50 %
-    /// loss, a crash seen by all in one to three seconds.
+    /// The configuration whose figures were measured, with 3 to 50 nodes: no live member declared dead in ten minutes at
+    /// 30 % and 50 % loss, a crash seen by all in 1.0 to 1.9 s without loss and in 1.6 to 2.8 s at 30 %. With twice the
+    /// intervals all of it takes twice as long.
     pub fn new(
         cluster: impl Into<String>,
         me: ReplicaId,
@@ -49,9 +50,9 @@ impl MembershipConfig {
             advertise,
             socket,
             seeds: Vec::new(),
-            gossip_interval: Duration::from_millis(200),
+            gossip_interval: Duration::from_millis(150),
             phi: 12.0,
-            initial_interval: Duration::from_millis(400),
+            initial_interval: Duration::from_millis(300),
             forget_after: Duration::from_secs(3600),
             keys: None,
         }

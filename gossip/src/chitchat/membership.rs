@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -214,6 +214,7 @@ impl Driver {
             Session::start(&self.config, restart, self.shared.all_keys(), self.link.clone()).await?;
         let ended = session.ended();
         tokio::pin!(ended);
+        let mut live_members = session.live_members().await;
         let mut stopping = self.stopping.clone();
         let mut ticks = tokio::time::interval(self.config.gossip_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -221,6 +222,12 @@ impl Driver {
             tokio::select! {
                 _ = ticks.tick() => {
                     if self.tick(&session).await.is_err() {
+                        break Err(Died);
+                    }
+                }
+                // A death is told when it is noticed, not a tick later.
+                () = Session::changed(&mut live_members) => {
+                    if self.observe(&session, &[]).await.is_err() {
                         break Err(Died);
                     }
                 }
@@ -239,12 +246,7 @@ impl Driver {
     }
 
     async fn tick(&mut self, session: &Session) -> Result<(), Died> {
-        let keys = self.shared.changed_keys();
-        let live = session.tick(&keys, &mut self.observer).await?;
-        while let Ok(permit) = self.observations.try_reserve() {
-            let Some(observation) = self.observer.poll_observation() else { break };
-            permit.send(observation);
-        }
+        let live = self.observe(session, &self.shared.changed_keys()).await?;
         let added = std::mem::take(&mut self.shared.waiting().seeds);
         added.into_iter().for_each(|address| self.seeds.add(address));
         if live.is_empty() {
@@ -255,8 +257,22 @@ impl Driver {
         Ok(())
     }
 
+    /// Publishes keys, tells what has changed, and gives the addresses of the live members.
+    async fn observe(
+        &mut self,
+        session: &Session,
+        keys: &[(String, String)],
+    ) -> Result<BTreeSet<SocketAddr>, Died> {
+        let live = session.exchange(keys, &mut self.observer).await?;
+        while let Ok(permit) = self.observations.try_reserve() {
+            let Some(observation) = self.observer.poll_observation() else { break };
+            permit.send(observation);
+        }
+        Ok(live)
+    }
+
     async fn say_goodbye(&mut self, session: &Session) -> Result<(), Died> {
-        let live = session.tick(&self.shared.changed_keys(), &mut self.observer).await?;
+        let live = self.observe(session, &self.shared.changed_keys()).await?;
         live.into_iter().take(TOLD_AT_STOP).for_each(|address| session.gossip(address));
         tokio::time::sleep(self.config.gossip_interval * TICKS_AT_STOP).await;
         Ok(())

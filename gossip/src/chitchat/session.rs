@@ -1,6 +1,6 @@
 //! One life of chitchat: from its start to its death or ours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use ::chitchat::transport::{Socket, Transport};
 use ::chitchat::{
-    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, FailureDetectorConfig,
+    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, FailureDetectorConfig, NodeState,
     spawn_chitchat,
 };
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::codec::Codec;
@@ -81,8 +82,21 @@ impl Session {
         }
     }
 
+    /// Resolves when a member has come to life, died, or changed a key; `known` keeps what was seen last.
+    pub(super) async fn changed(known: &mut watch::Receiver<BTreeMap<ChitchatId, NodeState>>) {
+        // An error means that chitchat has ended, which is noticed elsewhere.
+        if known.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// What [`Session::changed`] waits for.
+    pub(super) async fn live_members(&self) -> watch::Receiver<BTreeMap<ChitchatId, NodeState>> {
+        self.chitchat.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await
+    }
+
     /// Publishes keys, takes over the state, and tells the addresses of the live members.
-    pub(super) async fn tick(
+    pub(super) async fn exchange(
         &self,
         keys: &[(String, String)],
         observer: &mut Observer,

@@ -164,6 +164,7 @@ async fn time_to_detect(size: usize, loss_percent: u64, trials: usize) {
         times[trials - 1],
         times[trials / 2]
     );
+    assert!(times[trials * 19 / 20 - 1] <= Duration::from_secs(3));
     assert!(times[trials - 1] <= Duration::from_secs(5));
 }
 
