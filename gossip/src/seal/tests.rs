@@ -120,6 +120,14 @@ fn rejections_are_counted_by_reason() {
     assert!(rejections.by_reason().any(|counted| counted == ("fragment", 1)));
 }
 
+#[test]
+fn deriving_at_the_standard_cost_takes_a_moment_at_start() {
+    let start = std::time::Instant::now();
+    let standard = ClusterKeys::derive("c", &[cookie("a")]).unwrap();
+    println!("derived in {:?}", start.elapsed());
+    assert_ne!(standard.link_psks(), keys("c", &["a"]).link_psks());
+}
+
 proptest! {
     #[test]
     fn any_flipped_bit_is_refused(plain in vec(any::<u8>(), 0..200), position in any::<prop::sample::Index>(), bit in 0..8) {
