@@ -36,7 +36,8 @@ struct Entry {
 pub struct AckRing {
     entries: VecDeque<Entry>,
     first: u64,
-    exactly_once: usize,
+    /// Entries of QoS 1 that the present connection asked for.
+    at_least_once: usize,
 }
 
 impl AckRing {
@@ -50,17 +51,15 @@ impl AckRing {
         self.entries.len()
     }
 
-    /// How many of them have this QoS.
-    pub fn len_of(&self, qos: QoS) -> usize {
-        match qos {
-            QoS::ExactlyOnce => self.exactly_once,
-            _ => self.entries.len() - self.exactly_once,
-        }
+    /// How many of them are of QoS 1 and of the present connection. Those of a former one are not counted against its
+    /// Receive Maximum: the client has forgotten them, or sends them again (4.9).
+    pub fn at_least_once(&self) -> usize {
+        self.at_least_once
     }
 
     /// Enters a publish that waits for `pending` confirmations; 0 where it waits only for those before it.
     pub fn push(&mut self, owed: Owed, pending: u32) -> Slot {
-        self.exactly_once += usize::from(owed.qos == QoS::ExactlyOnce);
+        self.at_least_once += usize::from(owed.qos == QoS::AtLeastOnce);
         self.entries.push_back(Entry { owed, pending, wanted: true });
         Slot(self.first + self.entries.len() as u64 - 1)
     }
@@ -88,8 +87,8 @@ impl AckRing {
         while self.entries.front()?.pending == 0 {
             let entry = self.entries.pop_front()?;
             self.first += 1;
-            self.exactly_once -= usize::from(entry.owed.qos == QoS::ExactlyOnce);
             if entry.wanted {
+                self.at_least_once -= usize::from(entry.owed.qos == QoS::AtLeastOnce);
                 return Some(entry.owed);
             }
         }
@@ -98,6 +97,7 @@ impl AckRing {
 
     /// The connection is gone: what completes later is owed to nobody, unless asked for again.
     pub fn forget_connection(&mut self) {
+        self.at_least_once = 0;
         for entry in &mut self.entries {
             entry.wanted = false;
         }

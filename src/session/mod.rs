@@ -101,7 +101,7 @@ pub struct Session {
     /// QoS 2 publishes of the client whose PUBREL is awaited.
     unreleased: HashSet<PacketId>,
     window: Window,
-    /// Entries of the window that the present connection has not carried yet.
+    /// Published entries of the window that the present connection has not carried yet.
     resend: VecDeque<PacketId>,
     queue: Queue,
     limits: Arc<SessionLimits>,
@@ -130,11 +130,19 @@ impl Session {
     pub fn handle_connected(&mut self, negotiated: Negotiated) {
         self.handle_disconnected();
         self.negotiated = Some(negotiated);
-        self.resend = self.window.iter().map(|(id, _)| id).collect();
+        let published = |entry: &InFlight| matches!(entry, InFlight::Published(_));
+        self.resend = self.window.iter().filter(|(_, entry)| published(entry)).map(|(id, _)| id).collect();
     }
 
     /// Sends again what was unacknowledged, then what waited [MQTT-4.4.0-1].
     pub fn resume(&mut self, now: Instant) {
+        // First what the Receive Maximum does not hold up [MQTT-3.3.4-10].
+        let released = |entry: &InFlight| matches!(entry, InFlight::Released);
+        let released: Vec<PacketId> =
+            self.window.iter().filter(|(_, entry)| released(entry)).map(|(id, _)| id).collect();
+        for packet_id in released {
+            self.answer(Packet::PubRel, packet_id, ReasonCode::Success);
+        }
         self.pump(now);
     }
 
@@ -187,8 +195,7 @@ impl Session {
     pub fn handle_puback(&mut self, ack: &Ack<'_>, now: Instant) {
         if matches!(self.window.get_mut(ack.packet_id), Some(InFlight::Published(m)) if m.qos == QoS::AtLeastOnce)
         {
-            self.window.complete(ack.packet_id);
-            self.pump(now);
+            self.complete(ack.packet_id, now);
         }
     }
 
@@ -200,15 +207,13 @@ impl Session {
             None => None,
         };
         match known {
-            Some(_) if ack.reason as u8 >= 0x80 => {
-                self.window.complete(ack.packet_id);
-                self.pump(now);
-            }
+            Some(_) if ack.reason.is_error() => self.complete(ack.packet_id, now),
             Some(entry) => {
                 *entry = InFlight::Released;
+                self.forget_resend(ack.packet_id);
                 self.answer(Packet::PubRel, ack.packet_id, ReasonCode::Success);
             }
-            None if ack.reason as u8 >= 0x80 => {}
+            None if ack.reason.is_error() => {}
             None => self.answer(Packet::PubRel, ack.packet_id, ReasonCode::PacketIdentifierNotFound),
         }
     }
@@ -228,8 +233,7 @@ impl Session {
     /// PUBCOMP ends a QoS 2 delivery.
     pub fn handle_pubcomp(&mut self, ack: &Ack<'_>, now: Instant) {
         if matches!(self.window.get_mut(ack.packet_id), Some(InFlight::Released)) {
-            self.window.complete(ack.packet_id);
-            self.pump(now);
+            self.complete(ack.packet_id, now);
         }
     }
 
@@ -329,7 +333,7 @@ impl Session {
 
     /// Publishes of the client that count against our Receive Maximum.
     fn unfinished(&self) -> usize {
-        self.acks.len_of(QoS::AtLeastOnce) + self.unreleased.len()
+        self.acks.at_least_once() + self.unreleased.len()
     }
 
     /// Takes the number of messages that expired while they waited.
@@ -340,7 +344,7 @@ impl Session {
     fn send_owed(&mut self, owed: Owed) {
         match owed.qos {
             QoS::ExactlyOnce => {
-                if owed.reason as u8 >= 0x80 {
+                if owed.reason.is_error() {
                     // A refused message's identifier is free again [MQTT-4.3.3-9].
                     self.unreleased.remove(&owed.packet_id);
                 }
@@ -407,15 +411,24 @@ impl Session {
     }
 
     fn send_again(&mut self, packet_id: PacketId, negotiated: Negotiated, now: Instant) {
-        match self.window.get_mut(packet_id) {
-            Some(InFlight::Published(queued)) => {
-                let queued = queued.clone();
-                if !self.append(&queued, packet_id, true, negotiated, now) {
-                    self.window.complete(packet_id);
-                }
-            }
-            Some(InFlight::Released) => self.answer(Packet::PubRel, packet_id, ReasonCode::Success),
-            Some(InFlight::Done) | None => {}
+        let Some(InFlight::Published(queued)) = self.window.get_mut(packet_id) else { return };
+        let queued = queued.clone();
+        if !self.append(&queued, packet_id, true, negotiated, now) {
+            self.window.complete(packet_id);
+        }
+    }
+
+    /// A delivery ended, which may let others through.
+    fn complete(&mut self, packet_id: PacketId, now: Instant) {
+        self.window.complete(packet_id);
+        self.forget_resend(packet_id);
+        self.pump(now);
+    }
+
+    /// The client acknowledged what an earlier connection had brought, before this one brought it again.
+    fn forget_resend(&mut self, packet_id: PacketId) {
+        if !self.resend.is_empty() {
+            self.resend.retain(|&other| other != packet_id);
         }
     }
 

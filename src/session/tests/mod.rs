@@ -1,0 +1,7 @@
+//! Session scripts: what a client sends and what the session answers, as transcripts. See [`script`] for the language.
+
+mod bounds;
+mod from_client;
+mod resume;
+mod script;
+mod to_client;
