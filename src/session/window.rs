@@ -92,3 +92,93 @@ impl Window {
         PacketId::new(id as u16).unwrap_or(PacketId::MIN)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::super::message::Application;
+    use super::*;
+    use crate::codec::packet::{PropertySet, QoS};
+    use crate::topic::Topic;
+
+    fn message() -> QueuedMessage {
+        let application = Application {
+            topic: Topic::new("t").expect("a topic"),
+            payload: &[],
+            backing: None,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            properties: &PropertySet::EMPTY,
+            expires_at: None,
+        };
+        QueuedMessage::new(Arc::new(application.to_message()), QoS::AtLeastOnce, false, &[])
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push,
+        /// Ends one of those in flight.
+        Complete(prop::sample::Index),
+        /// Ends, or not, whatever has this identifier.
+        CompleteId(PacketId),
+        Release(prop::sample::Index),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => Just(Step::Push),
+            3 => any::<prop::sample::Index>().prop_map(Step::Complete),
+            1 => any::<PacketId>().prop_map(Step::CompleteId),
+            1 => any::<prop::sample::Index>().prop_map(Step::Release),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        /// The model: packet identifier to (order of sending, released).
+        #[test]
+        fn a_window_is_the_map_it_stands_for(first in prop_oneof![1u16..100, 65_400..=u16::MAX], steps in steps()) {
+            const MAXIMUM: usize = 20;
+            let mut window = Window { first, ..Window::default() };
+            let mut model: BTreeMap<PacketId, (usize, bool)> = BTreeMap::new();
+            let message = message();
+            for (time, step) in steps.into_iter().enumerate() {
+                prop_assert_eq!(window.has_room(MAXIMUM), model.len() < MAXIMUM);
+                let chosen = |index: prop::sample::Index| model.keys().nth(index.index(model.len().max(1))).copied();
+                match step {
+                    Step::Push if model.len() < MAXIMUM => {
+                        let id = window.push(message.clone());
+                        prop_assert_eq!(model.insert(id, (time, false)), None, "an identifier in use");
+                    }
+                    Step::Push => {}
+                    Step::Complete(index) => {
+                        if let Some(id) = chosen(index) {
+                            prop_assert!(window.complete(id).is_some());
+                            model.remove(&id);
+                        }
+                    }
+                    Step::CompleteId(id) => {
+                        prop_assert_eq!(window.complete(id).is_some(), model.remove(&id).is_some());
+                    }
+                    Step::Release(index) => {
+                        if let Some(id) = chosen(index) {
+                            *window.get_mut(id).expect("in flight") = InFlight::Released;
+                            model.get_mut(&id).expect("in flight").1 = true;
+                        }
+                    }
+                }
+                let mut in_order: Vec<_> = model.iter().map(|(id, (at, released))| (*at, *id, *released)).collect();
+                in_order.sort();
+                let expected: Vec<_> = in_order.into_iter().map(|(_, id, released)| (id, released)).collect();
+                let actual: Vec<_> =
+                    window.iter().map(|(id, entry)| (id, matches!(entry, InFlight::Released))).collect();
+                prop_assert_eq!(actual, expected);
+                prop_assert_eq!(window.len(), model.len());
+            }
+        }
+    }
+}
