@@ -100,9 +100,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::message::Application;
     use super::*;
     use crate::codec::packet::{PropertySet, QoS};
+    use crate::message::Application;
     use crate::topic::Topic;
 
     fn message() -> QueuedMessage {

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use super::super::ack_ring::{Owed, Slot};
 use super::super::frames::Frames;
-use super::super::message::Application;
 use super::super::outbox::MAX_SLICES;
 use super::super::{Delivery, Incoming, Negotiated, Session, SessionLimits};
 use crate::codec;
 use crate::codec::packet::{Ack, Packet, PacketId, PropertySet, ProtocolVersion, Publish, QoS, ReasonCode};
+use crate::message::Application;
 use crate::topic::Topic;
 
 /// Runs a script against a session with default limits.

@@ -1,11 +1,12 @@
 //! Messages for the client: the window, and what stands in the packets.
 
 use super::super::frames::Frames;
-use super::super::message::Application;
-use super::super::outbox::{MAX_SLICES, SHARED_PAYLOAD_MIN};
+use super::super::outbox::MAX_SLICES;
 use super::super::{Delivered, Delivery, Negotiated, Session};
 use super::script::{run, take_bytes};
 use crate::codec::packet::{PropertySet, ProtocolVersion, QoS};
+use crate::message::Application;
+use crate::message::SHARED_PAYLOAD_MIN;
 use crate::topic::Topic;
 
 #[test]
