@@ -30,7 +30,8 @@ use timers::{Due, Timers};
 
 use crate::cluster::Cluster;
 use crate::message::Message;
-use crate::router::{Retained, Router};
+use crate::router::{MatchingFilter, Retained, Router};
+use crate::topic::Topic;
 
 /// One node's broker.
 pub struct Broker {
@@ -66,6 +67,26 @@ impl Broker {
     pub fn join(&self, cluster: Arc<Cluster>) {
         // A second cluster is the caller's mistake and changes nothing.
         let _ = self.cluster.set(cluster);
+    }
+
+    /// The filters that match a topic, with the number of local subscribers and the peers of each.
+    pub fn matching_filters(&self, topic: Topic<'_>) -> Vec<MatchingFilter> {
+        self.router.matching_filters(topic)
+    }
+
+    /// Filters with a subscriber here or a route elsewhere.
+    pub fn filter_count(&self) -> usize {
+        self.router.filter_count()
+    }
+
+    /// Sessions, with and without a connection.
+    pub fn session_count(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Retained messages.
+    pub fn retained_count(&self) -> usize {
+        self.retained.len()
     }
 
     /// What clients are granted.

@@ -1,6 +1,57 @@
 //! What the cluster counts beside the gossip's own counters.
 
-use prometheus::IntCounter;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+/// What the cluster counts as it happens. What it only has to be asked for is in its [`Snapshot`](super::Snapshot).
+#[derive(Debug)]
+pub struct ClusterCounters {
+    /// Where all of them are registered.
+    pub registry: Registry,
+    /// Peers turned away, by reason.
+    pub rejected: IntCounterVec,
+    /// Changes of members' states, by the new one.
+    pub member_transitions: IntCounterVec,
+    /// Bytes of deltas sent.
+    pub delta_bytes_out: IntCounter,
+    /// Bytes of deltas received.
+    pub delta_bytes_in: IntCounter,
+    /// From a local change to the last linked peer's acknowledgement.
+    pub propagation_seconds: Histogram,
+}
+
+impl Default for ClusterCounters {
+    fn default() -> Self {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, label: &str| {
+            let family = IntCounterVec::new(Opts::new(format!("rumormq_{name}"), help), &[label])
+                .expect("metric names are literals");
+            registry.register(Box::new(family.clone())).expect("metric names are distinct");
+            family
+        };
+        let rejected = counters("gossip_rejected_total", "Peers and datagrams turned away.", "reason");
+        let member_transitions =
+            counters("member_transitions_total", "Changes of members' states, by the new state.", "to");
+        let bytes = counters("delta_bytes_total", "Bytes of deltas exchanged with peers.", "direction");
+        let buckets = prometheus::exponential_buckets(0.0001, 2.0, 17).expect("a valid range");
+        let propagation_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "rumormq_propagation_seconds",
+                "From a local change of the routes to the last linked peer's acknowledgement.",
+            )
+            .buckets(buckets),
+        )
+        .expect("a valid name");
+        registry.register(Box::new(propagation_seconds.clone())).expect("metric names are distinct");
+        ClusterCounters {
+            delta_bytes_out: bytes.with_label_values(&["out"]),
+            delta_bytes_in: bytes.with_label_values(&["in"]),
+            rejected,
+            member_transitions,
+            propagation_seconds,
+            registry,
+        }
+    }
+}
 
 /// Forwards to and from one peer.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ mod members;
 mod peer;
 mod peers;
 mod replication;
+mod snapshot;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
@@ -24,13 +25,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
-use rumormq_gossip::chitchat::{Membership, MembershipConfig, StartError};
+use rumormq_gossip::chitchat::{GossipCounters, Membership, MembershipConfig, StartError};
 use rumormq_gossip::{Message, MessageError, NodeName, ReplicaId};
 use smallvec::SmallVec;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 
 pub use config::ClusterConfig;
+use counters::ClusterCounters;
 use dialer::Dialer;
 use forward::inbound::{InboundStreams, Received};
 use host::Host;
@@ -42,7 +45,9 @@ use members::Members;
 use peer::Link;
 pub use peer::{ForwardDrop, Peer};
 use peers::Peers;
+pub use replication::state_label;
 use replication::{Replication, WhenRouted};
+pub use snapshot::Snapshot;
 
 use crate::message::Application;
 use crate::router::{PeerIndex, PeerSet};
@@ -68,8 +73,10 @@ pub struct Cluster {
     membership: RwLock<Option<Membership>>,
     publishes: AtomicU64,
     links: AtomicU64,
-    /// Peers turned away, by reason.
-    pub rejections: prometheus::IntCounterVec,
+    /// What is counted.
+    pub counters: ClusterCounters,
+    /// The tasks that run until the node stops.
+    tasks: Mutex<Vec<AbortHandle>>,
     ready: watch::Sender<bool>,
     /// Routes are known to be missing.
     behind: AtomicBool,
@@ -111,11 +118,6 @@ impl Cluster {
     /// A node that has not spoken to anyone yet.
     pub fn new(config: ClusterConfig, host: Arc<dyn Host>) -> Cluster {
         let psks = config.keys.as_ref().map(|keys| keys.link_psks()).unwrap_or_default();
-        let rejections = prometheus::IntCounterVec::new(
-            prometheus::Opts::new("rumormq_gossip_rejected_total", "Peers and datagrams turned away."),
-            &["reason"],
-        )
-        .expect("a valid name");
         Cluster {
             credentials: Credentials { cluster: config.cluster.clone(), psks },
             replication: Mutex::new(Replication::new(&config, Instant::now())),
@@ -127,7 +129,8 @@ impl Cluster {
             membership: RwLock::default(),
             publishes: AtomicU64::new(0),
             links: AtomicU64::new(0),
-            rejections,
+            counters: ClusterCounters::default(),
+            tasks: Mutex::default(),
             ready: watch::Sender::new(false),
             behind: AtomicBool::new(false),
             host,
@@ -154,10 +157,12 @@ impl Cluster {
             let _ = membership.publish(&key, value);
         }
         *self.membership.write() = Some(membership);
-        tokio::spawn(members::observe(self.clone(), observations));
-        tokio::spawn(accept(self.clone(), endpoint.tcp));
-        tokio::spawn(run_due(self.clone()));
-        tokio::spawn(dialer::run(self.clone()));
+        self.tasks.lock().extend([
+            tokio::spawn(members::observe(self.clone(), observations)).abort_handle(),
+            tokio::spawn(accept(self.clone(), endpoint.tcp)).abort_handle(),
+            tokio::spawn(run_due(self.clone())).abort_handle(),
+            tokio::spawn(dialer::run(self.clone())).abort_handle(),
+        ]);
         Ok(())
     }
 
@@ -170,7 +175,6 @@ impl Cluster {
 
     /// Tells the others that this node stops, so that they need not find out.
     pub async fn stop(&self) {
-        let me = self.me();
         for peer in self.peers.all() {
             if let Some(link) = peer.link() {
                 peer.send(&link.replica, |out| {
@@ -183,7 +187,15 @@ impl Cluster {
             let _ = membership.publish("status", "stopped".to_owned());
             membership.stop().await;
         }
-        tracing::info!(node = %me, "stopped");
+    }
+
+    /// Ends all tasks and links at once.
+    pub fn abort(&self) {
+        self.tasks.lock().drain(..).for_each(|task| task.abort());
+        self.membership.write().take();
+        for link in self.peers.all().iter().filter_map(|peer| peer.link()) {
+            link.closed.notify_one();
+        }
     }
 
     // What the broker asks for.
@@ -324,8 +336,12 @@ impl Cluster {
         &self,
         from: &ReplicaId,
         message: Message,
+        length: usize,
         now: Instant,
     ) -> Result<(), MessageError> {
+        if matches!(message, Message::Delta(_)) {
+            self.counters.delta_bytes_in.inc_by(length as u64);
+        }
         self.with_replication(now, |replication| replication.node.handle_message(from, message, now))
     }
 
@@ -344,7 +360,7 @@ impl Cluster {
     fn with_replication<R>(&self, now: Instant, change: impl FnOnce(&mut Replication) -> R) -> R {
         let mut replication = self.replication.lock();
         let result = change(&mut replication);
-        let effects = replication.drain(&self.peers, &*self.host, now);
+        let effects = replication.drain(&self.peers, &*self.host, &self.counters, now);
         if replication.is_due_earlier() {
             self.due_earlier.notify_one();
         }
@@ -399,7 +415,7 @@ impl Cluster {
         match error {
             LinkError::Handshake(error) => match error.rejection() {
                 Some(reason) => {
-                    self.rejections.with_label_values(&[reason]).inc();
+                    self.counters.rejected.with_label_values(&[reason]).inc();
                     tracing::warn!(%address, %error, "peer turned away");
                 }
                 None => tracing::debug!(%address, %error, "no link"),
@@ -460,6 +476,11 @@ impl Cluster {
     /// The replica that an index in a match stands for.
     pub fn replica(&self, index: PeerIndex) -> Option<ReplicaId> {
         self.peers.replica(index)
+    }
+
+    /// The membership's counters, while it runs.
+    pub fn with_membership<R>(&self, look: impl FnOnce(&GossipCounters) -> R) -> Option<R> {
+        self.membership.read().as_ref().map(|membership| look(membership.counters()))
     }
 
     /// All peers that were heard of.

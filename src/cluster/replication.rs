@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use rumormq_gossip::{Digest, Event, MemberState, Node, Observation, ReplicaId, RestartReason, Status};
+use rumormq_gossip::{
+    Digest, Event, MemberState, Message, Node, Observation, ReplicaId, RestartReason, Status,
+};
 
 use super::config::ClusterConfig;
+use super::counters::ClusterCounters;
 use super::host::Host;
 use super::interest::{Interest, ROUTES, SETS, filter_of};
 use super::link::kind;
@@ -129,16 +132,27 @@ impl Replication {
     }
 
     /// Sends what the sets have to say and turns their events into routes and effects.
-    pub fn drain(&mut self, peers: &Peers, host: &dyn Host, now: Instant) -> Effects {
+    pub fn drain(
+        &mut self,
+        peers: &Peers,
+        host: &dyn Host,
+        counters: &ClusterCounters,
+        now: Instant,
+    ) -> Effects {
         let mut effects = Effects::default();
         loop {
             while let Some((to, message)) = self.node.poll_transmit() {
-                if let Some(peer) = peers.find(&to.name) {
-                    peer.send(&to, |out| wire::append_small(out, kind::GOSSIP, &message));
-                }
+                let Some(peer) = peers.find(&to.name) else { continue };
+                peer.send(&to, |out| {
+                    let before = out.len();
+                    wire::append_small(out, kind::GOSSIP, &message);
+                    if matches!(message, Message::Delta(_)) {
+                        counters.delta_bytes_out.inc_by((out.len() - before) as u64);
+                    }
+                });
             }
             let Some(event) = self.node.poll_event() else { return effects };
-            self.handle_event(event, peers, host, &mut effects, now);
+            self.handle_event(event, peers, host, counters, &mut effects, now);
         }
     }
 
@@ -147,6 +161,7 @@ impl Replication {
         event: Event,
         peers: &Peers,
         host: &dyn Host,
+        counters: &ClusterCounters,
         effects: &mut Effects,
         now: Instant,
     ) {
@@ -173,6 +188,7 @@ impl Replication {
                 }
             }
             Event::Member { replica, from, to } => {
+                counters.member_transitions.with_label_values(&[state_label(to)]).inc();
                 tracing::info!(member = %replica, ?from, ?to, "member");
                 match to {
                     Some(MemberState::Left) | None => {
@@ -202,7 +218,8 @@ impl Replication {
                 self.node.restart_lane(incarnation, now);
                 effects.restarted = true;
             }
-            Event::Acknowledged { .. } | Event::Propagated { .. } => {}
+            Event::Propagated { elapsed, .. } => counters.propagation_seconds.observe(elapsed.as_secs_f64()),
+            Event::Acknowledged { .. } => {}
         }
     }
 }
@@ -239,6 +256,18 @@ impl Effects {
                 link.closed.notify_one();
             }
         }
+    }
+}
+
+/// The value of a metric's `state` or `to` label.
+pub fn state_label(state: Option<MemberState>) -> &'static str {
+    match state {
+        Some(MemberState::Alive) => "alive",
+        Some(MemberState::Suspect) => "suspect",
+        Some(MemberState::Dead) => "dead",
+        Some(MemberState::Stopped) => "stopped",
+        Some(MemberState::Left) => "left",
+        None => "forgotten",
     }
 }
 

@@ -79,6 +79,16 @@ impl Member {
         self.lanes[usize::from(set.0)].seq
     }
 
+    /// The newest head heard of. Its hash is zero where only its number is known.
+    pub fn known_head(&self, set: SetId, applied: Head) -> Head {
+        let known = &self.lanes[usize::from(set.0)];
+        match known.said {
+            _ if known.seq <= applied.seq => applied,
+            Some(said) if said.seq == known.seq => said,
+            _ => Head { seq: known.seq, ..Head::default() },
+        }
+    }
+
     pub fn behind_since(&self, set: SetId) -> Option<Instant> {
         self.lanes[usize::from(set.0)].behind.map(|(_, since)| since)
     }

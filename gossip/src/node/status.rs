@@ -25,8 +25,8 @@ pub enum LinkState {
 pub struct LaneStatus {
     /// The set.
     pub set: SetId,
-    /// The newest sequence number heard of.
-    pub known_seq: u64,
+    /// The newest head heard of. Its hash is zero where only its number is known.
+    pub known: Head,
     /// What has been applied.
     pub applied: Head,
     /// Since when a newer state has been known that is not applied.
@@ -38,7 +38,7 @@ pub struct LaneStatus {
 impl LaneStatus {
     /// Changes known of and not applied.
     pub fn lag_ops(&self) -> u64 {
-        self.known_seq.saturating_sub(self.applied.seq)
+        self.known.seq.saturating_sub(self.applied.seq)
     }
 }
 
@@ -62,12 +62,15 @@ pub struct MemberStatus {
 impl Node {
     /// All other replicas that are known, by name and incarnation.
     pub fn members(&self, now: Instant) -> Vec<MemberStatus> {
-        let lane = |replica: &ReplicaId, member: &super::Member, set: SetId| LaneStatus {
-            set,
-            known_seq: member.known_seq(set),
-            applied: self.lane(set, replica).map_or(Head::default(), |lane| lane.head()),
-            lag: member.behind_since(set).map(|since| now.saturating_duration_since(since)),
-            acked_seq: member.acked(set),
+        let lane = |replica: &ReplicaId, member: &super::Member, set: SetId| {
+            let applied = self.lane(set, replica).map_or(Head::default(), |lane| lane.head());
+            LaneStatus {
+                set,
+                known: member.known_head(set, applied),
+                applied,
+                lag: member.behind_since(set).map(|since| now.saturating_duration_since(since)),
+                acked_seq: member.acked(set),
+            }
         };
         let status = |(replica, member): (&ReplicaId, &super::Member)| MemberStatus {
             replica: replica.clone(),

@@ -249,7 +249,7 @@ impl Reader<'_> {
             }
             kind::GOSSIP => {
                 let message: Message = read_body(frame)?;
-                Ok(self.cluster.handle_gossip(&self.link.replica, message, now)?)
+                Ok(self.cluster.handle_gossip(&self.link.replica, message, frame.body.len(), now)?)
             }
             kind::PING => {
                 let body = frame.body;

@@ -1,0 +1,55 @@
+//! What operators ask a node about its cluster.
+
+use std::time::Instant;
+
+use rumormq_gossip::{Counters, Head, MemberStatus, NodeName, ReplicaId, SetId};
+
+use super::Cluster;
+use super::interest::ROUTES;
+use crate::router::PeerIndex;
+
+/// The cluster as this node sees it, at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// This incarnation of this node.
+    pub me: ReplicaId,
+    /// The heads of its own lanes.
+    pub heads: Vec<(SetId, Head)>,
+    /// The others, by name and incarnation.
+    pub members: Vec<MemberStatus>,
+    /// Whether this node has applied what it knows of.
+    pub converged: bool,
+    /// What the replicated sets have counted.
+    pub counters: Counters,
+}
+
+impl Cluster {
+    /// The members and how far they are followed.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let replication = self.replication.lock();
+        let node = &replication.node;
+        Snapshot {
+            me: node.me().clone(),
+            heads: node.heads(),
+            members: node.members(now),
+            converged: node.converged(),
+            counters: node.counters().clone(),
+        }
+    }
+
+    /// Calls `visit` with every route of a node that is not dead, this one included, in no order.
+    pub fn for_each_route(&self, mut visit: impl FnMut(&str, &NodeName)) {
+        let replication = self.replication.lock();
+        for (replica, element) in replication.node.elements(ROUTES, false) {
+            if let Ok(filter) = std::str::from_utf8(element.key()) {
+                visit(filter, &replica.name);
+            }
+        }
+    }
+
+    /// The replica that an index in a match stands for, unless it is dead.
+    pub fn visible_replica(&self, index: PeerIndex) -> Option<ReplicaId> {
+        let replica = self.peers.replica(index)?;
+        self.replication.lock().node.is_visible(&replica).then_some(replica)
+    }
+}

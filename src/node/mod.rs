@@ -1,0 +1,192 @@
+//! A node in a program: starts the listeners, the broker and its cluster, and stops them.
+
+mod metrics;
+mod view;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rumormq_gossip::seal::{ClusterKeys, KeyError};
+use rumormq_gossip::{Incarnation, NodeName, ReplicaId};
+use tokio::task::JoinHandle;
+
+use crate::admin::{HttpServer, NodeView};
+use crate::broker::Broker;
+use crate::broker::client::Close;
+use crate::cluster::forward::stream::ForwardLimits;
+use crate::cluster::link::hello::Addresses;
+use crate::cluster::{Cluster, ClusterConfig, Endpoint};
+use crate::config::{Config, ConfigError, advertised};
+use crate::net::Listener;
+use view::View;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A listener's address cannot be bound.
+    #[error("cannot listen on {address} ({listener}): {error}")]
+    Bind {
+        /// Which listener.
+        listener: &'static str,
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The cookie yields no keys.
+    #[error("cannot derive keys from the cookie: {0}")]
+    Keys(#[from] KeyError),
+    /// The membership does not start.
+    #[error(transparent)]
+    Membership(#[from] rumormq_gossip::chitchat::StartError),
+}
+
+impl StartError {
+    /// Whether the operator has to change the configuration.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, StartError::Config(_))
+    }
+}
+
+/// Between two looks at what is due in the broker.
+const TICK: Duration = Duration::from_millis(100);
+/// Time for clients to be told that the node stops.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
+
+/// A running node. Dropped without [`Node::stop`] it ends like a crash.
+pub struct Node {
+    name: NodeName,
+    mqtt: SocketAddr,
+    http: SocketAddr,
+    cluster_addr: SocketAddr,
+    broker: Arc<Broker>,
+    cluster: Arc<Cluster>,
+    view: Arc<View>,
+    draining: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Starts a node. Returns when clients may connect: it has what a reachable peer had, or waited `join_grace` for one.
+    pub async fn start(config: Config) -> Result<Node, StartError> {
+        config.validate()?;
+        let name = config.node_name()?;
+        let bind = |listener, address| move |error| StartError::Bind { listener, address, error };
+        let mqtt = Listener::bind(config.mqtt).map_err(bind("mqtt", config.mqtt))?;
+        let http = HttpServer::bind(config.http).await.map_err(bind("http", config.http))?;
+        let endpoint = Endpoint::bind(config.cluster).map_err(bind("cluster", config.cluster))?;
+        let mqtt_addr = mqtt.local_addr().map_err(bind("mqtt", config.mqtt))?;
+        let http_addr = http.local_addr().map_err(bind("http", config.http))?;
+        let cluster_addr = endpoint.local_addr().map_err(bind("cluster", config.cluster))?;
+
+        let advertise = Addresses {
+            cluster: advertised(config.advertise_cluster.as_ref(), &name, cluster_addr)
+                .map_or_else(|| cluster_addr.to_string(), |address| address.to_string()),
+            mqtt: advertised(config.advertise_mqtt.as_ref(), &name, mqtt_addr).map(|at| at.to_string()),
+            http: advertised(config.advertise_http.as_ref(), &name, http_addr).map(|at| at.to_string()),
+        };
+        let broker = Arc::new(Broker::new(config.limits.clone()));
+        let settings = cluster_config(&config, name.clone(), advertise)?;
+        let cluster = Arc::new(Cluster::new(settings, broker.cluster_host()));
+        broker.join(cluster.clone());
+        let draining = Arc::new(AtomicBool::new(false));
+        let view = Arc::new(View::new(broker.clone(), cluster.clone(), draining.clone()));
+        let mut tasks = vec![tokio::spawn(http.run(view.clone())), tokio::spawn(tick(broker.clone()))];
+        cluster.start(endpoint).await?;
+        cluster.ready().await;
+        view.set_ready();
+        tasks.push(tokio::spawn(mqtt.run(broker.clone())));
+        tracing::info!(node = %name, mqtt = %mqtt_addr, http = %http_addr, "started");
+        Ok(Node { name, mqtt: mqtt_addr, http: http_addr, cluster_addr, broker, cluster, view, draining, tasks })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// Where clients connect.
+    pub fn mqtt_addr(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    /// Where nodes connect.
+    pub fn cluster_addr(&self) -> SocketAddr {
+        self.cluster_addr
+    }
+
+    /// Where the HTTP API is.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// What the HTTP API shows.
+    pub fn view(&self) -> Arc<dyn NodeView> {
+        self.view.clone()
+    }
+
+    /// Stops: tells the other nodes and the clients, and ends all tasks.
+    pub async fn stop(self) {
+        self.draining.store(true, Ordering::Release);
+        self.broker.close_all(Close::ShuttingDown);
+        self.cluster.stop().await;
+        let deadline = Instant::now() + GOODBYE_MAX;
+        while self.broker.metrics.connections.get() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tracing::info!(node = %self.name, "stopped");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.cluster.abort();
+    }
+}
+
+async fn tick(broker: Arc<Broker>) {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
+        broker.handle_tick(Instant::now());
+    }
+}
+
+fn cluster_config(
+    config: &Config,
+    name: NodeName,
+    advertise: Addresses,
+) -> Result<ClusterConfig, StartError> {
+    let keys = match config.cookies.is_empty() {
+        true => None,
+        false => Some(ClusterKeys::derive(&config.cluster_name, &config.cookies)?),
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    Ok(ClusterConfig {
+        cluster: config.cluster_name.clone(),
+        replica: ReplicaId { name, incarnation: Incarnation(now) },
+        advertise,
+        seeds: config.join.iter().map(ToString::to_string).collect(),
+        keys,
+        gossip: rumormq_gossip::Config {
+            settle_timeout: config.suback_timeout,
+            forget_after: config.forget_after,
+            ..rumormq_gossip::Config::default()
+        },
+        gossip_interval: config.gossip_interval,
+        phi: config.phi,
+        join_grace: config.join_grace,
+        puback_timeout: config.puback_timeout,
+        forward: ForwardLimits {
+            messages: config.forward_buffer_messages,
+            bytes: config.forward_buffer_bytes,
+        },
+    })
+}

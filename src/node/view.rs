@@ -1,0 +1,171 @@
+//! The node as its HTTP API shows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rumormq_gossip::{Head, LaneStatus, LinkState, MemberState as State, MemberStatus};
+
+use super::metrics;
+use crate::admin::view::{
+    ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, RouteView, RoutesPage, SetView,
+};
+use crate::admin::{NodeView, Readiness, RoutesQuery};
+use crate::broker::Broker;
+use crate::cluster::interest::SETS;
+use crate::cluster::{Cluster, Snapshot};
+use crate::topic::Topic;
+
+/// A node that is further behind than this should not be sent clients.
+const BEHIND_MAX: Duration = Duration::from_secs(10);
+
+/// Answers questions about a node.
+pub struct View {
+    broker: Arc<Broker>,
+    cluster: Arc<Cluster>,
+    ready: AtomicBool,
+    draining: Arc<AtomicBool>,
+}
+
+impl View {
+    /// A view of a node that is not ready yet.
+    pub fn new(broker: Arc<Broker>, cluster: Arc<Cluster>, draining: Arc<AtomicBool>) -> View {
+        View { broker, cluster, ready: AtomicBool::new(false), draining }
+    }
+
+    /// Clients may connect.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+}
+
+impl NodeView for View {
+    fn cluster(&self) -> ClusterView {
+        let snapshot = self.cluster.snapshot(Instant::now());
+        let me = &snapshot.me;
+        let mut members: Vec<MemberView> = snapshot.members.iter().map(member).collect();
+        members.push(own(&snapshot));
+        members.sort_by(|a, b| (&a.name, a.incarnation).cmp(&(&b.name, b.incarnation)));
+        ClusterView {
+            node: me.name.to_string(),
+            incarnation: me.incarnation.0,
+            converged: snapshot.converged,
+            members,
+        }
+    }
+
+    fn routes(&self, query: &RoutesQuery) -> RoutesPage {
+        let mut routes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        self.cluster.for_each_route(|filter, node| {
+            if query.admits(filter) {
+                routes.entry(filter.to_owned()).or_default().insert(node.to_string());
+            }
+        });
+        query.page(
+            routes
+                .into_iter()
+                .map(|(filter, nodes)| RouteView { filter, nodes: nodes.into_iter().collect() }),
+        )
+    }
+
+    fn matches(&self, topic: Topic<'_>) -> MatchView {
+        let me = self.cluster.me().name;
+        let matches = self.broker.matching_filters(topic).into_iter().filter_map(|matching| {
+            let visible = matching.peers.iter().filter_map(|index| self.cluster.visible_replica(index));
+            let mut nodes: BTreeSet<String> = visible.map(|replica| replica.name.to_string()).collect();
+            if matching.locals > 0 {
+                nodes.insert(me.to_string());
+            }
+            let nodes: Vec<String> = nodes.into_iter().collect();
+            (!nodes.is_empty()).then_some(RouteView { filter: matching.filter, nodes })
+        });
+        let mut matches: Vec<RouteView> = matches.collect();
+        matches.sort();
+        MatchView { topic: topic.as_str().to_owned(), matches }
+    }
+
+    fn metrics(&self) -> String {
+        metrics::render(&self.broker, &self.cluster)
+    }
+
+    fn readiness(&self) -> Readiness {
+        if self.draining.load(Ordering::Acquire) {
+            return Readiness::NotReady("the node stops".to_owned());
+        }
+        if !self.ready.load(Ordering::Acquire) {
+            return Readiness::NotReady("the first synchronisation with a peer is not done".to_owned());
+        }
+        let snapshot = self.cluster.snapshot(Instant::now());
+        let live = snapshot.members.iter().filter(|member| member.state.is_some_and(State::is_live));
+        let lag = live.flat_map(|member| &member.lanes).filter_map(|lane| lane.lag).max();
+        match lag.filter(|lag| *lag > BEHIND_MAX) {
+            Some(lag) => Readiness::NotReady(format!("{} s behind a live member", lag.as_secs())),
+            None => Readiness::Ready,
+        }
+    }
+}
+
+fn member(status: &MemberStatus) -> MemberView {
+    let (link, via) = match &status.link {
+        LinkState::Direct => (LinkKind::Direct, None),
+        LinkState::Relayed(via) => (LinkKind::Relayed, Some(via.name.to_string())),
+        LinkState::None => (LinkKind::None, None),
+    };
+    let sets: BTreeMap<String, SetView> =
+        status.lanes.iter().map(|lane| (SETS[usize::from(lane.set.0)].to_owned(), set(lane))).collect();
+    MemberView {
+        name: status.replica.name.to_string(),
+        incarnation: status.replica.incarnation.0,
+        state: match status.state {
+            Some(State::Alive) => MemberState::Alive,
+            Some(State::Suspect) => MemberState::Suspect,
+            Some(State::Stopped) => MemberState::Stopped,
+            Some(State::Left) => MemberState::Left,
+            // Known by hearsay only: nobody has heard it here.
+            Some(State::Dead) | None => MemberState::Dead,
+        },
+        link,
+        via,
+        rtt_ms: status.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+        routes: status.lanes.first().map_or(0, |lane| lane.applied.count),
+        routes_set: status.lanes.first().map(set).unwrap_or_default(),
+        sets,
+    }
+}
+
+fn own(snapshot: &Snapshot) -> MemberView {
+    let view = |head: &Head| SetView {
+        head: Some(head_view(head)),
+        applied: Some(head_view(head)),
+        lag_ops: 0,
+        lag_seconds: 0.0,
+    };
+    let named = SETS.iter().zip(&snapshot.heads);
+    let sets: BTreeMap<String, SetView> =
+        named.map(|(name, (_, head))| ((*name).to_owned(), view(head))).collect();
+    MemberView {
+        name: snapshot.me.name.to_string(),
+        incarnation: snapshot.me.incarnation.0,
+        state: MemberState::Alive,
+        link: LinkKind::Own,
+        via: None,
+        rtt_ms: None,
+        routes: snapshot.heads.first().map_or(0, |(_, head)| head.count),
+        routes_set: snapshot.heads.first().map(|(_, head)| view(head)).unwrap_or_default(),
+        sets,
+    }
+}
+
+fn set(lane: &LaneStatus) -> SetView {
+    SetView {
+        head: Some(head_view(&lane.known)),
+        applied: Some(head_view(&lane.applied)),
+        lag_ops: lane.lag_ops(),
+        lag_seconds: lane.lag.map_or(0.0, |lag| lag.as_secs_f64()),
+    }
+}
+
+fn head_view(head: &Head) -> HeadView {
+    HeadView { seq: head.seq, hash: head.hash.to_string() }
+}
