@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod cluster;
 pub mod codec;
+pub mod config;
 pub mod message;
 pub mod net;
 pub mod router;

@@ -1,0 +1,112 @@
+//! What is wrong with a configuration, whose doing it is, and what to do about it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// An operator's mistake, or a machine that cannot tell what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A setting has a value that it cannot have.
+    #[error("{origin}: {reason}")]
+    Value {
+        /// Where the value comes from.
+        origin: Origin,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration file {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The configuration file is not TOML.
+    #[error("{} is not valid TOML: {error}", path.display())]
+    NotToml {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        error: Box<toml::de::Error>,
+    },
+    /// The configuration file has a key that is no setting.
+    #[error("{}: {key} is not a setting; did you mean {nearest}?", path.display())]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key with its section.
+        key: String,
+        /// The most similar setting, with its section.
+        nearest: String,
+    },
+    /// The configuration file has a setting in a wrong place.
+    #[error("{}: {key} belongs in {section}", path.display())]
+    WrongSection {
+        /// The file.
+        path: PathBuf,
+        /// The key with the section it is in.
+        key: String,
+        /// Where it belongs.
+        section: String,
+    },
+    /// There are two sources of cookies.
+    #[error("RUMORMQ_COOKIE and a cookie file are both given; give one of them")]
+    TwoCookies,
+    /// Clients from other machines could connect without authentication.
+    #[error(
+        "mqtt {0} can be reached from other machines and clients need no password: use a loopback address, or say \
+         --allow-anonymous if everybody who reaches it may read and publish everything"
+    )]
+    AnonymousClients(std::net::SocketAddr),
+    /// Nodes from other machines could join without a cookie.
+    #[error(
+        "cluster {0} can be reached from other machines and there is no cookie: use a loopback address, or give all nodes \
+         the same secret with --cookie-file or RUMORMQ_COOKIE"
+    )]
+    OpenCluster(std::net::SocketAddr),
+    /// Others cannot be told where to connect.
+    #[error(
+        "others cannot be told how to reach {listener} {bound}: {host:?}, the host in the node's name, is no address of this \
+         machine for them; give --advertise-{listener} HOST:PORT, or a --node NAME@HOST with such a host"
+    )]
+    NothingToAdvertise {
+        /// `cluster`, `mqtt` or `http`.
+        listener: &'static str,
+        /// The address to listen on.
+        bound: std::net::SocketAddr,
+        /// The host of the node's name.
+        host: String,
+    },
+    /// The machine's own name, needed for the node's, cannot be used.
+    #[error("the machine's name {0:?} does not do for a node name: give --node NAME@HOST")]
+    HostName(String),
+}
+
+/// Where a value comes from, as its writer would call it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A flag.
+    Flag(String),
+    /// An environment variable.
+    Environment(String),
+    /// A key of a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The key with its section.
+        key: String,
+    },
+    /// A field that a program has set.
+    Field(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Flag(name) | Origin::Environment(name) => f.write_str(name),
+            Origin::File { path, key } => write!(f, "{}: {key}", path.display()),
+            Origin::Field(name) => write!(f, "the field {name}"),
+        }
+    }
+}

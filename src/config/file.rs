@@ -1,0 +1,97 @@
+//! The TOML file: settings under their sections.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::{ConfigError, Origin, SETTINGS, Section, Setting};
+
+/// The values of a configuration file, each as the text that a flag would have.
+#[derive(Debug, Default)]
+pub(super) struct ConfigFile {
+    path: PathBuf,
+    values: BTreeMap<&'static str, String>,
+}
+
+impl ConfigFile {
+    /// Reads and parses the file.
+    pub(super) fn read(path: &Path) -> Result<ConfigFile, ConfigError> {
+        let content = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+        ConfigFile::parse(path, &content)
+    }
+
+    /// Parses what the file at `path` contains.
+    pub(super) fn parse(path: &Path, content: &str) -> Result<ConfigFile, ConfigError> {
+        let table: Table = content
+            .parse()
+            .map_err(|error| ConfigError::NotToml { path: path.to_owned(), error: Box::new(error) })?;
+        let mut file = ConfigFile { path: path.to_owned(), values: BTreeMap::new() };
+        for (key, value) in &table {
+            match value {
+                Value::Table(table) if Section::named(key).is_some() => {
+                    let section = Section::named(key).unwrap_or(Section::Top);
+                    for (key, value) in table {
+                        file.insert(section, key, value)?;
+                    }
+                }
+                Value::Table(_) => return Err(file.unknown(&format!("[{key}]"))),
+                value => file.insert(Section::Top, key, value)?,
+            }
+        }
+        Ok(file)
+    }
+
+    /// The value of a setting and where it stands, if it is given.
+    pub(super) fn value(&self, setting: &Setting) -> Option<(Origin, String)> {
+        self.values.get(setting.name).map(|value| (self.origin(setting), value.clone()))
+    }
+
+    fn insert(&mut self, section: Section, key: &str, value: &Value) -> Result<(), ConfigError> {
+        let given = section.key(key);
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == key) else {
+            return Err(self.unknown(&given));
+        };
+        if setting.section != section {
+            let section = match setting.section {
+                Section::Top => "the top of the file, above all sections".to_owned(),
+                section => format!("section [{}]", section.name()),
+            };
+            return Err(ConfigError::WrongSection { path: self.path.clone(), key: given, section });
+        }
+        let text = text_of(value).ok_or_else(|| ConfigError::Value {
+            origin: self.origin(setting),
+            reason: "a text, a number, true or false is expected, or a list of texts".to_owned(),
+        })?;
+        self.values.insert(setting.name, text);
+        Ok(())
+    }
+
+    fn origin(&self, setting: &Setting) -> Origin {
+        Origin::File { path: self.path.clone(), key: setting.key() }
+    }
+
+    fn unknown(&self, key: &str) -> ConfigError {
+        let similarity = |setting: &&Setting| {
+            let name = key.rsplit(' ').next().unwrap_or(key);
+            (strsim::jaro_winkler(name, setting.name) * 1e6) as u64
+        };
+        let nearest = SETTINGS.iter().max_by_key(similarity).map(Setting::key).unwrap_or_default();
+        ConfigError::UnknownKey { path: self.path.clone(), key: key.to_owned(), nearest }
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Boolean(truth) => Some(truth.to_string()),
+        Value::Array(values) => {
+            let texts: Option<Vec<String>> = values.iter().map(text_of).collect();
+            Some(texts?.join(","))
+        }
+        Value::Table(_) | Value::Datetime(_) => None,
+    }
+}

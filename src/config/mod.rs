@@ -1,0 +1,128 @@
+//! What an operator decides: the settings of a node, and where their values come from.
+//!
+//! [`Config`] is plain data. [`setting::SETTINGS`] is the one list that gives each field its name in three spellings: the
+//! flag `--max-packet-size`, the environment variable `RUMORMQ_MAX_PACKET_SIZE` and the TOML key `max_packet_size` in its
+//! section; [`Sources`] takes the value of the first that has one, in this order. [`Config::validate`] refuses what
+//! would be unsafe or could not work, and runs also where a program builds the configuration itself.
+//! Nothing here opens a socket or knows how the values are used.
+
+mod advertise;
+mod error;
+mod file;
+mod host_port;
+mod setting;
+mod sources;
+mod unit;
+mod validate;
+mod value;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use rumormq_gossip::NodeName;
+use rumormq_gossip::seal::Cookie;
+use tracing::level_filters::LevelFilter;
+
+pub use advertise::advertised;
+pub use error::{ConfigError, Origin};
+pub use host_port::{HostPort, InvalidHostPort};
+pub use setting::{SETTINGS, Section, Setting};
+pub use sources::Sources;
+
+use crate::broker::Limits;
+
+/// Everything that can be set about a node. Start from [`Config::default`] and change what you need.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name, `NAME@HOST`, unique in the cluster; peers know it by this name for good. HOST is also what others
+    /// are told to connect to, unless an `advertise_*` says otherwise. None: `rumormq@` and the address of `cluster`, or the
+    /// machine's name where that is unspecified.
+    pub node: Option<NodeName>,
+    /// Members to introduce the node to; one that lives is enough, and gossip finds the rest. Empty: a cluster of one, which
+    /// others may join.
+    pub join: Vec<HostPort>,
+
+    /// Where other nodes reach this one: UDP for gossip and TCP for links, on one port. An address other than loopback
+    /// needs a cookie. Port 0 is any free one.
+    pub cluster: SocketAddr,
+    /// Where MQTT clients connect. An address other than loopback needs `allow_anonymous`. Port 0 is any free one.
+    pub mqtt: SocketAddr,
+    /// Where the HTTP API and the metrics are. It answers reads only, to whoever reaches it. Port 0 is any free one.
+    pub http: SocketAddr,
+    /// What other nodes are told to connect to, where that is not the name's host with the bound port: behind address
+    /// translation, or where the name's host is not an address. A wrong one leaves the node without links.
+    pub advertise_cluster: Option<HostPort>,
+    /// The same for MQTT clients that are told of this node.
+    pub advertise_mqtt: Option<HostPort>,
+    /// The same for whoever collects metrics.
+    pub advertise_http: Option<HostPort>,
+    /// Accept clients without a user name and password on an address other than loopback. Whoever reaches the port can then
+    /// read and publish everything.
+    pub allow_anonymous: bool,
+
+    /// Nodes of differently named clusters refuse each other, so that test and production do not merge by an address
+    /// mistyped. The same on all nodes.
+    pub cluster_name: String,
+    /// Secrets that the cluster's traffic is sealed with; the first seals, all are accepted. Empty: not sealed, for loopback
+    /// only.
+    pub cookies: Vec<Cookie>,
+    /// Time between two rounds of gossip. 200 ms notices a crash within 3 s. Lower costs packets and processor time on every
+    /// node, higher notices crashes later. The same on all nodes.
+    pub gossip_interval: Duration,
+    /// How sure the failure detector has to be, as a logarithm of the odds (phi accrual). 12 stays silent at 30 % packet
+    /// loss. Lower notices crashes sooner and takes a slow node for a dead one, higher does neither.
+    pub phi: f64,
+    /// Longest wait for the first synchronisation with a peer before clients are let in. Too short lets clients in to a node
+    /// that knows no routes yet; too long delays the first node of a cluster, whose seeds do not answer.
+    pub join_grace: Duration,
+    /// Longest a SUBACK waits for every live peer to have the route. Shorter answers sooner and sometimes before the route
+    /// is everywhere, which is counted; longer holds up subscribers when a peer is stuck.
+    pub suback_timeout: Duration,
+    /// Longest a publisher's acknowledgement waits for a silent peer before the message counts as safe in that peer's
+    /// forward buffer. Longer holds up publishers while a peer dies; shorter fills the buffer for one that is only slow.
+    pub puback_timeout: Duration,
+    /// How long a dead or stopped node's routes and forward buffer are kept for its return. Shorter loses messages of a long
+    /// outage; longer keeps memory for machines that never return.
+    pub forget_after: Duration,
+    /// QoS 1 and 2 messages kept for one peer until it has confirmed them. Full, the oldest goes if the peer is dead, and
+    /// publishers wait if it lives. Lower loses messages in short outages.
+    pub forward_buffer_messages: usize,
+    /// Bytes of those messages, for one peer. Memory of the node bounds it: an outage of several peers fills several.
+    pub forward_buffer_bytes: usize,
+
+    /// What clients are granted.
+    pub limits: Limits,
+
+    /// Least severe events that are logged. `info` adds starts, stops and changes of membership; `debug` a line a
+    /// connection, `trace` more. Heeded by the command only: a program that embeds a node installs its own subscriber.
+    pub log_level: LevelFilter,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Config {
+            node: None,
+            join: Vec::new(),
+            cluster: loopback(7883),
+            mqtt: loopback(1883),
+            http: loopback(18083),
+            advertise_cluster: None,
+            advertise_mqtt: None,
+            advertise_http: None,
+            allow_anonymous: false,
+            cluster_name: "rumormq".to_owned(),
+            cookies: Vec::new(),
+            gossip_interval: Duration::from_millis(200),
+            phi: 12.0,
+            join_grace: Duration::from_secs(10),
+            suback_timeout: Duration::from_secs(5),
+            puback_timeout: Duration::from_secs(1),
+            forget_after: Duration::from_secs(3600),
+            forward_buffer_messages: 100_000,
+            forward_buffer_bytes: 256 << 20,
+            limits: Limits::default(),
+            log_level: LevelFilter::INFO,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The list of settings: each field of [`Config`] with its name, its place in the file and its range.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::Config;
+use super::unit::Unit::{self, Bytes, Count, Millis};
+use super::value::{Number, Text};
+use crate::session::SessionLimits;
+
+/// A field of [`Config`] that an operator can set.
+pub struct Setting {
+    /// Its name, as the file spells it.
+    pub name: &'static str,
+    /// Where it stands in the file.
+    pub section: Section,
+    /// What stands for the value in help; empty for a switch, which needs none.
+    pub value_name: &'static str,
+    /// What it does, in a line.
+    pub help: &'static str,
+    field: Field,
+}
+
+/// A table of the TOML file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Above all tables.
+    Top,
+    /// `[listen]`
+    Listen,
+    /// `[cluster]`
+    Cluster,
+    /// `[limits]`
+    Limits,
+}
+
+enum Field {
+    Text(fn(&mut Config) -> &mut dyn Text),
+    Number(fn(&mut Config) -> &mut dyn Number, Unit, RangeInclusive<u64>),
+}
+
+impl Setting {
+    /// The flag, with its dashes.
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name.replace('_', "-"))
+    }
+
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("RUMORMQ_{}", self.name.to_uppercase())
+    }
+
+    /// The key with its section, as an operator would call it.
+    pub fn key(&self) -> String {
+        self.section.key(self.name)
+    }
+
+    /// Whether it has several values, separated by commas.
+    pub fn is_list(&self) -> bool {
+        self.name == "join"
+    }
+
+    /// Gives the field the value that `text` means; the error says what is wrong with it.
+    pub fn set(&self, config: &mut Config, text: &str) -> Result<(), String> {
+        match &self.field {
+            Field::Text(field) => field(config).read(text),
+            Field::Number(field, unit, range) => {
+                let value = unit.parse(text).ok_or_else(|| format!("{text:?} is not {}", unit.hint()))?;
+                in_range(value, *unit, range)?;
+                field(config).set(value);
+                Ok(())
+            }
+        }
+    }
+
+    /// The text that gives the field the value it has; empty where it has none.
+    pub fn show(&self, config: &Config) -> String {
+        let mut config = config.clone();
+        match &self.field {
+            Field::Text(field) => field(&mut config).show(),
+            Field::Number(field, unit, _) => unit.show(field(&mut config).value()),
+        }
+    }
+
+    /// Whether the field's number is one it may have.
+    pub(super) fn check(&self, config: &mut Config) -> Result<(), String> {
+        match &self.field {
+            Field::Text(_) => Ok(()),
+            Field::Number(field, unit, range) => in_range(field(config).value(), *unit, range),
+        }
+    }
+}
+
+impl Section {
+    /// Finds the table of this name.
+    pub(super) fn named(name: &str) -> Option<Section> {
+        [Section::Listen, Section::Cluster, Section::Limits]
+            .into_iter()
+            .find(|section| section.name() == name)
+    }
+
+    /// The table's name; empty for the top.
+    pub fn name(self) -> &'static str {
+        match self {
+            Section::Top => "",
+            Section::Listen => "listen",
+            Section::Cluster => "cluster",
+            Section::Limits => "limits",
+        }
+    }
+
+    pub(super) fn key(self, name: &str) -> String {
+        match self {
+            Section::Top => name.to_owned(),
+            _ => format!("[{}] {name}", self.name()),
+        }
+    }
+}
+
+fn in_range(value: u64, unit: Unit, range: &RangeInclusive<u64>) -> Result<(), String> {
+    match range.contains(&value) {
+        true => Ok(()),
+        false => Err(format!(
+            "{} is not between {} and {}",
+            unit.show(value),
+            unit.show(*range.start()),
+            unit.show(*range.end())
+        )),
+    }
+}
+
+const fn text(
+    section: Section,
+    name: &'static str,
+    value_name: &'static str,
+    help: &'static str,
+    field: fn(&mut Config) -> &mut dyn Text,
+) -> Setting {
+    Setting { name, section, value_name, help, field: Field::Text(field) }
+}
+
+const fn number(
+    section: Section,
+    name: &'static str,
+    unit: Unit,
+    range: RangeInclusive<u64>,
+    help: &'static str,
+    field: fn(&mut Config) -> &mut dyn Number,
+) -> Setting {
+    let value_name = match unit {
+        Count => "N",
+        Bytes => "SIZE",
+        Millis => "TIME",
+    };
+    Setting { name, section, value_name, help, field: Field::Number(field, unit, range) }
+}
+
+fn session(config: &mut Config) -> &mut SessionLimits {
+    Arc::make_mut(&mut config.limits.session)
+}
+
+const SECOND: u64 = 1000;
+const HOUR: u64 = 3600 * SECOND;
+const YEAR: u64 = 365 * 24 * HOUR;
+/// More of anything than a machine has room for.
+const MANY: u64 = 1 << 40;
+/// Largest packet the protocol can express (2.1.4).
+const LARGEST_PACKET: u64 = 268_435_460;
+
+use Section::{Cluster, Limits, Listen, Top};
+
+/// All settings, in the order of help and README.
+pub const SETTINGS: &[Setting] = &[
+    text(Top, "node", "NAME@HOST", "The node's name, unique in the cluster", |c| &mut c.node),
+    text(Top, "log_level", "LEVEL", "off, error, warn, info, debug or trace", |c| &mut c.log_level),
+    text(Listen, "mqtt", "ADDR", "Where MQTT clients connect", |c| &mut c.mqtt),
+    text(Listen, "cluster", "ADDR", "Where other nodes connect, by UDP and TCP", |c| &mut c.cluster),
+    text(Listen, "http", "ADDR", "Where the HTTP API and the metrics are", |c| &mut c.http),
+    text(Listen, "advertise_mqtt", "HOST:PORT", "What clients are told to connect to", |c| {
+        &mut c.advertise_mqtt
+    }),
+    text(Listen, "advertise_cluster", "HOST:PORT", "What other nodes are told to connect to", |c| {
+        &mut c.advertise_cluster
+    }),
+    text(Listen, "advertise_http", "HOST:PORT", "What collectors of metrics are told to connect to", |c| {
+        &mut c.advertise_http
+    }),
+    text(Listen, "allow_anonymous", "", "Let clients in without a password, from anywhere", |c| {
+        &mut c.allow_anonymous
+    }),
+    text(Cluster, "join", "HOST:PORT", "A member of the cluster to join; may be repeated", |c| &mut c.join),
+    text(Cluster, "cluster_name", "NAME", "Nodes of other clusters are refused", |c| &mut c.cluster_name),
+    text(
+        Cluster,
+        "cookie_file",
+        "FILE",
+        "The cluster's secret, one a line; the first is used, all are accepted",
+        |c| &mut c.cookies,
+    ),
+    number(Cluster, "gossip_interval", Millis, 20..=10 * SECOND, "Time between rounds of gossip", |c| {
+        &mut c.gossip_interval
+    }),
+    text(Cluster, "phi", "N", "How sure the failure detector has to be that a node is dead", |c| &mut c.phi),
+    number(
+        Cluster,
+        "join_grace",
+        Millis,
+        0..=HOUR,
+        "Longest wait for a first peer before clients are let in",
+        |c| &mut c.join_grace,
+    ),
+    number(
+        Cluster,
+        "suback_timeout",
+        Millis,
+        1..=HOUR,
+        "Longest a SUBACK waits for peers to have the route",
+        |c| &mut c.suback_timeout,
+    ),
+    number(Cluster, "puback_timeout", Millis, 1..=HOUR, "Longest a publish waits for a silent peer", |c| {
+        &mut c.puback_timeout
+    }),
+    number(
+        Cluster,
+        "forget_after",
+        Millis,
+        SECOND..=YEAR,
+        "How long a dead or stopped node is remembered",
+        |c| &mut c.forget_after,
+    ),
+    number(
+        Cluster,
+        "forward_buffer_messages",
+        Count,
+        1..=MANY,
+        "Unconfirmed messages kept for a peer",
+        |c| &mut c.forward_buffer_messages,
+    ),
+    number(Cluster, "forward_buffer_bytes", Bytes, 1..=MANY, "Bytes of those messages", |c| {
+        &mut c.forward_buffer_bytes
+    }),
+    number(
+        Limits,
+        "max_packet_size",
+        Bytes,
+        1024..=LARGEST_PACKET,
+        "Largest packet a client may send",
+        |c| &mut c.limits.max_packet_size,
+    ),
+    number(Limits, "max_client_id_len", Bytes, 23..=65_535, "Longest client identifier", |c| {
+        &mut c.limits.max_client_id_len
+    }),
+    number(Limits, "max_connections", Count, 1..=MANY, "Open client connections", |c| {
+        &mut c.limits.max_connections
+    }),
+    number(Limits, "max_sessions", Count, 1..=MANY, "Sessions, with and without a connection", |c| {
+        &mut c.limits.max_sessions
+    }),
+    number(Limits, "max_subscriptions", Count, 1..=MANY, "Subscriptions of a client", |c| {
+        &mut c.limits.max_subscriptions
+    }),
+    number(Limits, "topic_alias_maximum", Count, 0..=65_535, "Topic aliases a client may set", |c| {
+        &mut c.limits.topic_alias_maximum
+    }),
+    number(
+        Limits,
+        "max_session_expiry",
+        Millis,
+        0..=100 * YEAR,
+        "Longest a session outlives its connection",
+        |c| &mut c.limits.max_session_expiry,
+    ),
+    number(Limits, "connect_timeout", Millis, 100..=HOUR, "Time a new connection has for its CONNECT", |c| {
+        &mut c.limits.connect_timeout
+    }),
+    number(Limits, "max_retained_messages", Count, 0..=MANY, "Retained messages", |c| {
+        &mut c.limits.max_retained_messages
+    }),
+    number(Limits, "max_retained_bytes", Bytes, 0..=MANY, "Bytes of retained messages", |c| {
+        &mut c.limits.max_retained_bytes
+    }),
+    number(Limits, "max_inflight", Count, 1..=65_535, "Unacknowledged messages to a client", |c| {
+        &mut session(c).max_inflight
+    }),
+    number(Limits, "receive_maximum", Count, 1..=65_535, "Unacknowledged publishes of a client", |c| {
+        &mut session(c).receive_maximum
+    }),
+    number(
+        Limits,
+        "max_queued_messages",
+        Count,
+        0..=MANY,
+        "Messages that wait for a client away or slow",
+        |c| &mut session(c).max_queued_messages,
+    ),
+    number(Limits, "max_queued_bytes", Bytes, 0..=MANY, "Bytes of those messages", |c| {
+        &mut session(c).max_queued_bytes
+    }),
+    number(Limits, "max_outbox_bytes", Bytes, 1024..=MANY, "Bytes that wait for a client's socket", |c| {
+        &mut session(c).max_outbox_bytes
+    }),
+];

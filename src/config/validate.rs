@@ -1,0 +1,47 @@
+//! What a configuration must not be: unsafe by accident, or unable to work.
+
+use super::{Config, ConfigError, Origin, SETTINGS, advertised};
+
+impl Config {
+    /// Checks every field and how they fit together.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut copy = self.clone();
+        for setting in SETTINGS {
+            setting
+                .check(&mut copy)
+                .map_err(|reason| ConfigError::Value { origin: Origin::Field(setting.name), reason })?;
+        }
+        if !(1.0..=100.0).contains(&self.phi) {
+            return Err(field("phi", format!("{} is not between 1 and 100", self.phi)));
+        }
+        let name_fits = (1..=255).contains(&self.cluster_name.len())
+            && self.cluster_name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !name_fits {
+            let reason =
+                format!("{:?} is not 1 to 255 printable characters without spaces", self.cluster_name);
+            return Err(field("cluster_name", reason));
+        }
+        if !self.mqtt.ip().is_loopback() && !self.allow_anonymous {
+            return Err(ConfigError::AnonymousClients(self.mqtt));
+        }
+        if !self.cluster.ip().is_loopback() && self.cookies.is_empty() {
+            return Err(ConfigError::OpenCluster(self.cluster));
+        }
+        let name = self.node_name()?;
+        for (listener, bound, explicit) in [
+            ("cluster", self.cluster, &self.advertise_cluster),
+            ("mqtt", self.mqtt, &self.advertise_mqtt),
+            ("http", self.http, &self.advertise_http),
+        ] {
+            if advertised(explicit.as_ref(), &name, bound).is_none() {
+                let host = name.host().to_owned();
+                return Err(ConfigError::NothingToAdvertise { listener, bound, host });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn field(name: &'static str, reason: String) -> ConfigError {
+    ConfigError::Value { origin: Origin::Field(name), reason }
+}

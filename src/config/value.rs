@@ -1,0 +1,189 @@
+//! How the types of the fields are read and shown.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rumormq_gossip::NodeName;
+use rumormq_gossip::seal::Cookie;
+use tracing::level_filters::LevelFilter;
+
+use super::HostPort;
+
+/// A value that a text gives as a whole.
+pub(super) trait Text {
+    /// Reads it; the error says what is wrong with the text.
+    fn read(&mut self, text: &str) -> Result<(), String>;
+    /// The text that would give it; empty where none does.
+    fn show(&self) -> String;
+}
+
+/// A number that has a unit and a range.
+pub(super) trait Number {
+    fn value(&self) -> u64;
+    /// Sets it; a value beyond the type becomes the nearest it has.
+    fn set(&mut self, value: u64);
+}
+
+fn parse<T: FromStr>(text: &str, expected: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} is not {expected}"))
+}
+
+impl Text for bool {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = parse(text, "true or false")?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Text for String {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        text.clone_into(self);
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Text for f64 {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = parse(text, "a number, such as 12")?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Text for SocketAddr {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = parse(text, "an address with a port, such as 127.0.0.1:1883, 0.0.0.0:1883 or [::]:1883")?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Text for LevelFilter {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = parse(text, "one of off, error, warn, info, debug and trace")?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Text for Option<NodeName> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = Some(NodeName::parse(text).map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(NodeName::to_string).unwrap_or_default()
+    }
+}
+
+impl Text for Option<HostPort> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = Some(host_port(text)?);
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(HostPort::to_string).unwrap_or_default()
+    }
+}
+
+/// Separated by commas.
+impl Text for Vec<HostPort> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let addresses = text.split(',').map(str::trim).filter(|address| !address.is_empty());
+        *self = addresses.map(host_port).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+fn host_port(text: &str) -> Result<HostPort, String> {
+    text.parse().map_err(|error| format!("{text:?} is {error}"))
+}
+
+/// Read from the file that the text names. A secret has no text of its own.
+impl Text for Vec<Cookie> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let content = std::fs::read(text).map_err(|error| format!("cannot read {text}: {error}"))?;
+        *self = Cookie::parse_file(&content).map_err(|error| format!("{text}: {error}"))?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        String::new()
+    }
+}
+
+impl Number for u32 {
+    fn value(&self) -> u64 {
+        u64::from(*self)
+    }
+
+    fn set(&mut self, value: u64) {
+        *self = u32::try_from(value).unwrap_or(u32::MAX);
+    }
+}
+
+impl Number for u16 {
+    fn value(&self) -> u64 {
+        u64::from(*self)
+    }
+
+    fn set(&mut self, value: u64) {
+        *self = u16::try_from(value).unwrap_or(u16::MAX);
+    }
+}
+
+impl Number for NonZeroU16 {
+    fn value(&self) -> u64 {
+        u64::from(self.get())
+    }
+
+    fn set(&mut self, value: u64) {
+        *self = NonZeroU16::new(u16::try_from(value).unwrap_or(u16::MAX)).unwrap_or(NonZeroU16::MIN);
+    }
+}
+
+impl Number for usize {
+    fn value(&self) -> u64 {
+        *self as u64
+    }
+
+    fn set(&mut self, value: u64) {
+        *self = usize::try_from(value).unwrap_or(usize::MAX);
+    }
+}
+
+/// In milliseconds.
+impl Number for Duration {
+    fn value(&self) -> u64 {
+        u64::try_from(self.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn set(&mut self, value: u64) {
+        *self = Duration::from_millis(value);
+    }
+}
