@@ -1,5 +1,6 @@
 //! RumorMQ: a masterless MQTT broker cluster.
 
+pub mod admin;
 pub mod broker;
 pub mod cluster;
 pub mod codec;

@@ -1,0 +1,41 @@
+//! The HTTP API and the metrics' page, over whatever can show a node.
+//!
+//! A [`NodeView`] gives the answers, [`router`] turns requests into questions, [`HttpServer`] keeps those who ask within
+//! bounds: connections, sizes and times are limited, and nothing that a request says is trusted before it is parsed.
+//! It answers reads only, and knows nothing of sessions, sockets or links.
+
+mod api;
+mod cursor;
+mod page;
+mod server;
+pub mod view;
+
+pub use api::router;
+pub use page::RoutesQuery;
+pub use server::HttpServer;
+
+use crate::topic::Topic;
+use view::{ClusterView, MatchView, RoutesPage};
+
+/// A node as its HTTP API shows it. Each call is a snapshot of its own, and short: it runs on a task that serves others.
+pub trait NodeView: Send + Sync + 'static {
+    /// The members of the cluster, as this node sees them.
+    fn cluster(&self) -> ClusterView;
+    /// One page of the route table. [`RoutesQuery::page`] makes it of all routes.
+    fn routes(&self, query: &RoutesQuery) -> RoutesPage;
+    /// The filters that match a topic, sorted bytewise, with the nodes that a publish to it would reach.
+    fn matches(&self, topic: Topic<'_>) -> MatchView;
+    /// All metrics, in the text format of Prometheus.
+    fn metrics(&self) -> String;
+    /// Whether clients should be sent here.
+    fn readiness(&self) -> Readiness;
+}
+
+/// Whether a node is ready for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It is.
+    Ready,
+    /// It is not, for this reason.
+    NotReady(String),
+}

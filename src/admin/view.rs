@@ -1,0 +1,140 @@
+//! The answers' shapes. What is unknown is null; names and filters are sorted bytewise.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /api/v1/cluster`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// The name of the node that answers.
+    pub node: String,
+    /// Which start of it this is; higher is later.
+    pub incarnation: u64,
+    /// Whether this node has applied, for every set, the newest head it knows of every live or suspect member, and no hash
+    /// differs.
+    pub converged: bool,
+    /// All members, this one included, sorted by name.
+    pub members: Vec<MemberView>,
+}
+
+/// A member of the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemberView {
+    /// Its name.
+    pub name: String,
+    /// Which start of it; higher is later.
+    pub incarnation: u64,
+    /// Whether it lives.
+    pub state: MemberState,
+    /// How this node reaches it.
+    pub link: LinkKind,
+    /// The peer that relays to it, where the link is relayed.
+    pub via: Option<String>,
+    /// Time to it and back in milliseconds, where there is a link.
+    pub rtt_ms: Option<f64>,
+    /// Filters that its clients want, as far as this node has applied them.
+    pub routes: u64,
+    /// How far this node has followed its routes.
+    #[serde(flatten)]
+    pub routes_set: SetView,
+    /// The same for every replicated set, by the set's name; `routes` is one of them.
+    pub sets: BTreeMap<String, SetView>,
+}
+
+/// How far a node has followed a member's part of a replicated set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SetView {
+    /// The newest state that is known of.
+    pub head: Option<HeadView>,
+    /// The state that is applied.
+    pub applied: Option<HeadView>,
+    /// Operations between the two.
+    pub lag_ops: u64,
+    /// For how long a newer state than the applied one has been known.
+    pub lag_seconds: f64,
+}
+
+/// A state of one member's part of a set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadView {
+    /// Number of the last operation.
+    pub seq: u64,
+    /// Hash of what is in the set then, in hexadecimal.
+    pub hash: String,
+}
+
+/// Whether a member lives, as far as can be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberState {
+    /// It is heard of.
+    Alive,
+    /// Gossip misses it, and another node still hears it.
+    Suspect,
+    /// Nobody hears it.
+    Dead,
+    /// It said that it stops, and may come back.
+    Stopped,
+    /// It said that it leaves for good.
+    Left,
+}
+
+/// How a node reaches a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkKind {
+    /// It is that member.
+    #[serde(rename = "self")]
+    Own,
+    /// By a connection of their own.
+    Direct,
+    /// Through another member.
+    Relayed,
+    /// Not at all.
+    None,
+}
+
+/// `GET /api/v1/routes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutesPage {
+    /// Sorted by filter.
+    pub routes: Vec<RouteView>,
+    /// What to ask for as `cursor` to get the next page; null on the last one.
+    pub next: Option<String>,
+}
+
+/// A topic filter and who wants what it matches.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RouteView {
+    /// The filter; for a shared subscription with `$share/NAME/` before it.
+    pub filter: String,
+    /// Names of the nodes, sorted.
+    pub nodes: Vec<String>,
+}
+
+/// `GET /api/v1/match`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchView {
+    /// The topic that was asked about.
+    pub topic: String,
+    /// The filters that match, sorted.
+    pub matches: Vec<RouteView>,
+}
+
+/// `GET /healthz` and `GET /readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthView {
+    /// `ok`, `ready` or `not ready`.
+    pub status: String,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Any answer whose status is no success, except that of `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorView {
+    /// What is wrong with the request.
+    pub error: String,
+}
