@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod broker;
+pub mod cli;
 pub mod cluster;
 pub mod codec;
 pub mod config;

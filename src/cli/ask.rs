@@ -1,0 +1,189 @@
+//! `rumormq status`, `nodes`, `routes` and `match`: what a node says, as tables.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use clap::Args;
+
+use super::client::{Client, parse};
+use super::failure::Failure;
+use super::table::Table;
+use crate::admin::RoutesQuery;
+use crate::admin::view::{ClusterView, LinkKind, MatchView, MemberState, MemberView, RouteView, RoutesPage};
+
+const CLUSTER: &str = "/api/v1/cluster";
+
+/// Arguments of `rumormq status`.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Status {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let body = self.client.ask(CLUSTER, &[])?;
+        if self.client.json {
+            return print(&body);
+        }
+        print(&summary(&parse(&body)?))
+    }
+}
+
+/// Arguments of `rumormq nodes`.
+#[derive(Debug, Args)]
+pub(super) struct Nodes {
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Nodes {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let body = self.client.ask(CLUSTER, &[])?;
+        if self.client.json {
+            return print(&body);
+        }
+        print(&members(&parse::<ClusterView>(&body)?.members).to_string())
+    }
+}
+
+/// Arguments of `rumormq routes`.
+#[derive(Debug, Args)]
+pub(super) struct Routes {
+    /// Only this filter
+    #[arg(long)]
+    filter: Option<String>,
+    /// Only filters that this node wants
+    #[arg(long, value_name = "NAME@HOST")]
+    node: Option<String>,
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Routes {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let limit = RoutesQuery::MAX_LIMIT.to_string();
+        let mut routes = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut parameters = vec![("limit", limit.as_str())];
+            let given = [("filter", &self.filter), ("node", &self.node), ("cursor", &cursor)];
+            parameters.extend(given.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
+            let page: RoutesPage = parse(&self.client.ask("/api/v1/routes", &parameters)?)?;
+            routes.extend(page.routes);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        if self.client.json {
+            let joined = RoutesPage { routes, next: None };
+            let body = serde_json::to_string(&joined).map_err(|error| Failure::Answer(error.to_string()))?;
+            return print(&body);
+        }
+        print(&filters(routes).to_string())
+    }
+}
+
+/// Arguments of `rumormq match`.
+#[derive(Debug, Args)]
+pub(super) struct Match {
+    /// The topic of a publish
+    topic: String,
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Match {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let body = self.client.ask("/api/v1/match", &[("topic", &self.topic)])?;
+        if self.client.json {
+            return print(&body);
+        }
+        print(&filters(parse::<MatchView>(&body)?.matches).to_string())
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    match writeln!(io::stdout().lock(), "{text}") {
+        // The reader has seen enough: `rumormq routes | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|error| Failure::System("cannot print", error)),
+    }
+}
+
+fn summary(cluster: &ClusterView) -> String {
+    let mut states: BTreeMap<MemberState, usize> = BTreeMap::new();
+    for member in &cluster.members {
+        *states.entry(member.state).or_default() += 1;
+    }
+    let states: Vec<String> =
+        states.iter().map(|(state, count)| format!("{count} {}", state_name(*state))).collect();
+    let behind: Vec<&str> = cluster
+        .members
+        .iter()
+        .filter(|member| member.sets.values().any(|set| set.lag_ops > 0))
+        .map(|member| member.name.as_str())
+        .collect();
+    let converged = match (cluster.converged, behind.is_empty()) {
+        (true, _) => "yes".to_owned(),
+        (false, true) => "no".to_owned(),
+        (false, false) => format!("no, behind {}", behind.join(", ")),
+    };
+    let mut table = Table::new(&["node", &cluster.node]);
+    table.push(vec!["members".to_owned(), states.join(", ")]);
+    table.push(vec!["converged".to_owned(), converged]);
+    format!("{table}\n{}", members(&cluster.members))
+}
+
+fn members(members: &[MemberView]) -> Table {
+    let mut table = Table::new(&["NAME", "STATE", "LINK", "RTT MS", "ROUTES", "APPLIED", "HEAD", "LAG"]);
+    for member in members {
+        let link = match (&member.via, member.link) {
+            (Some(via), _) => format!("via {via}"),
+            (None, LinkKind::Own) => "self".to_owned(),
+            (None, LinkKind::Direct) => "direct".to_owned(),
+            (None, LinkKind::Relayed) => "relayed".to_owned(),
+            (None, LinkKind::None) => "none".to_owned(),
+        };
+        let unknown = || "-".to_owned();
+        let set = &member.routes_set;
+        let seq = |head: &Option<crate::admin::view::HeadView>| {
+            head.as_ref().map_or_else(unknown, |head| head.seq.to_string())
+        };
+        let lag = match set.lag_ops {
+            0 => unknown(),
+            ops => format!("{ops} ops, {:.1} s", set.lag_seconds),
+        };
+        table.push(vec![
+            member.name.clone(),
+            state_name(member.state).to_owned(),
+            link,
+            member.rtt_ms.map_or_else(unknown, |rtt| format!("{rtt:.1}")),
+            member.routes.to_string(),
+            seq(&set.applied),
+            seq(&set.head),
+            lag,
+        ]);
+    }
+    table
+}
+
+fn state_name(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Alive => "alive",
+        MemberState::Suspect => "suspect",
+        MemberState::Dead => "dead",
+        MemberState::Stopped => "stopped",
+        MemberState::Left => "left",
+    }
+}
+
+fn filters(routes: Vec<RouteView>) -> Table {
+    let mut table = Table::new(&["FILTER", "NODES"]);
+    for route in routes {
+        table.push(vec![route.filter, route.nodes.join(", ")]);
+    }
+    table
+}

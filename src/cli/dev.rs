@@ -1,0 +1,187 @@
+//! `rumormq dev`: a cluster of node processes on this machine.
+
+use std::io::{self, Write};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::failure::Failure;
+use super::ports::Ports;
+use super::run::{Stop, runtime};
+
+/// Arguments of `rumormq dev`.
+#[derive(Debug, Args)]
+pub(super) struct Dev {
+    /// How many nodes; each joins the one before it
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(Ports::MAX_NODES)))]
+    nodes: u16,
+    /// MQTT port of the first node; the others count up from it, cluster ports are 6000 above and HTTP ports 16200 above
+    #[arg(long, value_name = "PORT", default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..=i64::from(Ports::MAX_BASE)))]
+    base_port: u16,
+}
+
+/// Time a node has to start. It waits no longer than `join_grace` for its peers.
+const START_MAX: Duration = Duration::from_secs(30);
+/// Time the nodes have to stop.
+const STOP_MAX: Duration = Duration::from_secs(15);
+
+impl Dev {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let ports = Ports::new(self.base_port);
+        if let Some((what, address, error)) = ports.taken(self.nodes) {
+            return Err(Failure::Children(format!(
+                "cannot use {address} for {what}: {error}; stop what uses it, or give another --base-port (MQTT ports count \
+                 from it, cluster ports from 6000 above, HTTP ports from 16200 above)"
+            )));
+        }
+        runtime()?.block_on(self.serve(ports))
+    }
+
+    async fn serve(&self, ports: Ports) -> Result<(), Failure> {
+        let stop = Stop::new(false)?;
+        let mut nodes = Nodes::default();
+        let result = tokio::select! {
+            result = self.start_and_watch(ports, &mut nodes) => result,
+            () = stop.wait() => Ok(()),
+        };
+        nodes.stop().await;
+        result
+    }
+
+    /// Returns when no node is left, or one does not start.
+    async fn start_and_watch(&self, ports: Ports, nodes: &mut Nodes) -> Result<(), Failure> {
+        for index in 0..self.nodes {
+            nodes.start(index, ports).await?;
+        }
+        self.print_how_to_use(ports);
+        while let Some((name, status)) = nodes.next_exit().await {
+            say(&name, &format!("the node's process ended: {status}"));
+        }
+        Err(Failure::Children("no node is left".to_owned()))
+    }
+
+    fn print_how_to_use(&self, ports: Ports) {
+        let last = self.nodes - 1;
+        let mut text = String::from("\nThe cluster is up:\n");
+        for index in 0..self.nodes {
+            let (mqtt, http) = (ports.mqtt(index), ports.http(index));
+            text += &format!("  {}  mqtt {mqtt}  http http://{http}\n", name(index));
+        }
+        text += &format!(
+            "\nSubscribe on one node, publish on another:\n  \
+             mosquitto_sub -h 127.0.0.1 -p {} -t 'hello/#' -v\n  \
+             mosquitto_pub -h 127.0.0.1 -p {} -t hello/world -m hi\n\
+             See how it is:\n  \
+             rumormq status --http http://{}\n\
+             Ctrl-C ends it.\n\n",
+            ports.mqtt(last).port(),
+            ports.mqtt(0).port(),
+            ports.http(0)
+        );
+        print(&text);
+    }
+}
+
+/// The running node processes.
+#[derive(Default)]
+struct Nodes {
+    /// Each waits for one process, which it takes along when it is dropped.
+    processes: JoinSet<(String, io::Result<ExitStatus>)>,
+    /// A node stops when its standard input ends, also where this process is killed.
+    inputs: Vec<tokio::process::ChildStdin>,
+}
+
+impl Nodes {
+    /// Starts a node and waits until it listens.
+    async fn start(&mut self, index: u16, ports: Ports) -> Result<(), Failure> {
+        let name = name(index);
+        let mut child = spawn(&name, index, ports)
+            .map_err(|error| Failure::System("cannot start a process for a node", error))?;
+        self.inputs.extend(child.stdin.take());
+        let ready = prefix_lines(&name, &mut child);
+        let exit = self.processes.spawn({
+            let name = name.clone();
+            async move { (name, child.wait().await) }
+        });
+        match tokio::time::timeout(START_MAX, ready).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Failure::Children(format!("{name} did not start; its own words are above"))),
+            Err(_) => {
+                exit.abort();
+                Err(Failure::Children(format!("{name} was not ready within {} s", START_MAX.as_secs())))
+            }
+        }
+    }
+
+    /// The next node whose process ends; none when none is left.
+    async fn next_exit(&mut self) -> Option<(String, String)> {
+        let (name, status) = self.processes.join_next().await?.ok()?;
+        Some((name, status.map_or_else(|error| error.to_string(), |status| status.to_string())))
+    }
+
+    /// Asks all nodes to stop, and kills those that do not.
+    async fn stop(mut self) {
+        self.inputs.clear();
+        let all = async { while self.processes.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_MAX, all).await.is_err() {
+            print("some nodes did not stop in time and are killed\n");
+        }
+    }
+}
+
+fn name(index: u16) -> String {
+    format!("node{}@127.0.0.1", index + 1)
+}
+
+fn spawn(name: &str, index: u16, ports: Ports) -> io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["run", "--until-stdin-ends", "--node", name]);
+    command.arg(format!("--mqtt={}", ports.mqtt(index)));
+    command.arg(format!("--cluster={}", ports.cluster(index)));
+    command.arg(format!("--http={}", ports.http(index)));
+    if index > 0 {
+        command.arg(format!("--join={}", ports.cluster(index - 1)));
+    }
+    // Ctrl-C is for this process, which then stops the nodes in its own way.
+    command.process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()
+}
+
+/// Passes on what a node prints, each line with the node's name before it. The answer comes when the node says that it is
+/// ready, and is an error when its output ends before.
+fn prefix_lines(name: &str, child: &mut Child) -> oneshot::Receiver<()> {
+    let (ready, is_ready) = oneshot::channel();
+    if let Some(output) = child.stderr.take() {
+        tokio::spawn(pass_on(name.to_owned(), output, None));
+    }
+    if let Some(output) = child.stdout.take() {
+        tokio::spawn(pass_on(name.to_owned(), output, Some(ready)));
+    }
+    is_ready
+}
+
+async fn pass_on(name: String, output: impl AsyncRead + Unpin, mut ready: Option<oneshot::Sender<()>>) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        say(&name, &line);
+        if line.starts_with("ready ")
+            && let Some(ready) = ready.take()
+        {
+            let _ = ready.send(());
+        }
+    }
+}
+
+fn say(name: &str, line: &str) {
+    print(&format!("{} | {line}\n", name.split('@').next().unwrap_or(name)));
+}
+
+/// One write a line, so that nodes do not write into each other's; whether anyone reads does not matter to the nodes.
+fn print(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}

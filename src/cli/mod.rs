@@ -1,0 +1,62 @@
+//! The `rumormq` command: runs nodes and asks them questions over HTTP.
+//!
+//! Exit codes are 0 for a clean end, 2 for bad usage or configuration, 1 for everything else. Results go to stdout, all
+//! else to stderr. It is a program that embeds a node, and uses nothing that another could not.
+
+mod ask;
+mod client;
+mod dev;
+mod failure;
+mod flags;
+mod logging;
+mod ports;
+mod run;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Starts the command with the arguments and the environment of the process.
+pub fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run(run) => run.execute(),
+        Command::Dev(dev) => dev.execute(),
+        Command::Status(status) => status.execute(),
+        Command::Nodes(nodes) => nodes.execute(),
+        Command::Routes(routes) => routes.execute(),
+        Command::Match(matches) => matches.execute(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("rumormq: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+/// A masterless MQTT broker cluster.
+#[derive(Debug, Parser)]
+#[command(name = "rumormq", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node
+    #[command(after_help = run::AFTER_HELP)]
+    Run(run::Run),
+    /// Run a cluster of nodes on this machine, to try things out
+    Dev(dev::Dev),
+    /// Show how a node and its cluster are
+    Status(ask::Status),
+    /// List the members of the cluster
+    Nodes(ask::Nodes),
+    /// List the topic filters of the cluster, each with the nodes that want it
+    Routes(ask::Routes),
+    /// Show which filters match a topic, and who would get a publish to it
+    Match(ask::Match),
+}

@@ -1,0 +1,105 @@
+//! `rumormq run`: one node, until a signal.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::failure::Failure;
+use super::flags::Flags;
+use super::logging;
+use crate::config::{Config, Sources};
+use crate::node::Node;
+
+pub(super) const AFTER_HELP: &str = "\
+Every setting has one name in three spellings: the flag --max-packet-size, the environment variable \
+RUMORMQ_MAX_PACKET_SIZE, and the key max_packet_size in its section of the TOML file. A flag beats the environment, which \
+beats the file. The sections are [listen], [cluster] and [limits]; node and log_level stand above them. The cluster's \
+secret is never a flag's value: it is in RUMORMQ_COOKIE, or in the file that --cookie-file names.";
+
+/// Arguments of `rumormq run`.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Read settings from this TOML file [environment: RUMORMQ_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Stop when standard input ends, so that a process which starts nodes takes them along however it dies
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> Result<(), Failure> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let sources =
+            Sources { flags: &self.flags.0, environment: &environment, file: self.config.as_deref() };
+        let config = sources.resolve()?;
+        logging::init(config.log_level);
+        runtime()?.block_on(self.serve(config))
+    }
+
+    async fn serve(&self, config: Config) -> Result<(), Failure> {
+        let stop = Stop::new(self.until_stdin_ends)?;
+        let node = Node::start(config).await?;
+        let ready = format!(
+            "ready node={} mqtt={} cluster={} http={}\n",
+            node.name(),
+            node.mqtt_addr(),
+            node.cluster_addr(),
+            node.http_addr()
+        );
+        // Whoever started the node may have closed its end: that is no reason not to serve.
+        let _ = io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush());
+        stop.wait().await;
+        node.stop().await;
+        Ok(())
+    }
+}
+
+/// One core gets a runtime without threads to hand work between: that costs less.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = match cores {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build().map_err(|error| Failure::System("cannot start the runtime", error))
+}
+
+/// What ends a node from outside.
+pub(super) struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    with_stdin: bool,
+}
+
+impl Stop {
+    /// Signals count from here on.
+    pub(super) fn new(with_stdin: bool) -> Result<Stop, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::System("cannot wait for signals", error));
+        let terminate = listen(SignalKind::terminate())?;
+        Ok(Stop { terminate, interrupt: listen(SignalKind::interrupt())?, with_stdin })
+    }
+
+    /// Returns at SIGTERM, at SIGINT, or at the end of standard input if that counts.
+    pub(super) async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = end_of_stdin(), if self.with_stdin => {}
+        }
+    }
+}
+
+/// A thread of its own waits, for reading standard input blocks and must not hold up the runtime's end.
+async fn end_of_stdin() {
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        drop(ended);
+    });
+    let _ = end.await;
+}
