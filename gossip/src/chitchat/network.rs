@@ -1,5 +1,5 @@
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use tokio::net::UdpSocket;
@@ -24,10 +24,16 @@ impl Datagrams for UdpSocket {
     }
 
     fn try_send_to(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
+        // A socket bound to [::] speaks to both families, but wants addresses of its own.
+        let to = match (self.local_addr()?, to.ip()) {
+            (SocketAddr::V6(_), IpAddr::V4(ip)) => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
+            _ => to,
+        };
         UdpSocket::try_send_to(self, datagram, to).map(|_| ())
     }
 
     async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        UdpSocket::recv_from(self, buffer).await
+        let (len, from) = UdpSocket::recv_from(self, buffer).await?;
+        Ok((len, SocketAddr::new(from.ip().to_canonical(), from.port())))
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Network(Arc<Mutex<State>>);
 
 struct State {
     loss_percent: u64,
+    /// Datagrams that arrive twice, and that arrive with a bit flipped.
+    harm_percent: u64,
     random: u64,
     sockets: HashMap<SocketAddr, mpsc::Sender<(SocketAddr, Vec<u8>)>>,
     /// Nodes whose datagrams go nowhere.
@@ -37,6 +39,7 @@ impl Network {
     pub(super) fn new(loss_percent: u64, seed: u64) -> Network {
         Network(Arc::new(Mutex::new(State {
             loss_percent,
+            harm_percent: 0,
             random: seed,
             sockets: HashMap::new(),
             cut: HashSet::new(),
@@ -49,6 +52,11 @@ impl Network {
         let (sender, inbox) = mpsc::channel(1000);
         self.0.lock().unwrap().sockets.insert(address, sender);
         Arc::new(SimulatedSocket { network: self.clone(), address, inbox: tokio::sync::Mutex::new(inbox) })
+    }
+
+    /// From now on so many datagrams arrive twice, and as many damaged.
+    pub(super) fn harm(&self, percent: u64) {
+        self.0.lock().unwrap().harm_percent = percent;
     }
 
     /// The node is gone, as by loss of power.
@@ -105,12 +113,19 @@ impl Datagrams for SimulatedSocket {
             || state.cut.contains(&to)
             || state.severed.contains(&(self.address, to));
         let Some(inbox) = state.sockets.get(&to).filter(|_| !lost).cloned() else { return Ok(()) };
-        let delay = Duration::from_millis(1 + state.draw(20));
-        let (from, datagram) = (self.address, datagram.to_vec());
-        tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            let _ = inbox.try_send((from, datagram));
-        });
+        let copies = if state.draw(100) < state.harm_percent { 2 } else { 1 };
+        for _ in 0..copies {
+            let delay = Duration::from_millis(1 + state.draw(20));
+            let (from, inbox, mut datagram) = (self.address, inbox.clone(), datagram.to_vec());
+            if state.draw(100) < state.harm_percent {
+                let position = state.draw(datagram.len() as u64) as usize;
+                datagram[position] ^= 1 << state.draw(8);
+            }
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                let _ = inbox.try_send((from, datagram));
+            });
+        }
         Ok(())
     }
 

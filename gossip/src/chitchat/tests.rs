@@ -14,7 +14,7 @@ use super::fragment::MAX_SENT_DATAGRAM_LEN;
 use super::generation::generation;
 use super::simulation::Network;
 use super::*;
-use crate::seal::{ClusterKeys, Cookie, DerivationCost};
+use crate::seal::{ClusterKeys, Cookie, DerivationCost, Rejection};
 use crate::{Incarnation, NodeName, ReplicaId};
 
 struct Node {
@@ -346,6 +346,35 @@ async fn clusters_and_cookies_are_kept_apart() {
     assert_eq!(reasons(3), ["other_cluster", "unsealed", "wrong_key"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn damaged_and_repeated_datagrams_change_nothing_where_there_is_a_cookie() {
+    let network = Network::new(10, seed());
+    let keys = keys("blue", b"0123456789abcdef");
+    let mut nodes = cluster_with(&network, 3, |config| config.keys = Some(keys.clone())).await;
+    network.harm(20);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for node in &mut nodes {
+        node.drain();
+        assert_eq!((node.alive(), node.deaths(), node.others.len()), (2, 0, 2));
+        let rejected = node.membership.counters().rejected();
+        assert!(rejected.of(Rejection::Replay) > 0 && rejected.of(Rejection::WrongKey) > 0);
+        assert_eq!(node.membership.counters().restarts(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_receiver_gets_the_last_values() {
+    let network = Network::new(0, seed());
+    let mut nodes = cluster(&network, 2).await;
+    let author = nodes[1].me.clone();
+    for value in 0..200 {
+        nodes[1].membership.publish("head", value.to_string()).unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    until(&mut nodes, "the last value", |nodes| nodes[0].sees_key(&author, "head", "199")).await;
+    assert!(nodes[0].history.len() < 100);
+}
+
 /// Claims that the victim's own state is at the highest version, so that it cannot publish any more: chitchat panics.
 fn poison(victim: &Node, restart: u32) -> Vec<u8> {
     let id =
@@ -407,9 +436,13 @@ async fn what_is_published_is_bounded() {
 async fn two_nodes_meet_on_real_sockets() {
     let mut nodes = Vec::new();
     let mut seeds = Vec::new();
-    for number in 0..2 {
-        let socket = Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
-        let address = socket.local_addr().unwrap();
+    // Where there is IPv6, one of them listens on both families and is still reached by IPv4.
+    for (number, listen) in ["[::]:0", "127.0.0.1:0"].into_iter().enumerate() {
+        let socket = match tokio::net::UdpSocket::bind(listen).await {
+            Ok(socket) => Arc::new(socket),
+            Err(_) => Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap()),
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], socket.local_addr().unwrap().port()));
         let mut config = MembershipConfig::new("blue", replica(number, 1), address, socket);
         config.keys = Some(keys("blue", b"0123456789abcdef"));
         config.gossip_interval = Duration::from_millis(20);
