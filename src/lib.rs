@@ -8,6 +8,7 @@ pub mod codec;
 pub mod config;
 pub mod message;
 pub mod net;
+pub mod node;
 pub mod router;
 pub mod session;
 pub mod topic;
