@@ -22,6 +22,7 @@ pub struct Batch {
     received: [u64; 3],
     delivered: [u64; 3],
     dropped: [u64; DROP_REASONS.len()],
+    expired: u64,
 }
 
 const DROP_REASONS: [DropReason; 4] =
@@ -41,12 +42,15 @@ impl Batch {
             received: [0; 3],
             delivered: [0; 3],
             dropped: [0; DROP_REASONS.len()],
+            expired: 0,
         }
     }
 
     /// The client has something new in its outbox: this task will flush it.
     pub fn touch(&mut self, client: &Arc<Client>) {
-        if client.lock().touch() {
+        let mut state = client.lock();
+        self.expired += state.session.take_expired();
+        if state.touch() {
             self.touched.push(client.clone());
         }
     }
@@ -90,6 +94,10 @@ impl Batch {
         for qos in 0..3 {
             take_into(&mut self.received[qos], &metrics.messages_received[qos]);
             take_into(&mut self.delivered[qos], &metrics.messages_delivered[qos]);
+        }
+        if self.expired > 0 {
+            let expired = metrics.messages_dropped.with_label_values(&["expired"]);
+            expired.inc_by(std::mem::take(&mut self.expired));
         }
         for (count, reason) in self.dropped.iter_mut().zip(DROP_REASONS) {
             if *count > 0 {

@@ -34,9 +34,6 @@ impl Broker {
         attachment: Attachment,
         batch: &mut Batch,
     ) -> Result<Connected, Refused> {
-        if self.metrics.connections.get() >= self.limits.max_connections as i64 {
-            return Err(Refused(ReasonCode::ServerBusy));
-        }
         if connect.properties.authentication_method.is_some() {
             // No method is configured [MQTT-4.12.0-1].
             return Err(Refused(ReasonCode::BadAuthenticationMethod));

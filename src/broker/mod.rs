@@ -12,6 +12,7 @@ mod limits;
 pub mod metrics;
 mod publish;
 mod registry;
+mod retained;
 mod session_record;
 mod subscribe;
 mod timers;
@@ -26,11 +27,11 @@ pub use limits::Limits;
 use metrics::Metrics;
 use parking_lot::Mutex;
 use registry::Registry;
+use retained::RetainedMessages;
 use timers::{Due, Timers};
 
 use crate::cluster::Cluster;
-use crate::message::Message;
-use crate::router::{MatchingFilter, Retained, Router};
+use crate::router::{MatchingFilter, Router};
 use crate::topic::Topic;
 
 /// One node's broker.
@@ -38,7 +39,7 @@ pub struct Broker {
     limits: Limits,
     router: Router<Subscriber>,
     registry: Registry,
-    retained: Retained<Arc<Message>>,
+    retained: RetainedMessages,
     /// Guards the timers of sessions without a connection. Taken under a client's lock, never the other way round.
     timers: Mutex<Timers>,
     cluster: OnceLock<Arc<Cluster>>,
@@ -48,6 +49,25 @@ pub struct Broker {
     pub metrics: Metrics,
 }
 
+/// How much there is of what comes and goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Census {
+    /// Sessions with a connection.
+    pub connected: usize,
+    /// Sessions without one.
+    pub disconnected: usize,
+    /// Subscriptions of all sessions.
+    pub subscriptions: usize,
+    /// Messages sent and not acknowledged.
+    pub inflight: usize,
+    /// Messages that wait for their client.
+    pub queued: usize,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Bytes of those.
+    pub retained_bytes: usize,
+}
+
 impl Broker {
     /// A broker without clients.
     pub fn new(limits: Limits) -> Broker {
@@ -55,7 +75,7 @@ impl Broker {
             limits,
             router: Router::new(),
             registry: Registry::default(),
-            retained: Retained::new(),
+            retained: RetainedMessages::new(),
             timers: Mutex::default(),
             cluster: OnceLock::new(),
             waiting: Mutex::default(),
@@ -79,14 +99,24 @@ impl Broker {
         self.router.filter_count()
     }
 
-    /// Sessions, with and without a connection.
-    pub fn session_count(&self) -> usize {
-        self.registry.len()
-    }
-
-    /// Retained messages.
-    pub fn retained_count(&self) -> usize {
-        self.retained.len()
+    /// What is there at the moment. It looks at every session.
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            retained_messages: self.retained.len(),
+            retained_bytes: self.retained.bytes(),
+            ..Census::default()
+        };
+        for client in self.registry.clients() {
+            let state = client.lock();
+            match state.attachment {
+                Some(_) => census.connected += 1,
+                None => census.disconnected += 1,
+            }
+            census.subscriptions += state.record.subscriptions.len();
+            census.inflight += state.session.inflight();
+            census.queued += state.session.queued();
+        }
+        census
     }
 
     /// What clients are granted.

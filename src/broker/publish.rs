@@ -33,7 +33,7 @@ impl Broker {
         publisher: Option<Publisher<'_>>,
         batch: &mut Batch,
     ) {
-        if application.retain && self.retain(application).is_err() {
+        if application.retain && self.retained.retain(application, &self.limits).is_err() {
             return acknowledge(publisher, application.qos, ReasonCode::QuotaExceeded, batch);
         }
         let peers = &matches.peers;
@@ -93,21 +93,6 @@ impl Broker {
         batch.scratch = scratch;
         message
     }
-
-    /// Replaces the topic's retained message, or clears it where the payload is empty [MQTT-3.3.1-5, MQTT-3.3.1-6].
-    fn retain(&self, application: &Application<'_>) -> Result<(), RetainedFull> {
-        let topic = application.topic;
-        if application.payload.is_empty() {
-            self.retained.remove(topic);
-            return Ok(());
-        }
-        if self.retained.len() >= self.limits.max_retained_messages && self.retained.message(topic).is_none()
-        {
-            return Err(RetainedFull);
-        }
-        self.retained.insert(topic, Arc::new(application.to_message()));
-        Ok(())
-    }
 }
 
 /// Answers a publish that waits for nobody.
@@ -132,5 +117,3 @@ fn forward(
     }
     confirm_all(safe, batch.now);
 }
-
-struct RetainedFull;

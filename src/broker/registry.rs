@@ -74,11 +74,6 @@ impl Registry {
         }
     }
 
-    /// How many sessions there are.
-    pub fn len(&self) -> usize {
-        self.clients.lock().len()
-    }
-
     /// All clients, in no order.
     pub fn clients(&self) -> Vec<Arc<Client>> {
         self.clients.lock().iter().map(|Key(client)| client.clone()).collect()

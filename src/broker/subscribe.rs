@@ -151,10 +151,7 @@ impl Broker {
 
     fn send_retained(&self, client: &Arc<Client>, owed: &RetainedFor, batch: &mut Batch) {
         let subscriber = Subscriber(client.clone());
-        for (_, message) in self.retained.matching(&owed.filter, usize::MAX) {
-            if message.is_expired(batch.now) {
-                continue;
-            }
+        for message in self.retained.matching(&owed.filter, batch.now) {
             let mut scratch = std::mem::take(&mut batch.scratch);
             message.with_application(|application| {
                 let mut frames = Frames::new(application, &mut scratch, batch.now);

@@ -29,7 +29,7 @@ use rumormq_gossip::chitchat::{GossipCounters, Membership, MembershipConfig, Sta
 use rumormq_gossip::{Message, MessageError, NodeName, ReplicaId};
 use smallvec::SmallVec;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 pub use config::ClusterConfig;
@@ -53,6 +53,9 @@ use crate::message::Application;
 use crate::router::{PeerIndex, PeerSet};
 use crate::topic::TopicFilter;
 
+/// Handshakes under way at a time. Whoever may not join cannot take more memory than they do.
+const HANDSHAKES_MAX: usize = 256;
+
 /// The protocol versions this node speaks on links.
 const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
 
@@ -66,6 +69,7 @@ pub struct Cluster {
     replication: Mutex<Replication>,
     /// Wakes the task that does what is due, when that has become earlier.
     due_earlier: Notify,
+    handshakes: Arc<Semaphore>,
     peers: Peers,
     inbound: InboundStreams,
     members: Members,
@@ -122,6 +126,7 @@ impl Cluster {
             credentials: Credentials { cluster: config.cluster.clone(), psks },
             replication: Mutex::new(Replication::new(&config, Instant::now())),
             due_earlier: Notify::new(),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             peers: Peers::new(config.forward),
             inbound: InboundStreams::default(),
             members: Members::default(),
@@ -249,6 +254,10 @@ impl Cluster {
     }
 
     // What links ask for.
+
+    pub(crate) fn handshakes(&self) -> &Arc<Semaphore> {
+        &self.handshakes
+    }
 
     pub(crate) fn credentials(&self) -> &Credentials {
         &self.credentials

@@ -8,7 +8,7 @@ use rumormq_gossip::{NodeName, ReplicaId};
 use tokio::sync::Notify;
 
 use super::counters::ForwardCounters;
-use super::forward::stream::{ForwardLimits, ForwardStream, Outgoing};
+use super::forward::stream::{Backlog, ForwardLimits, ForwardStream, Outgoing};
 use super::forward::wire;
 use super::host::{Receipt, confirm_all};
 use super::link::{frame, kind};
@@ -214,10 +214,9 @@ impl Peer {
         confirm_all(done, now);
     }
 
-    /// Messages and bytes not acknowledged, and the age of the oldest.
-    pub fn unacknowledged(&self, now: Instant) -> (usize, usize, Duration) {
-        let state = self.state.lock();
-        (state.stream.len(), state.stream.bytes(), state.stream.oldest(now).unwrap_or_default())
+    /// What the peer has not acknowledged.
+    pub fn backlog(&self, now: Instant) -> Backlog {
+        self.state.lock().stream.backlog(now)
     }
 
     /// Moves forwards of the stream into the queue, as far as it should fill.

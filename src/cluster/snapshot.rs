@@ -33,7 +33,7 @@ impl Cluster {
             heads: node.heads(),
             members: node.members(now),
             converged: node.converged(),
-            counters: node.counters().clone(),
+            counters: *node.counters(),
         }
     }
 

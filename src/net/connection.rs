@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::transport::Transport;
@@ -35,6 +36,8 @@ pub struct Connection<T> {
     touched: Vec<Arc<Client>>,
     timer: Pin<Box<Sleep>>,
     last_read: Instant,
+    /// Counts it among the open connections.
+    _place: OwnedSemaphorePermit,
 }
 
 enum Phase {
@@ -72,7 +75,7 @@ thread_local! {
 
 impl<T: Transport> Connection<T> {
     /// A connection that was just accepted.
-    pub fn new(broker: Arc<Broker>, transport: T) -> Connection<T> {
+    pub fn new(broker: Arc<Broker>, transport: T, place: OwnedSemaphorePermit) -> Connection<T> {
         let timer = Box::pin(tokio::time::sleep(broker.limits().connect_timeout));
         Connection {
             broker,
@@ -83,6 +86,7 @@ impl<T: Transport> Connection<T> {
             touched: Vec::new(),
             timer,
             last_read: Instant::now(),
+            _place: place,
         }
     }
 

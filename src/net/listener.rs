@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::connection::Connection;
 use super::transport::Tcp;
@@ -44,12 +45,18 @@ impl Listener {
 
     /// Accepts connections until the task is dropped; each runs on a task of its own.
     pub async fn run(self, broker: Arc<Broker>) {
+        let places = Arc::new(Semaphore::new(broker.limits().max_connections));
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
+                    let Ok(place) = places.clone().try_acquire_owned() else {
+                        broker.metrics.connects.with_label_values(&["full"]).inc();
+                        continue;
+                    };
                     // Without it small packets wait for acknowledgements; a socket that refuses is gone already.
                     let _ = stream.set_nodelay(true);
-                    tokio::spawn(Connection::new(broker.clone(), Tcp::new(stream)));
+                    let connection = Connection::new(broker.clone(), Tcp::new(stream), place);
+                    tokio::spawn(connection);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");

@@ -8,7 +8,8 @@ use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, GaugeVec, Opts, TextEncoder};
 use rumormq_gossip::{LinkState, MemberState};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Census};
+use crate::cluster::forward::stream::Backlog;
 use crate::cluster::interest::ROUTES;
 use crate::cluster::{Cluster, Snapshot, state_label};
 
@@ -22,8 +23,7 @@ pub fn render(broker: &Broker, cluster: &Cluster) -> String {
     page.forwards(cluster, now);
     page.gossip(cluster);
     page.gauge("trie_filters", "Filters in the topic trie.", broker.filter_count() as f64);
-    page.gauge("sessions", "Sessions, with and without a connection.", broker.session_count() as f64);
-    page.gauge("retained_messages", "Retained messages.", broker.retained_count() as f64);
+    page.broker(&broker.census());
     let process = prometheus::process_collector::ProcessCollector::for_self();
     page.0.extend(process.collect());
     page.0.extend(broker.metrics.registry.gather());
@@ -77,6 +77,27 @@ impl Page {
         self.0.extend(family.collect());
     }
 
+    fn broker(&mut self, census: &Census) {
+        self.gauges(
+            "sessions",
+            "Sessions, by whether a connection is open.",
+            &["state"],
+            [
+                (vec!["connected"], census.connected as f64),
+                (vec!["disconnected"], census.disconnected as f64),
+            ],
+        );
+        for (name, help, value) in [
+            ("subscriptions", "Subscriptions of all sessions.", census.subscriptions),
+            ("inflight", "Messages sent to clients and not acknowledged.", census.inflight),
+            ("queued_messages", "Messages that wait for their client.", census.queued),
+            ("retained_messages", "Retained messages.", census.retained_messages),
+            ("retained_bytes", "Bytes of retained messages.", census.retained_bytes),
+        ] {
+            self.gauge(name, help, value as f64);
+        }
+    }
+
     fn convergence(&mut self, snapshot: &Snapshot) {
         let own = snapshot.heads.iter().find(|(set, _)| *set == ROUTES).map(|(_, head)| *head);
         let own = own.unwrap_or_default();
@@ -111,9 +132,7 @@ impl Page {
             "route_lag_seconds",
             "For how long a newer state of each node's routes than the applied one has been known.",
             &origin,
-            lanes
-                .iter()
-                .map(|(name, lane)| (vec![*name], lane.lag.map_or(0.0, |lag| lag.as_secs_f64()))),
+            lanes.iter().map(|(name, lane)| (vec![*name], lane.lag.map_or(0.0, |lag| lag.as_secs_f64()))),
         );
         self.gauges(
             "routes",
@@ -131,7 +150,11 @@ impl Page {
         );
         let counted = &snapshot.counters;
         for (name, help, value) in [
-            ("divergence_detected_total", "Copies that differed from their origin. Must stay 0.", counted.divergence_detected),
+            (
+                "divergence_detected_total",
+                "Copies that differed from their origin. Must stay 0.",
+                counted.divergence_detected,
+            ),
             ("delta_sent_total", "Deltas sent.", counted.delta_sent),
             ("delta_received_total", "Deltas received.", counted.delta_received),
             ("delta_applied_total", "Deltas that changed something.", counted.delta_applied),
@@ -202,9 +225,21 @@ impl Page {
         for (name, help, values) in [
             ("forward_sent_total", "Publishes put on the link.", by_peer(|peer| peer.counters.sent.get())),
             ("forward_received_total", "Publishes received.", by_peer(|peer| peer.counters.received.get())),
-            ("forward_acked_total", "QoS 1 and 2 publishes the peer has confirmed.", by_peer(|peer| peer.counters.acked.get())),
-            ("forward_resent_total", "QoS 1 and 2 publishes sent again.", by_peer(|peer| peer.counters.resent.get())),
-            ("forward_duplicate_total", "Publishes received again and dropped.", by_peer(|peer| peer.counters.duplicate.get())),
+            (
+                "forward_acked_total",
+                "QoS 1 and 2 publishes the peer has confirmed.",
+                by_peer(|peer| peer.counters.acked.get()),
+            ),
+            (
+                "forward_resent_total",
+                "QoS 1 and 2 publishes sent again.",
+                by_peer(|peer| peer.counters.resent.get()),
+            ),
+            (
+                "forward_duplicate_total",
+                "Publishes received again and dropped.",
+                by_peer(|peer| peer.counters.duplicate.get()),
+            ),
         ] {
             self.counters(name, help, &["peer"], values);
         }
@@ -222,15 +257,22 @@ impl Page {
                 ]
             }),
         );
-        let waiting: Vec<_> =
-            peers.iter().map(|peer| (peer.name().as_str(), peer.unacknowledged(now))).collect();
-        let gauges = |value: fn(&(usize, usize, std::time::Duration)) -> f64| -> Vec<(Vec<&str>, f64)> {
+        let waiting: Vec<_> = peers.iter().map(|peer| (peer.name().as_str(), peer.backlog(now))).collect();
+        let gauges = |value: fn(&Backlog) -> f64| -> Vec<(Vec<&str>, f64)> {
             waiting.iter().map(|(name, waits)| (vec![*name], value(waits))).collect()
         };
         for (name, help, values) in [
-            ("forward_unacked", "QoS 1 and 2 publishes not confirmed yet.", gauges(|waits| waits.0 as f64)),
-            ("forward_unacked_bytes", "Bytes of those.", gauges(|waits| waits.1 as f64)),
-            ("forward_oldest_seconds", "Age of the oldest of those.", gauges(|waits| waits.2.as_secs_f64())),
+            (
+                "forward_unacked",
+                "QoS 1 and 2 publishes not confirmed yet.",
+                gauges(|waits| waits.messages as f64),
+            ),
+            ("forward_unacked_bytes", "Bytes of those.", gauges(|waits| waits.bytes as f64)),
+            (
+                "forward_oldest_seconds",
+                "Age of the oldest of those.",
+                gauges(|waits| waits.oldest.as_secs_f64()),
+            ),
         ] {
             self.gauges(name, help, &["peer"], values);
         }

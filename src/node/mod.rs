@@ -103,7 +103,17 @@ impl Node {
         view.set_ready();
         tasks.push(tokio::spawn(mqtt.run(broker.clone())));
         tracing::info!(node = %name, mqtt = %mqtt_addr, http = %http_addr, "started");
-        Ok(Node { name, mqtt: mqtt_addr, http: http_addr, cluster_addr, broker, cluster, view, draining, tasks })
+        Ok(Node {
+            name,
+            mqtt: mqtt_addr,
+            http: http_addr,
+            cluster_addr,
+            broker,
+            cluster,
+            view,
+            draining,
+            tasks,
+        })
     }
 
     /// Its name.

@@ -162,7 +162,7 @@ mod tests {
         for text in topics(1000) {
             cache.look_up(&router, topic(&text));
             assert!(cache.bytes <= 10_000);
-            assert_eq!(cache.bytes, cache.slots.iter().map(Slot::bytes).sum());
+            assert_eq!(cache.bytes, cache.slots.iter().map(Slot::bytes).sum::<usize>());
             assert_eq!(cache.index.len(), cache.slots.len());
         }
         assert!(cache.slots.len() > 20);

@@ -46,6 +46,17 @@ struct Entry {
     since: Instant,
 }
 
+/// Forwards that wait for their acknowledgement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many.
+    pub messages: usize,
+    /// Bytes of them.
+    pub bytes: usize,
+    /// How long the oldest has waited.
+    pub oldest: Duration,
+}
+
 /// What to send next.
 #[derive(Debug)]
 pub enum Outgoing<'a> {
@@ -126,19 +137,10 @@ impl ForwardStream {
         }
     }
 
-    /// Forwards that wait for their acknowledgement.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Bytes of them.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// How long the oldest has waited.
-    pub fn oldest(&self, now: Instant) -> Option<Duration> {
-        self.entries.front().map(|entry| now.saturating_duration_since(entry.since))
+    /// What waits for its acknowledgement.
+    pub fn backlog(&self, now: Instant) -> Backlog {
+        let oldest = self.entries.front().map(|entry| now.saturating_duration_since(entry.since));
+        Backlog { messages: self.entries.len(), bytes: self.bytes, oldest: oldest.unwrap_or_default() }
     }
 
     fn drop_oldest(&mut self, done: &mut Vec<Receipt>) {

@@ -36,6 +36,9 @@ pub enum LinkError {
     /// It never was one.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// As many handshakes as may be are under way.
+    #[error("too many handshakes at a time")]
+    Busy,
     /// The peer did not say what it had to in time.
     #[error("the peer is silent")]
     Silent,
@@ -72,8 +75,10 @@ pub enum LinkError {
 pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Result<(), LinkError> {
     // Small frames must not wait for the acknowledgement of others.
     stream.set_nodelay(true)?;
+    let Ok(place) = cluster.handshakes().clone().try_acquire_owned() else { return Err(LinkError::Busy) };
     let shake = shake_hands(stream, dialled, cluster.credentials(), || cluster.hello());
     let established = timeout(HANDSHAKE_MAX, shake).await.map_err(|_| LinkError::Silent)??;
+    drop(place);
     let Established { stream, sealer, opener, input, plain, hello } = established;
     let Some((peer, link, received)) = cluster.handle_link_up(&hello, dialled) else {
         return Err(LinkError::Superseded);
