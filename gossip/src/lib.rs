@@ -1,5 +1,40 @@
 //! A replicated set without a master: every node keeps the whole of it, and whatever the network loses, repeats or
-//! reorders, nodes that can reach each other end with the same set.
+//! reorders, nodes that can reach each other end with the same set. This crate knows nothing of what the set is for.
+//!
+//! # Why nodes must converge
+//!
+//! 1. **One writer a lane.** A replica (one start of one node) writes only its own [`Lane`]. Each of its writes, an add or a
+//!    remove, takes the lane's next sequence number. So the live elements at number n depend on nothing but the replica
+//!    and n: two nodes that hold a lane at n hold the same.
+//! 2. **Copies only move forward, by whole steps.** A copy at `a` applies an [`Interval`] that begins at or before `a` and ends at
+//!    `b > a`, and is then what the owner was at `b`. What it has in between does not matter, because the interval
+//!    says exactly what is live there. Repeated or old intervals are no step and are ignored; ones that begin
+//!    too late wait. Large intervals arrive in pieces and count when the last one is there.
+//! 3. **Everyone finds out that he is behind.** Heads (`seq:count:hash`) travel with membership gossip, and [`Digest`]s over every
+//!    link. Whoever sees a higher number than his own asks the owner, or anybody who has more, again and again until
+//!    he is there. So a lost message costs time, never state.
+//! 4. **Mistakes show.** Each interval carries a hash of the state it leads to. Another result is not applied, raises an alarm,
+//!    and is repaired by a snapshot.
+//!
+//! The set is the union of all lanes. Taking the newer copy of every lane is commutative, associative and idempotent, so
+//! [`ReplicatedSet`] is a CRDT (it implements the traits of [`crdts`], and holds what an Orswot would).
+//!
+//! # Code map
+//!
+//! Bottom up; a file uses only those above it.
+//!
+//! | | |
+//! |---|---|
+//! | `replica`, `element`, `dots`, `hash`, `head` | the words: who writes, what is written, sets of numbers, a state in short |
+//! | `delta` | [`Interval`]: what travels, and the rule by which it applies from anywhere inside |
+//! | `history` | which removes are remembered, and from which numbers on others can be served |
+//! | `lane` | [`Lane`]: one writer's elements; makes and applies intervals |
+//! | `set` | [`ReplicatedSet`]: all lanes of one set |
+//! | `membership`, `link_graph`, `message`, `event`, `config`, `counters` | the vocabulary of a node |
+//! | `node` | [`Node`]: what to send to whom and when, without a socket or a clock |
+//!
+//! Tests: `lane/tests.rs` (intervals), `tests/laws.rs` and `tests/orswot.rs` (the CRDT), `tests/simulation` (whole clusters in
+//! trouble, thousands of times).
 
 pub mod chitchat;
 mod config;

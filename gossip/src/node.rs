@@ -11,6 +11,7 @@
 //! for what is missing (`repair`), and periodic digests tell who is behind. Only the second part repeats anything, so
 //! a lost message costs time and nothing else.
 
+mod departed;
 mod digest;
 mod members;
 mod push;
@@ -33,7 +34,8 @@ use crate::link_graph::LinkGraph;
 use crate::message::{Ack, Hello, Message, MessageError, Pull};
 use crate::replica::{Incarnation, ReplicaId};
 use crate::set::ReplicatedSet;
-use members::{Departed, Member};
+use departed::{Departed, Revoked};
+use members::Member;
 use push::Push;
 use repair::{Repair, Waiting};
 use settlement::Settlement;
@@ -43,11 +45,12 @@ pub use status::{LaneStatus, LinkState, MemberStatus};
 pub struct Node {
     config: Config,
     me: ReplicaId,
+    /// Since when this incarnation exists.
+    started: Instant,
     sets: Vec<ReplicatedSet>,
     members: BTreeMap<ReplicaId, Member>,
     departed: Departed,
-    /// Forgotten somewhere and alive again: they must begin a new lane, and are told so through whoever reaches them.
-    revoked: BTreeSet<ReplicaId>,
+    revoked: Revoked,
     /// What the application was asked to restart for, so that it is asked once.
     restart_asked: bool,
     links: BTreeMap<ReplicaId, Link>,
@@ -104,7 +107,7 @@ impl Node {
             sets,
             members: BTreeMap::new(),
             departed: Departed::new(config.max_departed),
-            revoked: BTreeSet::new(),
+            revoked: Revoked::default(),
             restart_asked: false,
             links: BTreeMap::new(),
             graph: Node::new_graph(&config, &me),
@@ -119,6 +122,7 @@ impl Node {
             digest_round: 0,
             config,
             me,
+            started: now,
         }
     }
 
@@ -192,6 +196,7 @@ impl Node {
         }
         self.revoked.remove(&old);
         self.restart_asked = false;
+        self.started = now;
         self.graph = Node::new_graph(&self.config, &self.me);
         self.outbox.clear();
     }

@@ -93,7 +93,7 @@ impl Node {
         if *replica == self.me {
             self.ask_restart(RestartReason::Forgotten);
         } else if self.members.contains_key(replica) {
-            self.revoked.insert(replica.clone());
+            self.revoked.insert(replica);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Who takes part: which replicas are known, in what state, and when one is dropped.
 //!
 //! A replica has a [`Member`] exactly as long as its lanes may be merged. What must not come back through somebody who
-//! still has it is in [`Departed`].
+//! still has it is in [`Departed`](super::departed::Departed).
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Node;
+use super::departed::Departure;
 use crate::delta::SetId;
 use crate::event::Event;
 use crate::head::Head;
@@ -163,63 +163,6 @@ impl Member {
     }
 }
 
-/// Replicas that were dropped: the highest incarnation of each name.
-#[derive(Debug)]
-pub(super) struct Departed {
-    by_name: BTreeMap<NodeName, (Incarnation, Departure)>,
-    order: VecDeque<NodeName>,
-    max: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Departure {
-    Left,
-    Forgotten,
-}
-
-impl Departed {
-    pub fn new(max: usize) -> Departed {
-        Departed { by_name: BTreeMap::new(), order: VecDeque::new(), max }
-    }
-
-    fn insert(&mut self, replica: &ReplicaId, departure: Departure) {
-        let entry = (replica.incarnation, departure);
-        match self.by_name.get_mut(&replica.name) {
-            Some(before) if before.0 > replica.incarnation => return,
-            Some(before) => *before = entry,
-            None => {
-                self.by_name.insert(replica.name.clone(), entry);
-                self.order.push_back(replica.name.clone());
-            }
-        }
-        if self.order.len() > self.max
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by_name.remove(&oldest);
-        }
-    }
-
-    /// Whether the replica, or a later one of its name, is gone.
-    fn contains(&self, replica: &ReplicaId) -> bool {
-        self.by_name.get(&replica.name).is_some_and(|(incarnation, _)| *incarnation >= replica.incarnation)
-    }
-
-    /// Whether this very replica was dropped for being dead too long.
-    fn is_forgotten(&self, replica: &ReplicaId) -> bool {
-        self.by_name.get(&replica.name) == Some(&(replica.incarnation, Departure::Forgotten))
-    }
-
-    /// Replicas that left, the latest first.
-    pub fn left(&self) -> impl Iterator<Item = ReplicaId> {
-        self.order.iter().rev().filter_map(|name| match self.by_name.get(name)? {
-            (incarnation, Departure::Left) => {
-                Some(ReplicaId { name: name.clone(), incarnation: *incarnation })
-            }
-            _ => None,
-        })
-    }
-}
-
 impl Node {
     /// Membership has news of a replica.
     pub fn handle_observation(&mut self, observation: Observation, now: Instant) {
@@ -231,9 +174,7 @@ impl Node {
             self.handle_left(&replica, now);
             return;
         }
-        if alive && self.departed.is_forgotten(&replica) {
-            self.revoked.insert(replica.clone());
-        }
+        self.revoked.observed(&replica, alive && self.departed.is_forgotten(&replica));
         if !self.admit(&replica, now) {
             return;
         }
@@ -257,7 +198,7 @@ impl Node {
         }
         if self.departed.contains(replica) {
             if self.departed.is_forgotten(replica) && self.links.contains_key(replica) {
-                self.revoked.insert(replica.clone());
+                self.revoked.insert(replica);
             }
             return false;
         }
@@ -269,8 +210,6 @@ impl Node {
             return false;
         }
         self.members.insert(replica.clone(), Member::new(self.sets.len(), self.digest_round, now));
-        self.revoked
-            .retain(|revoked| revoked.name != replica.name || revoked.incarnation > replica.incarnation);
         true
     }
 
@@ -371,8 +310,12 @@ impl Node {
                 self.supersede(&replica.name, now);
             }
         }
-        self.revoked
-            .retain(|revoked| self.members.contains_key(revoked) || self.departed.is_forgotten(revoked));
+        let mut revoked = std::mem::take(&mut self.revoked);
+        revoked.retain(|replica, beats| {
+            let returned = self.departed.is_forgotten(replica) && (beats || self.links.contains_key(replica));
+            self.newer_than(replica).is_none() && (returned || self.members.contains_key(replica))
+        });
+        self.revoked = revoked;
     }
 
     /// Drops older incarnations of a name once the newest one is complete here. One that still answers is kept: then the
@@ -401,8 +344,8 @@ impl Node {
             if self.graph.vouches_for(&older, now) {
                 // Just after a restart the last pong of the incarnation before may be that fresh, too.
                 let settled = 2 * self.config.evidence_window;
-                let newest_since = self.members.get(&newest).map(|member| member.first_seen);
-                if newest_since.is_none_or(|since| now.saturating_duration_since(since) > settled) {
+                let newest_since = self.members.get(&newest).map_or(self.started, |member| member.first_seen);
+                if now.saturating_duration_since(newest_since) > settled {
                     self.report_conflict(&older, &newest);
                 }
                 continue;

@@ -109,7 +109,7 @@ impl Node {
                 None => member.known_seq(set) == 0,
             })
         };
-        self.revoked.is_empty()
+        self.revoked.iter().all(|replica| self.members.contains_key(replica))
             && !self.restart_asked
             && self.live_members().all(|(replica, member)| up_to_date(replica, member))
     }

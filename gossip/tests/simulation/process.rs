@@ -22,6 +22,8 @@ pub struct Process {
     pub membership: Membership,
     /// By host of the peer.
     pub connections: BTreeMap<usize, Connection>,
+    /// Connections begun and not answered yet, by host of the peer.
+    pub dialing: BTreeMap<usize, u64>,
     pub tick_at: Option<Duration>,
     /// Elements of others' lanes, put together from events alone.
     pub seen: BTreeMap<(SetId, ReplicaId), BTreeMap<Element, i64>>,
@@ -32,6 +34,7 @@ pub struct Process {
 pub struct Connection {
     pub id: u64,
     pub peer: ReplicaId,
+    pub since: Duration,
     pub last_pong: Duration,
 }
 
@@ -51,6 +54,7 @@ impl Process {
             truth: content,
             membership: Membership::default(),
             connections: BTreeMap::new(),
+            dialing: BTreeMap::new(),
             tick_at: None,
             seen: BTreeMap::new(),
             awaited: 0,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rumormq_gossip::{
-    Config, Counters, Event, Head, Hello, Incarnation, LaneLimits, NodeName, ReplicaId, SetId,
+    Config, Counters, Event, Head, Hello, Incarnation, LaneLimits, NodeName, ReplicaId, SetId, Status,
 };
 
 use crate::membership::Table;
@@ -39,7 +39,7 @@ impl Profile {
         let config = Config {
             lane: LaneLimits { remove_window: random.pick(&[0, 1, 3, 8, 30, 1000]), ..LaneLimits::default() },
             max_delta_bytes: random.pick(&[64, 150, 400, 4000, 100_000]),
-            forget_after: Duration::from_secs(random.pick(&[5, 3600, 3600, 3600])),
+            forget_after: Duration::from_millis(random.pick(&[1_000, 3_600_000, 3_600_000, 3_600_000])),
             ..Config::default()
         };
         Profile {
@@ -48,7 +48,7 @@ impl Profile {
             duplication: random.pick(&[0, 5, 20]),
             reorder: random.chance(80),
             latency_micros: random.pick(&[(100, 1_000), (500, 20_000), (10_000, 120_000)]),
-            trouble: random.millis(4_000..12_000),
+            trouble: random.millis(3_000..9_000),
             keep_cuts: random.chance(40),
             config,
         }
@@ -168,7 +168,7 @@ impl World {
             match self.disagreement() {
                 None => {
                     // They must not only agree once, but stay so while digests and late messages go on.
-                    if self.now - *agreed_since.get_or_insert(self.now) >= Duration::from_secs(2) {
+                    if self.now - *agreed_since.get_or_insert(self.now) >= Duration::from_millis(1200) {
                         break;
                     }
                 }
@@ -390,11 +390,15 @@ impl World {
         }
     }
 
-    /// Settled means: every live member with a link, but those said to be late, has applied it.
+    /// Settled means: every live member with a link, but those said to be late, has applied it. (Of who leaves or was
+    /// forgotten they have applied it and dropped it again.)
     fn check_settled(&mut self, host: usize, set: SetId, seq: u64, missed: &[ReplicaId]) {
         let Some(process) = &self.hosts[host].process else { return };
+        if process.status == Status::Left || self.profile.config.forget_after < Duration::from_secs(60) {
+            return;
+        }
         let me = process.node.me();
-        for connection in process.connections.values() {
+        for connection in process.connections.values().filter(|connection| connection.since < self.now) {
             let peer = &connection.peer;
             let other = self.running().find(|(_, other)| other.node.me() == peer);
             let Some((_, other)) = other else { continue };
@@ -415,6 +419,7 @@ impl World {
         let Some(process) = &mut self.hosts[host].process else { return };
         process.node.restart_lane(incarnation, now);
         process.membership.restart(process.node.me());
+        process.dialing.clear();
         for peer in std::mem::take(&mut process.connections).into_keys() {
             self.close(peer, host);
         }

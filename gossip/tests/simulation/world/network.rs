@@ -64,6 +64,9 @@ impl World {
         };
         self.counter += 1;
         let connection = self.counter;
+        if let Some(process) = &mut self.hosts[from].process {
+            process.dialing.insert(to, connection);
+        }
         self.greet(from, to, connection, false);
     }
 
@@ -90,7 +93,8 @@ impl World {
         let (instant, now) = (self.instant(), self.now);
         let Some(process) = &mut self.hosts[to].process else { return };
         let newer = process.connections.get(&from).is_none_or(|connection| connection.id < id);
-        if !newer || (is_reply && process.connections.contains_key(&from)) {
+        let expected = !is_reply || process.dialing.get(&from) == Some(&id);
+        if !newer || !expected {
             return;
         }
         if let Some(old) = process.connections.remove(&from) {
@@ -102,7 +106,7 @@ impl World {
         }
         let Some(process) = &mut self.hosts[to].process else { return };
         process.node.handle_link_up(peer.clone(), hello, instant);
-        process.connections.insert(from, Connection { id, peer, last_pong: now });
+        process.connections.insert(from, Connection { id, peer, since: now, last_pong: now });
         self.drain(to);
     }
 
