@@ -63,6 +63,9 @@ impl Session {
                 phi_threshold: config.phi,
                 initial_interval: config.initial_interval,
                 dead_node_grace_period: config.forget_after,
+                // The pause of an outage is no interval between heartbeats: counted as one, it would make the next
+                // death be noticed late.
+                max_interval: config.gossip_interval * 10,
                 ..FailureDetectorConfig::default()
             },
             // Keys are never deleted.
