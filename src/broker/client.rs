@@ -138,12 +138,7 @@ impl Client {
 
     /// The connection may be read from again: wakes its task if it waits for that.
     pub fn unthrottle(&self) {
-        let mut state = self.state.lock();
-        if std::mem::take(&mut state.throttled)
-            && let Some(attachment) = &state.attachment
-        {
-            attachment.signal.waker.wake();
-        }
+        self.state.lock().unthrottle();
     }
 
     /// The connection's task writes, with its own transport, what other tasks could not. False where `epoch` is over.
@@ -197,6 +192,14 @@ impl ClientState {
         !std::mem::replace(&mut self.touched, true)
     }
 
+    fn unthrottle(&mut self) {
+        if std::mem::take(&mut self.throttled)
+            && let Some(attachment) = &self.attachment
+        {
+            attachment.signal.waker.wake();
+        }
+    }
+
     fn leave_to_owner(&mut self) {
         self.blocked = true;
         if let Some(attachment) = &self.attachment {
@@ -225,6 +228,7 @@ fn write(
             Ok(()) if done => {
                 taken.recycle();
                 state.session.handle_drained(now);
+                state.unthrottle();
             }
             Ok(()) => {
                 state.session.outbox().put_back(taken);

@@ -77,11 +77,13 @@ impl ClientConnection {
         Ok(())
     }
 
-    /// Whether the client has to wait until some of its publishes or subscriptions are confirmed. It is woken then.
+    /// Whether the client has to wait until some of its publishes or subscriptions are confirmed, or until it takes what it
+    /// was sent. It is woken then.
     pub fn is_throttled(&self, broker: &Broker) -> bool {
         let maximum = usize::from(broker.limits().session.receive_maximum.get());
         let mut state = self.client.lock();
         state.throttled = state.session.unacknowledged() >= maximum
+            || state.session.outbox().len() > broker.limits().session.max_outbox_bytes
             || state.pending_subscribes >= broker.limits().max_pending_subscribes;
         state.throttled
     }

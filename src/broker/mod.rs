@@ -32,6 +32,7 @@ use timers::{Due, Timers};
 
 use crate::cluster::Cluster;
 use crate::router::{MatchingFilter, Router};
+use crate::session::Session;
 use crate::topic::Topic;
 
 /// One node's broker.
@@ -166,6 +167,8 @@ impl Broker {
         if std::mem::replace(&mut state.record.ended, true) {
             return;
         }
+        // Cached matches may hold the client for a while yet; what it holds itself goes now.
+        state.session = Session::new(self.limits.session.clone());
         let subscriptions = std::mem::take(&mut state.record.subscriptions);
         let will = state.record.will.take();
         self.cancel_timers(&mut state);

@@ -13,7 +13,7 @@ use super::Cluster;
 use super::link::driver;
 
 /// Between two looks at who is not linked.
-const ROUND: Duration = Duration::from_millis(50);
+const ROUND: Duration = Duration::from_millis(100);
 /// Time for a connection to open.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// Of two nodes the one with the lower name dials at once; the other one only after this.

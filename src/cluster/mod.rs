@@ -178,8 +178,8 @@ impl Cluster {
         self.ready.send_replace(true);
     }
 
-    /// Tells the others that this node stops, so that they need not find out.
-    pub async fn stop(&self) {
+    /// Tells the others that this node stops, so that they need not find out. Links stay up for what is to be said yet.
+    pub fn announce_stop(&self) {
         for peer in self.peers.all() {
             if let Some(link) = peer.link() {
                 peer.send(&link.replica, |out| {
@@ -187,11 +187,23 @@ impl Cluster {
                 });
             }
         }
+        if let Some(membership) = &*self.membership.read() {
+            // Few and short.
+            let _ = membership.publish("status", "stopped".to_owned());
+        }
+    }
+
+    /// Waits, at most until `deadline`, for the linked peers to have what was forwarded to them; then ends.
+    pub async fn stop(&self, deadline: Instant) {
+        let is_waiting = |peer: &Arc<Peer>| peer.link().is_some() && !peer.is_drained();
+        while self.peers.all().iter().any(is_waiting) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let membership = self.membership.write().take();
         if let Some(membership) = membership {
-            let _ = membership.publish("status", "stopped".to_owned());
             membership.stop().await;
         }
+        self.abort();
     }
 
     /// Ends all tasks and links at once.

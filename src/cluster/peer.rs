@@ -214,6 +214,12 @@ impl Peer {
         confirm_all(done, now);
     }
 
+    /// Whether everything for the peer is written and acknowledged.
+    pub fn is_drained(&self) -> bool {
+        let state = self.state.lock();
+        state.queue.is_empty() && state.stream.is_empty()
+    }
+
     /// What the peer has not acknowledged.
     pub fn backlog(&self, now: Instant) -> Backlog {
         self.state.lock().stream.backlog(now)

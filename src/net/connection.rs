@@ -106,6 +106,8 @@ impl<T: Transport> Connection<T> {
         self.poll_drain(cx, batch);
         for _ in 0..READS_A_TURN {
             if self.is_throttled() {
+                // It is us who are silent.
+                self.last_read = batch.now;
                 return self.poll_timer(cx, batch);
             }
             match self.poll_read(cx, batch) {

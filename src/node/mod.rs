@@ -144,12 +144,13 @@ impl Node {
     /// Stops: tells the other nodes and the clients, and ends all tasks.
     pub async fn stop(self) {
         self.draining.store(true, Ordering::Release);
+        self.cluster.announce_stop();
         self.broker.close_all(Close::ShuttingDown);
-        self.cluster.stop().await;
         let deadline = Instant::now() + GOODBYE_MAX;
         while self.broker.metrics.connections.get() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.cluster.stop(deadline).await;
         tracing::info!(node = %self.name, "stopped");
     }
 }

@@ -80,6 +80,11 @@ impl ForwardStream {
         self.entries.push_back(Entry { place, message, receipt, since: now });
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Whether the limits are reached.
     pub fn is_full(&self) -> bool {
         self.entries.len() >= self.limits.messages || self.bytes >= self.limits.bytes
