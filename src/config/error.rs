@@ -30,6 +30,16 @@ pub enum ConfigError {
         /// Where and what.
         error: Box<toml::de::Error>,
     },
+    /// The configuration file has a table that is no section.
+    #[error("{}: [{name}] is not a section; did you mean [{nearest}]?", path.display())]
+    UnknownSection {
+        /// The file.
+        path: PathBuf,
+        /// The table's name.
+        name: String,
+        /// The most similar section.
+        nearest: &'static str,
+    },
     /// The configuration file has a key that is no setting.
     #[error("{}: {key} is not a setting; did you mean {nearest}?", path.display())]
     UnknownKey {
@@ -41,14 +51,14 @@ pub enum ConfigError {
         nearest: String,
     },
     /// The configuration file has a setting in a wrong place.
-    #[error("{}: {key} belongs in {section}", path.display())]
+    #[error("{}: {key} belongs {place}", path.display())]
     WrongSection {
         /// The file.
         path: PathBuf,
         /// The key with the section it is in.
         key: String,
         /// Where it belongs.
-        section: String,
+        place: String,
     },
     /// There are two sources of cookies.
     #[error("RUMORMQ_COOKIE and a cookie file are both given; give one of them")]

@@ -29,15 +29,14 @@ impl ConfigFile {
             .map_err(|error| ConfigError::NotToml { path: path.to_owned(), error: Box::new(error) })?;
         let mut file = ConfigFile { path: path.to_owned(), values: BTreeMap::new() };
         for (key, value) in &table {
-            match value {
-                Value::Table(table) if Section::named(key).is_some() => {
-                    let section = Section::named(key).unwrap_or(Section::Top);
+            match (value, Section::named(key)) {
+                (Value::Table(table), Some(section)) => {
                     for (key, value) in table {
                         file.insert(section, key, value)?;
                     }
                 }
-                Value::Table(_) => return Err(file.unknown(&format!("[{key}]"))),
-                value => file.insert(Section::Top, key, value)?,
+                (Value::Table(_), None) => return Err(file.unknown_section(key)),
+                (value, _) => file.insert(Section::Top, key, value)?,
             }
         }
         Ok(file)
@@ -51,14 +50,14 @@ impl ConfigFile {
     fn insert(&mut self, section: Section, key: &str, value: &Value) -> Result<(), ConfigError> {
         let given = section.key(key);
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == key) else {
-            return Err(self.unknown(&given));
+            return Err(self.unknown_key(key, given));
         };
         if setting.section != section {
-            let section = match setting.section {
-                Section::Top => "the top of the file, above all sections".to_owned(),
-                section => format!("section [{}]", section.name()),
+            let place = match setting.section {
+                Section::Top => "at the top of the file, above all sections".to_owned(),
+                section => format!("in section [{}]", section.name()),
             };
-            return Err(ConfigError::WrongSection { path: self.path.clone(), key: given, section });
+            return Err(ConfigError::WrongSection { path: self.path.clone(), key: given, place });
         }
         let text = text_of(value).ok_or_else(|| ConfigError::Value {
             origin: self.origin(setting),
@@ -72,14 +71,22 @@ impl ConfigFile {
         Origin::File { path: self.path.clone(), key: setting.key() }
     }
 
-    fn unknown(&self, key: &str) -> ConfigError {
-        let similarity = |setting: &&Setting| {
-            let name = key.rsplit(' ').next().unwrap_or(key);
-            (strsim::jaro_winkler(name, setting.name) * 1e6) as u64
-        };
-        let nearest = SETTINGS.iter().max_by_key(similarity).map(Setting::key).unwrap_or_default();
-        ConfigError::UnknownKey { path: self.path.clone(), key: key.to_owned(), nearest }
+    fn unknown_key(&self, name: &str, key: String) -> ConfigError {
+        let nearest = SETTINGS.iter().max_by_key(|setting| similarity(name, setting.name));
+        let nearest = nearest.map(Setting::key).unwrap_or_default();
+        ConfigError::UnknownKey { path: self.path.clone(), key, nearest }
     }
+
+    fn unknown_section(&self, name: &str) -> ConfigError {
+        let names = Section::TABLES.map(Section::name);
+        let nearest = names.into_iter().max_by_key(|known| similarity(name, known)).unwrap_or_default();
+        ConfigError::UnknownSection { path: self.path.clone(), name: name.to_owned(), nearest }
+    }
+}
+
+/// Millionths.
+fn similarity(given: &str, known: &str) -> u32 {
+    (strsim::jaro_winkler(given, known) * 1e6) as u32
 }
 
 fn text_of(value: &Value) -> Option<String> {

@@ -12,6 +12,8 @@ mod file;
 mod host_port;
 mod setting;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod validate;
 mod value;

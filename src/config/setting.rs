@@ -92,6 +92,9 @@ impl Setting {
 }
 
 impl Section {
+    /// All that are tables of their own.
+    pub(super) const TABLES: [Section; 3] = [Section::Listen, Section::Cluster, Section::Limits];
+
     /// Finds the table of this name.
     pub(super) fn named(name: &str) -> Option<Section> {
         [Section::Listen, Section::Cluster, Section::Limits]
@@ -259,6 +262,17 @@ pub const SETTINGS: &[Setting] = &[
     number(Limits, "max_subscriptions", Count, 1..=MANY, "Subscriptions of a client", |c| {
         &mut c.limits.max_subscriptions
     }),
+    number(Limits, "max_filter_levels", Count, 1..=65_535, "Levels of a topic filter", |c| {
+        &mut c.limits.max_filter_levels
+    }),
+    number(
+        Limits,
+        "max_pending_subscribes",
+        Count,
+        1..=MANY,
+        "SUBSCRIBEs of a client that may wait for other nodes",
+        |c| &mut c.limits.max_pending_subscribes,
+    ),
     number(Limits, "topic_alias_maximum", Count, 0..=65_535, "Topic aliases a client may set", |c| {
         &mut c.limits.topic_alias_maximum
     }),

@@ -1,0 +1,349 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+
+/// A configuration file that is there until the test ends.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, content: &str) -> TempFile {
+        let path = std::env::temp_dir().join(format!("rumormq-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        TempFile(path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Resolves what is given, with everything else at its default.
+fn resolve(
+    flags: &[(&'static str, &str)],
+    environment: &[(&str, &str)],
+    file: Option<&Path>,
+) -> Result<Config, ConfigError> {
+    let flags: BTreeMap<_, _> = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let environment = |name: &str| {
+        environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    };
+    Sources { flags: &flags, environment: &environment, file }.resolve()
+}
+
+fn setting(name: &str) -> &'static Setting {
+    SETTINGS.iter().find(|setting| setting.name == name).expect("a setting")
+}
+
+fn file_with(setting: &Setting, value: &str, test: &str) -> TempFile {
+    let section = match setting.section {
+        Section::Top => String::new(),
+        section => format!("[{}]\n", section.name()),
+    };
+    TempFile::new(&format!("{test}-{}.toml", setting.name), &format!("{section}{} = {value}\n", setting.name))
+}
+
+/// Three values of a setting, none of them its default.
+fn three_values(setting: &Setting) -> [String; 3] {
+    let [a, b, c] = match setting.name {
+        "node" => ["a@h", "b@h", "c@h"],
+        "log_level" => ["warn", "error", "debug"],
+        "mqtt" | "cluster" | "http" => ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"],
+        "advertise_mqtt" | "advertise_cluster" | "advertise_http" => ["a:1", "b.example.org:2", "[::1]:3"],
+        "join" => ["a:1,b:2", "c:3", "[::1]:4"],
+        "cluster_name" => ["a", "b", "c"],
+        "allow_anonymous" => ["true", "true", "true"],
+        "phi" => ["2", "3.5", "4"],
+        // Within every range, and the shortest text for itself.
+        _ => match setting.value_name {
+            "N" => ["31", "33", "37"],
+            "SIZE" => ["3KiB", "4001", "5KiB"],
+            "TIME" => ["3s", "7s", "2500ms"],
+            other => panic!("give three values for {} ({other})", setting.name),
+        },
+    };
+    [a.to_owned(), b.to_owned(), c.to_owned()]
+}
+
+#[test]
+fn every_setting_is_reached_by_flag_environment_and_file() {
+    for setting in SETTINGS.iter().filter(|setting| setting.name != "cookie_file") {
+        let [flag, variable, key] = three_values(setting);
+        let default = setting.show(&Config::default());
+        assert!(![&flag, &variable, &key].contains(&&default), "{}: {default} is the default", setting.name);
+        let file = file_with(setting, &format!("{key:?}"), "every");
+        let shown = |flags: &[(&'static str, &str)], environment: &[(&str, &str)], file: Option<&Path>| {
+            let config = resolve(flags, environment, file).unwrap_or_else(|error| panic!("{error}"));
+            setting.show(&config)
+        };
+        let given_flag = [(setting.name, flag.as_str())];
+        let name = setting.variable();
+        let given_variable = [(name.as_str(), variable.as_str())];
+        assert_eq!(shown(&[], &[], None), default);
+        assert_eq!(shown(&[], &[], Some(&file.0)), key);
+        assert_eq!(shown(&[], &given_variable, Some(&file.0)), variable);
+        assert_eq!(shown(&given_flag, &given_variable, Some(&file.0)), flag);
+        assert_eq!(shown(&given_flag, &[], Some(&file.0)), flag);
+    }
+}
+
+#[test]
+fn every_setting_has_a_field_of_its_own() {
+    let default = Config::default();
+    let shown =
+        |config: &Config| -> Vec<String> { SETTINGS.iter().map(|other| other.show(config)).collect() };
+    for (index, setting) in SETTINGS.iter().enumerate().filter(|(_, setting)| setting.name != "cookie_file") {
+        let mut config = default.clone();
+        setting.set(&mut config, &three_values(setting)[0]).unwrap();
+        let changed: Vec<usize> = std::iter::zip(shown(&config), shown(&default))
+            .enumerate()
+            .filter(|(_, (now, before))| now != before)
+            .map(|(index, _)| index)
+            .collect();
+        assert_eq!(changed, [index], "{}", setting.name);
+    }
+    let names: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+    assert_eq!(names.len(), SETTINGS.len());
+}
+
+#[test]
+fn every_field_has_a_setting() {
+    // Debug output, one field a line, is the list of fields that cannot be forgotten.
+    let debug = format!("{:#?}", Config { cookies: Vec::new(), ..Config::default() });
+    let fields = debug.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
+    let nested = ["limits", "session"];
+    let names: BTreeSet<&str> = fields
+        .filter(|name| !nested.contains(name))
+        .map(|name| if name == "cookies" { "cookie_file" } else { name })
+        .collect();
+    assert_eq!(names, SETTINGS.iter().map(|setting| setting.name).collect());
+}
+
+#[test]
+fn defaults_are_valid_and_in_their_ranges() {
+    Config::default().validate().unwrap();
+    for setting in SETTINGS {
+        let text = setting.show(&Config::default());
+        if !text.is_empty() {
+            setting
+                .set(&mut Config::default(), &text)
+                .unwrap_or_else(|why| panic!("{}: {why}", setting.name));
+        }
+    }
+}
+
+#[test]
+fn the_file_takes_toml_numbers_truths_and_lists() {
+    let file = TempFile::new(
+        "types.toml",
+        "node = \"a@127.0.0.1\"\n[listen]\nallow_anonymous = true\n[cluster]\njoin = [\"a:1\", \"b:2\"]\nphi = 9.5\n\
+         [limits]\nmax_inflight = 7\nmax_packet_size = 2048\nmax_session_expiry = \"2h\"\n",
+    );
+    let config = resolve(&[], &[], Some(&file.0)).unwrap();
+    assert_eq!(config.node_name().unwrap().as_str(), "a@127.0.0.1");
+    assert!(config.allow_anonymous);
+    assert_eq!(config.join.iter().map(HostPort::to_string).collect::<Vec<_>>(), ["a:1", "b:2"]);
+    assert_eq!(config.phi, 9.5);
+    assert_eq!(config.limits.session.max_inflight.get(), 7);
+    assert_eq!(config.limits.max_packet_size, 2048);
+    assert_eq!(config.limits.max_session_expiry, Duration::from_secs(7200));
+}
+
+#[test]
+fn the_environment_names_the_file_and_a_flag_another() {
+    let one = TempFile::new("one.toml", "node = \"one@h\"\n");
+    let two = TempFile::new("two.toml", "node = \"two@h\"\n");
+    let variable = [("RUMORMQ_CONFIG", one.0.to_str().unwrap())];
+    assert_eq!(resolve(&[], &variable, None).unwrap().node_name().unwrap().as_str(), "one@h");
+    assert_eq!(resolve(&[], &variable, Some(&two.0)).unwrap().node_name().unwrap().as_str(), "two@h");
+}
+
+#[test]
+fn errors_name_where_the_value_stands_and_what_it_should_be() {
+    let table = [
+        (
+            "mqtt",
+            "1883",
+            "\"1883\" is not an address with a port, such as 127.0.0.1:1883, 0.0.0.0:1883 or [::]:1883",
+        ),
+        (
+            "node",
+            "node1",
+            "node name \"node1\" is not of the form name@host, of at most 255 printable characters without spaces",
+        ),
+        (
+            "join",
+            "a:1,b",
+            "\"b\" is not of the form HOST:PORT, such as node1.example.org:7883 or [2001:db8::1]:7883",
+        ),
+        (
+            "advertise_http",
+            "a:0",
+            "\"a:0\" is not of the form HOST:PORT, such as node1.example.org:7883 or [2001:db8::1]:7883",
+        ),
+        ("allow_anonymous", "yes", "\"yes\" is not true or false"),
+        ("log_level", "loud", "\"loud\" is not one of off, error, warn, info, debug and trace"),
+        ("phi", "high", "\"high\" is not a number, such as 12"),
+        ("join_grace", "10", "\"10\" is not a duration, such as 500ms, 10s, 5m, 2h or 7d"),
+        ("gossip_interval", "1ms", "1ms is not between 20ms and 10s"),
+        ("max_packet_size", "1MB", "\"1MB\" is not a size, such as 65536, 64KiB or 1MiB"),
+        ("max_packet_size", "1GiB", "1GiB is not between 1KiB and 268435460"),
+        ("max_inflight", "0", "0 is not between 1 and 65535"),
+        ("max_inflight", "many", "\"many\" is not a whole number, such as 1000"),
+    ];
+    for (name, value, reason) in table {
+        let setting = setting(name);
+        let flag = resolve(&[(name, value)], &[], None).unwrap_err();
+        assert_eq!(flag.to_string(), format!("{}: {reason}", setting.flag()));
+        let variable = setting.variable();
+        let environment = resolve(&[], &[(&variable, value)], None).unwrap_err();
+        assert_eq!(environment.to_string(), format!("{variable}: {reason}"));
+        let file = file_with(setting, &format!("{value:?}"), "errors");
+        let from_file = resolve(&[], &[], Some(&file.0)).unwrap_err();
+        assert_eq!(from_file.to_string(), format!("{}: {}: {reason}", file.0.display(), setting.key()));
+    }
+}
+
+#[test]
+fn keys_that_are_no_settings_are_told_of_the_nearest() {
+    let table = [
+        (
+            "[limits]\nmax_paket_size = 1\n",
+            "[limits] max_paket_size is not a setting; did you mean [limits] max_packet_size?",
+        ),
+        ("nod = \"a@h\"\n", "nod is not a setting; did you mean node?"),
+        ("[cluster]\njoins = \"a:1\"\n", "[cluster] joins is not a setting; did you mean [cluster] join?"),
+        ("[limit]\nmax_inflight = 1\n", "[limit] is not a section; did you mean [limits]?"),
+        ("max_inflight = 1\n", "max_inflight belongs in section [limits]"),
+        ("[cluster]\nmax_inflight = 1\n", "[cluster] max_inflight belongs in section [limits]"),
+        ("[limits]\nnode = \"a@h\"\n", "[limits] node belongs at the top of the file, above all sections"),
+        (
+            "[limits]\nmax_inflight = {}\n",
+            "[limits] max_inflight: a text, a number, true or false is expected, or a list of texts",
+        ),
+    ];
+    for (content, message) in table {
+        let file = TempFile::new("keys.toml", content);
+        let error = resolve(&[], &[], Some(&file.0)).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: {message}", file.0.display()), "{content}");
+    }
+}
+
+#[test]
+fn unreadable_files_are_blamed() {
+    let missing = resolve(&[], &[], Some(Path::new("/does/not/exist.toml"))).unwrap_err().to_string();
+    assert!(
+        missing.starts_with("cannot read the configuration file /does/not/exist.toml: No such file"),
+        "{missing}"
+    );
+    let file = TempFile::new("syntax.toml", "node = \n");
+    let syntax = resolve(&[], &[], Some(&file.0)).unwrap_err().to_string();
+    assert!(
+        syntax.starts_with(&format!("{} is not valid TOML: TOML parse error at line 1", file.0.display())),
+        "{syntax}"
+    );
+}
+
+#[test]
+fn cookies_come_from_a_file_or_the_environment() {
+    let file = TempFile::new("cookies", "0123456789abcdef\n\nfedcba9876543210\n");
+    let path = file.0.to_str().unwrap();
+    assert_eq!(resolve(&[("cookie_file", path)], &[], None).unwrap().cookies.len(), 2);
+    let secret = ("RUMORMQ_COOKIE", "0123456789abcdef");
+    assert_eq!(resolve(&[], &[secret], None).unwrap().cookies.len(), 1);
+    let both = resolve(&[], &[secret, ("RUMORMQ_COOKIE_FILE", path)], None).unwrap_err();
+    assert_eq!(both.to_string(), "RUMORMQ_COOKIE and a cookie file are both given; give one of them");
+    let short = resolve(&[], &[("RUMORMQ_COOKIE", "short")], None).unwrap_err();
+    assert_eq!(short.to_string(), "RUMORMQ_COOKIE: cookie 1 has 5 bytes, at least 16 are needed");
+    let missing = resolve(&[("cookie_file", "/does/not/exist")], &[], None).unwrap_err().to_string();
+    assert!(missing.starts_with("--cookie-file: cannot read /does/not/exist: No such file"), "{missing}");
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let config = resolve(&[], &[("RUMORMQ_COOKIE", "0123456789abcdef")], None).unwrap();
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    assert_eq!(setting("cookie_file").show(&config), "");
+}
+
+#[test]
+fn nothing_is_open_to_other_machines_by_accident() {
+    let cookie = ("RUMORMQ_COOKIE", "0123456789abcdef");
+    let ok = |flags: &[(&'static str, &str)], environment: &[(&str, &str)]| {
+        resolve(flags, environment, None).map(drop).map_err(|error| error.to_string())
+    };
+    assert!(ok(&[("mqtt", "10.0.0.5:1883")], &[]).unwrap_err().contains("say --allow-anonymous if"));
+    assert_eq!(ok(&[("mqtt", "10.0.0.5:1883"), ("allow_anonymous", "true")], &[]), Ok(()));
+    assert!(
+        ok(&[("cluster", "10.0.0.5:7883")], &[]).unwrap_err().contains("--cookie-file or RUMORMQ_COOKIE")
+    );
+    assert_eq!(ok(&[("cluster", "10.0.0.5:7883")], &[cookie]), Ok(()));
+    assert_eq!(ok(&[("http", "10.0.0.5:18083")], &[]), Ok(()));
+    assert_eq!(ok(&[("mqtt", "[::1]:1883"), ("cluster", "127.8.9.1:7883")], &[]), Ok(()));
+}
+
+#[test]
+fn others_are_told_something_they_can_connect_to() {
+    let cookie = ("RUMORMQ_COOKIE", "0123456789abcdef");
+    let validate = |flags: &[(&'static str, &str)]| {
+        resolve(flags, &[cookie], None).map(drop).map_err(|error| error.to_string())
+    };
+    let everywhere = ("cluster", "0.0.0.0:7883");
+    for local in ["n@127.0.0.1", "n@localhost", "n@::1", "n@0.0.0.0"] {
+        let error = validate(&[everywhere, ("node", local)]).unwrap_err();
+        assert!(error.contains("give --advertise-cluster HOST:PORT, or a --node NAME@HOST"), "{error}");
+    }
+    assert_eq!(validate(&[everywhere, ("node", "n@10.0.0.5")]), Ok(()));
+    assert_eq!(
+        validate(&[everywhere, ("node", "n@127.0.0.1"), ("advertise_cluster", "10.0.0.5:7883")]),
+        Ok(())
+    );
+    assert!(
+        validate(&[("http", "[::]:0"), ("node", "n@localhost")]).unwrap_err().contains("--advertise-http")
+    );
+    assert!(validate(&[("cluster", "10.0.0.5:7883"), ("node", "n@a/b")]).unwrap_err().contains("\"a/b\""));
+
+    let name = NodeName::parse("n@broker.example.org").unwrap();
+    let told = |explicit: Option<&str>, bound: &str| {
+        let explicit = explicit.map(|text| text.parse().unwrap());
+        advertised(explicit.as_ref(), &name, bound.parse().unwrap()).unwrap().to_string()
+    };
+    assert_eq!(told(None, "0.0.0.0:7883"), "broker.example.org:7883");
+    assert_eq!(told(None, "10.0.0.5:7884"), "broker.example.org:7884");
+    assert_eq!(told(None, "127.0.0.1:7883"), "127.0.0.1:7883");
+    assert_eq!(told(Some("nat:1"), "127.0.0.1:7883"), "nat:1");
+}
+
+#[test]
+fn the_default_name_fits_the_addresses() {
+    let name = |flags: &[(&'static str, &str)]| {
+        let config = resolve(flags, &[("RUMORMQ_COOKIE", "0123456789abcdef")], None).unwrap();
+        config.node_name().unwrap().to_string()
+    };
+    assert_eq!(name(&[]), "rumormq@127.0.0.1");
+    assert_eq!(name(&[("cluster", "[::1]:7883")]), "rumormq@::1");
+    assert_eq!(name(&[("cluster", "10.0.0.5:7883")]), "rumormq@10.0.0.5");
+    let machine = format!("rumormq@{}", hostname::get().unwrap().to_str().unwrap());
+    assert_eq!(name(&[("mqtt", "0.0.0.0:1883"), ("allow_anonymous", "true")]), machine);
+}
+
+#[test]
+fn a_program_that_sets_fields_is_held_to_the_same_rules() {
+    let mut config = Config { phi: 0.5, ..Config::default() };
+    assert_eq!(config.validate().unwrap_err().to_string(), "the field phi: 0.5 is not between 1 and 100");
+    config.phi = f64::NAN;
+    assert!(config.validate().is_err());
+    config.phi = 8.0;
+    Arc::make_mut(&mut config.limits.session).max_outbox_bytes = 1;
+    assert_eq!(
+        config.validate().unwrap_err().to_string(),
+        "the field max_outbox_bytes: 1 is not between 1KiB and 1024GiB"
+    );
+    config.limits = Limits::default();
+    config.cluster_name = "two words".to_owned();
+    assert!(config.validate().unwrap_err().to_string().contains("cluster_name"));
+}
