@@ -6,8 +6,12 @@
 
 mod api;
 mod cursor;
+#[cfg(test)]
+pub(crate) mod fake;
 mod page;
 mod server;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use api::router;

@@ -9,7 +9,9 @@ use super::client::{Client, parse};
 use super::failure::Failure;
 use super::table::Table;
 use crate::admin::RoutesQuery;
-use crate::admin::view::{ClusterView, LinkKind, MatchView, MemberState, MemberView, RouteView, RoutesPage};
+use crate::admin::view::{
+    ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, RouteView, RoutesPage,
+};
 
 const CLUSTER: &str = "/api/v1/cluster";
 
@@ -62,6 +64,17 @@ pub(super) struct Routes {
 
 impl Routes {
     pub(super) fn execute(self) -> Result<(), Failure> {
+        let routes = self.all()?;
+        if self.client.json {
+            let joined = RoutesPage { routes, next: None };
+            let body = serde_json::to_string(&joined).map_err(|error| Failure::Answer(error.to_string()))?;
+            return print(&body);
+        }
+        print(&filters(routes).to_string())
+    }
+
+    /// The pages, joined.
+    fn all(&self) -> Result<Vec<RouteView>, Failure> {
         let limit = RoutesQuery::MAX_LIMIT.to_string();
         let mut routes = Vec::new();
         let mut cursor: Option<String> = None;
@@ -73,15 +86,9 @@ impl Routes {
             routes.extend(page.routes);
             cursor = page.next;
             if cursor.is_none() {
-                break;
+                return Ok(routes);
             }
         }
-        if self.client.json {
-            let joined = RoutesPage { routes, next: None };
-            let body = serde_json::to_string(&joined).map_err(|error| Failure::Answer(error.to_string()))?;
-            return print(&body);
-        }
-        print(&filters(routes).to_string())
     }
 }
 
@@ -149,9 +156,7 @@ fn members(members: &[MemberView]) -> Table {
         };
         let unknown = || "-".to_owned();
         let set = &member.routes_set;
-        let seq = |head: &Option<crate::admin::view::HeadView>| {
-            head.as_ref().map_or_else(unknown, |head| head.seq.to_string())
-        };
+        let seq = |head: &Option<HeadView>| head.as_ref().map_or_else(unknown, |head| head.seq.to_string());
         let lag = match set.lag_ops {
             0 => unknown(),
             ops => format!("{ops} ops, {:.1} s", set.lag_seconds),
@@ -186,4 +191,54 @@ fn filters(routes: Vec<RouteView>) -> Table {
         table.push(vec![route.filter, route.nodes.join(", ")]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::admin::HttpServer;
+    use crate::admin::fake::{FakeNode, cluster};
+
+    #[test]
+    fn a_cluster_is_summed_up() {
+        assert_eq!(
+            summary(&cluster()),
+            "node       node1@h\n\
+             members    1 alive, 1 suspect, 1 dead\n\
+             converged  no, behind node2@h\n\
+             \n\
+             NAME     STATE    LINK         RTT MS  ROUTES  APPLIED  HEAD  LAG\n\
+             node1@h  alive    self         -       3       3        3     -\n\
+             node2@h  suspect  via node3@h  0.8     1200    4        9     5 ops, 1.2 s\n\
+             node4@h  dead     none         -       0       -        -     -\n"
+        );
+    }
+
+    #[test]
+    fn all_pages_are_fetched_and_joined() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = runtime.block_on(HttpServer::bind((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
+        let http = server.local_addr().unwrap().to_string();
+        let node = FakeNode::new(&[]);
+        let filters: Vec<String> = (0..2500).map(|i| format!("t/{i:04}/ä #")).collect();
+        node.routes.lock().extend(filters.iter().map(|filter| (filter.clone(), ["a@b".to_owned()].into())));
+        runtime.spawn(server.run(Arc::new(node)));
+        let client = Client { http, json: false };
+        let mut routes = Routes { filter: None, node: None, client };
+        let got: Vec<String> = routes.all().unwrap().into_iter().map(|route| route.filter).collect();
+        assert_eq!(got, filters);
+        routes.filter = Some(filters[7].clone());
+        assert_eq!(routes.all().unwrap().len(), 1);
+        routes.node = Some("c@d".to_owned());
+        assert_eq!(routes.all().unwrap(), []);
+        let refused = routes.client.ask("/api/v1/match", &[("topic", "#")]).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("answers 400 Bad Request: topic: a topic name contains no wildcard"),
+            "{refused}"
+        );
+    }
 }

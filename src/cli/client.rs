@@ -13,7 +13,7 @@ use crate::admin::view::ErrorView;
 pub(super) struct Client {
     /// HTTP address of the node to ask
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:18083")]
-    http: String,
+    pub(super) http: String,
     /// Print the answer as it came, in JSON
     #[arg(long)]
     pub(super) json: bool,
