@@ -18,6 +18,13 @@ pub struct RoutesQuery {
     pub limit: usize,
 }
 
+impl Default for RoutesQuery {
+    /// The first page of all routes.
+    fn default() -> Self {
+        RoutesQuery { filter: None, node: None, after: None, limit: RoutesQuery::DEFAULT_LIMIT }
+    }
+}
+
 impl RoutesQuery {
     /// Routes on a page where the request does not say.
     pub const DEFAULT_LIMIT: usize = 100;

@@ -77,10 +77,11 @@ impl Dev {
              mosquitto_sub -h 127.0.0.1 -p {} -t 'hello/#' -v\n  \
              mosquitto_pub -h 127.0.0.1 -p {} -t hello/world -m hi\n\
              See how it is:\n  \
-             rumormq status --http http://{}\n\
+             {} status --http http://{}\n\
              Ctrl-C ends it.\n\n",
             ports.mqtt(last).port(),
             ports.mqtt(0).port(),
+            command(),
             ports.http(0)
         );
         print(&text);
@@ -132,6 +133,11 @@ impl Nodes {
             print("some nodes did not stop in time and are killed\n");
         }
     }
+}
+
+/// This program, as its user called it.
+fn command() -> String {
+    std::env::args().next().unwrap_or_else(|| "rumormq".to_owned())
 }
 
 fn name(index: u16) -> String {

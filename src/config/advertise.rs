@@ -2,9 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use rumormq_gossip::NodeName;
-
-use super::{Config, ConfigError, HostPort};
+use super::{Config, ConfigError, HostPort, NodeName};
 
 impl Config {
     /// The node's name: the one configured, or `rumormq@` and the host that fits the addresses: that of `cluster` if it

@@ -21,13 +21,13 @@ mod value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use rumormq_gossip::NodeName;
-use rumormq_gossip::seal::Cookie;
 use tracing::level_filters::LevelFilter;
 
 pub use advertise::advertised;
 pub use error::{ConfigError, Origin};
 pub use host_port::{HostPort, InvalidHostPort};
+pub use rumormq_gossip::NodeName;
+pub use rumormq_gossip::seal::Cookie;
 pub use setting::{SETTINGS, Section, Setting};
 pub use sources::Sources;
 

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rumormq_gossip::seal::Cookie;
-
 use super::file::ConfigFile;
-use super::{Config, ConfigError, Origin, SETTINGS, Setting};
+use super::{Config, ConfigError, Cookie, Origin, SETTINGS, Setting};
 
 /// What was given: flags, environment and a file. The first in this order that has a setting decides it.
 pub struct Sources<'a> {

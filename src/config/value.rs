@@ -5,11 +5,9 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rumormq_gossip::NodeName;
-use rumormq_gossip::seal::Cookie;
 use tracing::level_filters::LevelFilter;
 
-use super::HostPort;
+use super::{Cookie, HostPort, NodeName};
 
 /// A value that a text gives as a whole.
 pub(super) trait Text {
