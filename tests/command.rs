@@ -1,0 +1,218 @@
+//! The command as its users meet it: real processes, their output, their signals and their exit codes.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const RUMORMQ: &str = env!("CARGO_BIN_EXE_rumormq");
+/// Longest that anything here may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A command that runs until the test ends it.
+struct Running {
+    process: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Running {
+        let mut command = command(arguments);
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Running { process, lines }
+    }
+
+    /// The next line that contains `words`.
+    fn line_with(&mut self, words: &str) -> String {
+        self.lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.contains(words))
+            .expect("a line with these words")
+    }
+
+    fn signal(&self, name: &str) {
+        signal(name, self.process.id());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the command did not end");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(RUMORMQ);
+    command.args(arguments);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RUMORMQ_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command(arguments).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+fn signal(name: &str, process: u32) {
+    assert!(Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap().success());
+}
+
+/// A node on any free ports, and what it says when it is ready.
+fn node() -> (Running, String) {
+    let any = ["--mqtt=127.0.0.1:0", "--cluster=127.0.0.1:0", "--http=127.0.0.1:0", "--node=n1@127.0.0.1"];
+    let mut node = Running::start(&[&["run"], &any[..]].concat());
+    let ready = node.line_with("ready ");
+    (node, ready)
+}
+
+/// The address after `name=` in a line.
+fn address(line: &str, name: &str) -> SocketAddr {
+    let word = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    word.expect("an address").parse().unwrap()
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// A base whose ports are free for a few nodes. Each test looks in a range of its own.
+fn free_base(range: u16) -> u16 {
+    let first = 10_000 + range * 1000 + (std::process::id() % 100) as u16 * 8;
+    let free = |base: &u16| (0..5).flat_map(|i| [base + i, base + 6000 + i, base + 16_200 + i]).all(is_free);
+    (first..first + 200).step_by(8).find(free).expect("free ports")
+}
+
+#[test]
+fn run_says_when_it_is_ready_and_stops_at_a_signal() {
+    for name in ["TERM", "INT"] {
+        let (mut node, ready) = node();
+        let [mqtt, cluster, http] = ["mqtt", "cluster", "http"].map(|listener| address(&ready, listener));
+        assert_eq!(ready, format!("ready node=n1@127.0.0.1 mqtt={mqtt} cluster={cluster} http={http}"));
+        TcpStream::connect(mqtt).unwrap();
+        node.signal(name);
+        assert_eq!(node.exit_code(), Some(0), "SIG{name}");
+    }
+}
+
+#[test]
+fn run_ends_with_its_standard_input_where_it_is_told_to() {
+    let mut node = Running::start(&[
+        "run",
+        "--until-stdin-ends",
+        "--mqtt=127.0.0.1:0",
+        "--cluster=127.0.0.1:0",
+        "--http=127.0.0.1:0",
+    ]);
+    node.line_with("ready ");
+    drop(node.process.stdin.take());
+    assert_eq!(node.exit_code(), Some(0));
+}
+
+#[test]
+fn exit_codes_tell_usage_from_trouble() {
+    for (arguments, code, words) in [
+        (&["run", "--no-such-flag"][..], 2, "unexpected argument '--no-such-flag'"),
+        (&["walk"], 2, "unrecognized subcommand 'walk'"),
+        (&["run", "--phi=high"], 2, "--phi: \"high\" is not a number"),
+        (&["run", "--config=/does/not/exist"], 2, "cannot read the configuration file /does/not/exist"),
+        (&["run", "--mqtt=0.0.0.0:0"], 2, "--allow-anonymous"),
+        (&["run", "--cluster=0.0.0.0:0"], 2, "there is no cookie"),
+        (&["status", "--http=127.0.0.1:1"], 1, "no answer from http://127.0.0.1:1"),
+        (&["--version"], 0, ""),
+    ] {
+        let (got, _, error) = output(arguments);
+        assert_eq!(got, Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let (code, _, error) =
+        output(&["run", &format!("--mqtt={address}"), "--cluster=127.0.0.1:0", "--http=127.0.0.1:0"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains(&format!("cannot listen on {address}")), "{error}");
+}
+
+#[test]
+fn questions_are_answered_as_tables_and_as_the_node_gave_it() {
+    let (_node, ready) = node();
+    let http = address(&ready, "http").to_string();
+    let ask = |arguments: &[&str]| {
+        let (code, answer, error) = output(&[arguments, &["--http", &http]].concat());
+        assert_eq!(code, Some(0), "{error}");
+        answer
+    };
+    assert!(ask(&["status"]).starts_with("node       n1@127.0.0.1\nmembers    1 alive\nconverged  yes\n"));
+    assert!(ask(&["nodes"]).contains("\nn1@127.0.0.1  alive  self"));
+    assert_eq!(ask(&["routes"]), "FILTER  NODES\n");
+    assert_eq!(ask(&["match", "a/b"]), "FILTER  NODES\n");
+    assert_eq!(ask(&["routes", "--json"]), "{\"routes\":[],\"next\":null}\n");
+    assert_eq!(ask(&["match", "a/b", "--json"]), "{\"topic\":\"a/b\",\"matches\":[]}\n");
+    let cluster: serde_json::Value = serde_json::from_str(&ask(&["nodes", "--json"])).unwrap();
+    assert_eq!(cluster["members"][0]["name"], "n1@127.0.0.1");
+    let (code, _, error) = output(&["match", "a/+", "--http", &http]);
+    assert_eq!((code, error.contains("a topic name contains no wildcard")), (Some(1), true), "{error}");
+}
+
+#[test]
+fn dev_runs_a_cluster_and_takes_it_along() {
+    let base = free_base(0);
+    let mut dev = Running::start(&["dev", "--nodes=3", &format!("--base-port={base}")]);
+    dev.line_with("The cluster is up:");
+    let publish = dev.line_with("mosquitto_pub");
+    assert!(publish.contains(&format!("-p {base} ")), "{publish}");
+    let http = format!("127.0.0.1:{}", base + 16_200);
+    wait_until("all nodes know each other", || output(&["status", "--http", &http]).1.contains("3 alive"));
+
+    // A second one finds the ports taken, and starts nothing.
+    let (code, _, error) = output(&["dev", &format!("--base-port={}", base + 2)]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains(&format!("cannot use 127.0.0.1:{} for MQTT", base + 2)), "{error}");
+
+    // A node that dies is mentioned.
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", dev.process.id()));
+    let last = |children: String| children.split_whitespace().last().and_then(|id| id.parse().ok());
+    if let Some(node) = children.ok().and_then(last) {
+        signal("KILL", node);
+        assert!(dev.line_with("the node's process ended").contains("signal: 9"));
+    }
+
+    dev.signal("INT");
+    assert_eq!(dev.exit_code(), Some(0));
+    assert!((0..3).all(|index| is_free(base + index)));
+}
+
+#[test]
+fn nodes_do_not_outlive_a_dev_that_is_killed() {
+    let base = free_base(1);
+    let mut dev = Running::start(&["dev", "--nodes=1", &format!("--base-port={base}")]);
+    dev.line_with("The cluster is up:");
+    assert!(!is_free(base));
+    dev.signal("KILL");
+    assert_eq!(dev.exit_code(), None);
+    wait_until("the node is gone", || is_free(base));
+}
