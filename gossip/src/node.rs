@@ -41,7 +41,7 @@ use repair::{Repair, Waiting};
 use settlement::Settlement;
 pub use status::{LaneStatus, LinkState, MemberStatus};
 
-/// One node's replicated sets, and what it knows of the other nodes. See the [module](self) for how to drive it.
+/// One node's replicated sets, and what it knows of the other nodes. The top of `node.rs` says how to drive it.
 pub struct Node {
     config: Config,
     me: ReplicaId,

@@ -342,8 +342,8 @@ impl Node {
                 continue;
             }
             if self.graph.vouches_for(&older, now) {
-                // Just after a restart the last pong of the incarnation before may be that fresh, too.
-                let settled = 2 * self.config.evidence_window;
+                // For a while after a restart answers of the incarnation before are still on their way.
+                let settled = 4 * self.config.evidence_window;
                 let newest_since = self.members.get(&newest).map_or(self.started, |member| member.first_seen);
                 if now.saturating_duration_since(newest_since) > settled {
                     self.report_conflict(&older, &newest);

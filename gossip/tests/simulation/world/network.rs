@@ -15,18 +15,23 @@ const DIAL_EVERY: Duration = Duration::from_millis(300);
 impl World {
     /// Puts something on its way, unless it is lost; sometimes twice.
     fn travel(&mut self, from: usize, to: usize, make: impl Fn() -> Happening) {
+        let times = 1 + usize::from(self.random.chance(self.profile.duplication));
+        for _ in 0..times {
+            self.travel_once(from, to, make());
+        }
+    }
+
+    /// Puts something on its way, unless it is lost.
+    fn travel_once(&mut self, from: usize, to: usize, happening: Happening) {
         if self.blocked[from][to] > 0 || self.random.chance(self.profile.loss) {
             return;
         }
         let (least, most) = self.profile.latency_micros;
-        let times = 1 + usize::from(self.random.chance(self.profile.duplication));
-        for _ in 0..times {
-            let latency = match self.profile.reorder {
-                true => self.random.micros(least..most),
-                false => Duration::from_micros(least as u64),
-            };
-            self.at(latency, make());
-        }
+        let latency = match self.profile.reorder {
+            true => self.random.micros(least..most),
+            false => Duration::from_micros(least as u64),
+        };
+        self.at(latency, happening);
     }
 
     pub(super) fn gossip_round(&mut self, host: usize, life: u64) {
@@ -74,11 +79,8 @@ impl World {
         let now = self.instant();
         let Some(process) = &self.hosts[from].process else { return };
         let (peer, hello) = (process.node.me().clone(), Box::new(process.node.hello(now)));
-        let greeting = || {
-            let (peer, hello) = (peer.clone(), hello.clone());
-            Happening::Greeting { from, to, connection, peer, hello, is_reply }
-        };
-        self.travel(from, to, greeting);
+        // Twice would be two connections.
+        self.travel_once(from, to, Happening::Greeting { from, to, connection, peer, hello, is_reply });
     }
 
     pub(super) fn greeting(
