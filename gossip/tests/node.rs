@@ -1,0 +1,572 @@
+//! Scripts of single situations: a few nodes, links without loss, and a clock that the script moves.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rumormq_gossip::{
+    Config, Delta, Event, Frontier, Head, Incarnation, Interval, LinkState, MemberState, Message,
+    MessageError, Node, NodeName, Observation, Pull, ReplicaId, RestartReason, SetId, Status,
+};
+
+const ROUTES: SetId = SetId(0);
+
+fn replica(name: &str, incarnation: u64) -> ReplicaId {
+    let name = NodeName::parse(&format!("{name}@host")).expect("is a name");
+    ReplicaId { name, incarnation: Incarnation(incarnation) }
+}
+
+/// Nodes called by letters, and the links between them.
+struct Script {
+    now: Instant,
+    nodes: BTreeMap<&'static str, Node>,
+    links: Vec<(&'static str, &'static str)>,
+    events: BTreeMap<&'static str, Vec<Event>>,
+    sent: Vec<(&'static str, usize)>,
+}
+
+impl Script {
+    fn new(names: &[&'static str]) -> Script {
+        Script::with_config(names, Config::default())
+    }
+
+    fn with_config(names: &[&'static str], config: Config) -> Script {
+        let now = Instant::now();
+        let node = |name| Node::new(config.clone(), replica(name, 1), &["routes"], now);
+        Script {
+            now,
+            nodes: names.iter().map(|name| (*name, node(name))).collect(),
+            links: Vec::new(),
+            events: BTreeMap::new(),
+            sent: Vec::new(),
+        }
+    }
+
+    fn node(&mut self, name: &str) -> &mut Node {
+        self.nodes.get_mut(name).expect("is in the script")
+    }
+
+    fn me(&self, name: &str) -> ReplicaId {
+        self.nodes[name].me().clone()
+    }
+
+    /// Links two nodes and makes both known to all as alive.
+    fn link(&mut self, one: &'static str, other: &'static str) {
+        let now = self.now;
+        let hellos = [one, other].map(|name| self.nodes[name].hello(now));
+        let ids = [one, other].map(|name| self.me(name));
+        let [from_one, from_other] = hellos;
+        self.node(one).handle_link_up(ids[1].clone(), from_other, now);
+        self.node(other).handle_link_up(ids[0].clone(), from_one, now);
+        self.links.push((one, other));
+        self.pump();
+    }
+
+    fn unlink(&mut self, one: &'static str, other: &'static str) {
+        let (now, ids) = (self.now, [one, other].map(|name| self.me(name)));
+        self.links.retain(|link| *link != (one, other));
+        self.node(one).handle_link_down(&ids[1], now);
+        self.node(other).handle_link_down(&ids[0], now);
+        self.pump();
+    }
+
+    fn observe(&mut self, at: &str, replica: &ReplicaId, alive: bool, status: Status) {
+        let now = self.now;
+        let heads =
+            self.nodes.values().find(|node| node.me() == replica).map(Node::heads).unwrap_or_default();
+        let observation = Observation { replica: replica.clone(), alive, status, heads };
+        self.node(at).handle_observation(observation, now);
+        self.pump();
+    }
+
+    fn observe_all_alive(&mut self) {
+        let names: Vec<&str> = self.nodes.keys().copied().collect();
+        for at in &names {
+            for of in names.iter().filter(|of| *of != at) {
+                let of = self.me(of);
+                self.observe(at, &of, true, Status::Running);
+            }
+        }
+    }
+
+    fn insert(&mut self, at: &str, key: &str) -> u64 {
+        let now = self.now;
+        self.node(at).insert(ROUTES, key.as_bytes(), b"1", now)
+    }
+
+    /// Delivers everything that is on its way.
+    fn pump(&mut self) {
+        loop {
+            let mut quiet = true;
+            for name in self.nodes.keys().copied().collect::<Vec<_>>() {
+                while let Some(event) = self.node(name).poll_event() {
+                    self.events.entry(name).or_default().push(event);
+                }
+                while let Some((to, message)) = self.node(name).poll_transmit() {
+                    quiet = false;
+                    let from = self.me(name);
+                    let bytes = postcard::to_stdvec(&message).expect("can be written");
+                    self.sent.push((name, bytes.len()));
+                    let linked = |peer: &str| {
+                        self.links.iter().any(|link| *link == (name, peer) || *link == (peer, name))
+                    };
+                    let peer = self.nodes.keys().copied().find(|peer| linked(peer) && self.me(peer) == to);
+                    if let Some(peer) = peer {
+                        let message = postcard::from_bytes(&bytes).expect("can be read");
+                        let now = self.now;
+                        self.node(peer).handle_message(&from, message, now).expect("is well formed");
+                    }
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass in small steps; linked peers answer pings, except the silent ones.
+    fn pass(&mut self, time: Duration, silent: &[&str]) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += Duration::from_millis(50);
+            for (one, other) in self.links.clone() {
+                if silent.contains(&one) || silent.contains(&other) {
+                    continue;
+                }
+                let (now, rtt) = (self.now, Duration::from_millis(1));
+                let ids = [one, other].map(|name| self.me(name));
+                self.node(one).handle_pong(&ids[1], rtt, now);
+                self.node(other).handle_pong(&ids[0], rtt, now);
+            }
+            let now = self.now;
+            self.nodes.values_mut().for_each(|node| node.handle_tick(now));
+            self.pump_except(silent);
+        }
+    }
+
+    /// Delivers, but what silent nodes would say or hear is lost.
+    fn pump_except(&mut self, silent: &[&str]) {
+        let links = self.links.clone();
+        self.links.retain(|(one, other)| !silent.contains(one) && !silent.contains(other));
+        self.pump();
+        self.links = links;
+    }
+
+    fn take_events(&mut self, at: &str) -> Vec<Event> {
+        self.events.remove(at).unwrap_or_default()
+    }
+
+    fn settled(&mut self, at: &str) -> Vec<(u64, Vec<ReplicaId>)> {
+        let settled = |event| match event {
+            Event::Settled { seq, missed, .. } => Some((seq, missed)),
+            _ => None,
+        };
+        self.take_events(at).into_iter().filter_map(settled).collect()
+    }
+
+    fn keys(&self, at: &str) -> Vec<String> {
+        let elements = self.nodes[at].elements(ROUTES, false);
+        let mut keys: Vec<String> =
+            elements.map(|(_, element)| String::from_utf8_lossy(element.key()).into_owned()).collect();
+        keys.sort();
+        keys
+    }
+}
+
+#[test]
+fn a_change_goes_to_linked_peers_at_once_and_settles() {
+    let mut script = Script::new(&["a", "b", "c"]);
+    script.link("a", "b");
+    script.link("a", "c");
+    script.observe_all_alive();
+    let seq = script.insert("a", "x");
+    let now = script.now;
+    script.node("a").await_settled(ROUTES, seq, now);
+    assert_eq!(script.settled("a"), [], "nothing was delivered yet");
+    script.pump();
+    assert_eq!(script.settled("a"), [(seq, vec![])]);
+    assert_eq!((script.keys("b"), script.keys("c")), (vec!["x".to_owned()], vec!["x".to_owned()]));
+    assert!(script.nodes.values().all(Node::converged));
+}
+
+#[test]
+fn alone_everything_is_settled() {
+    let mut script = Script::new(&["a"]);
+    let seq = script.insert("a", "x");
+    let now = script.now;
+    script.node("a").await_settled(ROUTES, seq, now);
+    script.pump();
+    assert_eq!(script.settled("a"), [(seq, vec![])]);
+}
+
+#[test]
+fn a_silent_peer_is_waited_for_half_a_second_and_then_not_until_it_has_caught_up() {
+    let mut script = Script::new(&["a", "b"]);
+    script.link("a", "b");
+    script.observe_all_alive();
+    script.pass(Duration::from_millis(1100), &["b"]);
+    let (b, now) = (script.me("b"), script.now);
+
+    let first = script.insert("a", "x");
+    script.node("a").await_settled(ROUTES, first, now);
+    script.pass(Duration::from_millis(450), &["b"]);
+    assert_eq!(script.settled("a"), []);
+    script.pass(Duration::from_millis(100), &["b"]);
+    assert_eq!(script.settled("a"), [(first, vec![b.clone()])]);
+
+    let (second, now) = (script.insert("a", "y"), script.now);
+    script.node("a").await_settled(ROUTES, second, now);
+    script.pump_except(&["b"]);
+    assert_eq!(script.settled("a"), [(second, vec![b])], "it is not waited for again");
+
+    script.pass(Duration::from_secs(6), &[]);
+    assert_eq!(script.keys("b"), ["x", "y"]);
+    let (third, now) = (script.insert("a", "z"), script.now);
+    script.node("a").await_settled(ROUTES, third, now);
+    assert_eq!(script.settled("a"), [], "it has caught up and is waited for");
+    script.pump();
+    assert_eq!(script.settled("a"), [(third, vec![])]);
+    assert_eq!(script.nodes["a"].counters().settle_timeouts, 1);
+}
+
+#[test]
+fn a_peer_that_answers_pings_is_waited_for_five_seconds() {
+    let mut script = Script::new(&["a", "b"]);
+    script.link("a", "b");
+    script.observe_all_alive();
+    let (seq, b) = (script.insert("a", "x"), script.me("b"));
+    let now = script.now;
+    script.node("a").await_settled(ROUTES, seq, now);
+    let mut answers_only_pings = |time: Duration| {
+        let end = script.now + time;
+        while script.now < end {
+            script.now += Duration::from_millis(100);
+            let now = script.now;
+            script.node("a").handle_pong(&b, Duration::from_millis(1), now);
+            script.node("a").handle_tick(now);
+            while script.node("a").poll_transmit().is_some() {}
+        }
+        script.pump_except(&["b"]);
+        script.settled("a")
+    };
+    assert_eq!(answers_only_pings(Duration::from_millis(4900)), []);
+    assert_eq!(answers_only_pings(Duration::from_millis(200)), [(seq, vec![b.clone()])]);
+}
+
+#[test]
+fn who_dies_is_not_waited_for() {
+    let mut script = Script::new(&["a", "b"]);
+    script.link("a", "b");
+    script.observe_all_alive();
+    let (seq, b, now) = (script.insert("a", "x"), script.me("b"), script.now);
+    script.node("a").await_settled(ROUTES, seq, now);
+    script.unlink("a", "b");
+    assert_eq!(script.settled("a"), [], "the link may be back in a moment");
+    script.observe("a", &b, false, Status::Running);
+    assert_eq!(script.settled("a"), [(seq, vec![])]);
+}
+
+#[test]
+fn a_chain_passes_changes_and_acknowledgements_on() {
+    let mut script = Script::new(&["a", "b", "c"]);
+    script.link("a", "b");
+    script.link("b", "c");
+    script.observe_all_alive();
+    script.pass(Duration::from_millis(1100), &[]);
+    let link = |script: &Script| {
+        let members = script.nodes["a"].members(script.now);
+        members.into_iter().find(|member| member.replica == script.me("c")).map(|member| member.link)
+    };
+    assert_eq!(link(&script), Some(LinkState::Relayed(script.me("b"))));
+
+    let (seq, now) = (script.insert("a", "x"), script.now);
+    script.node("a").await_settled(ROUTES, seq, now);
+    script.pump();
+    assert_eq!(script.keys("c"), ["x"], "no tick was needed");
+    assert_eq!(script.settled("a"), [(seq, vec![])]);
+    let c = script.nodes["a"].members(now).into_iter().find(|member| member.replica == script.me("c"));
+    assert_eq!(c.map(|member| member.lanes[0].acked_seq), Some(seq));
+}
+
+#[test]
+fn in_a_full_mesh_nobody_passes_anything_on() {
+    let mut script = Script::new(&["a", "b", "c", "d"]);
+    for (one, other) in [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")] {
+        script.link(one, other);
+    }
+    script.observe_all_alive();
+    script.pass(Duration::from_secs(1), &[]);
+    script.insert("a", "x");
+    script.pump();
+    let received = ["b", "c", "d"].map(|name| script.nodes[name].counters().delta_received);
+    assert_eq!(received, [1, 1, 1]);
+}
+
+#[test]
+fn a_change_costs_less_than_a_kilobyte_whatever_the_size_of_the_table() {
+    for size in [0, 20_000] {
+        let mut script = Script::new(&["a", "b"]);
+        (0..size).for_each(|n| {
+            script.insert("a", &format!("sensors/{n}/temperature"));
+        });
+        script.link("a", "b");
+        script.pump();
+        assert_eq!(script.keys("b").len(), size);
+        script.sent.clear();
+        script.insert("a", "one/more");
+        script.pump();
+        let bytes: usize = script.sent.iter().filter(|(from, _)| *from == "a").map(|(_, bytes)| bytes).sum();
+        assert!(bytes > 0 && bytes <= 1024, "{bytes} bytes");
+    }
+}
+
+#[test]
+fn a_burst_is_collected_while_a_delta_is_on_its_way() {
+    let mut script = Script::new(&["a", "b"]);
+    script.link("a", "b");
+    script.observe_all_alive();
+    let mut deltas = Vec::new();
+    for n in 0..100_000 {
+        script.insert("a", &format!("filter/{n}"));
+        deltas.extend(std::iter::from_fn(|| script.node("a").poll_transmit()));
+    }
+    assert_eq!(deltas.len(), 1, "the rest waits for the acknowledgement, or for five milliseconds");
+    script.now += Duration::from_millis(5);
+    let (now, a, b) = (script.now, script.me("a"), script.me("b"));
+    script.node("a").handle_tick(now);
+    deltas.extend(std::iter::from_fn(|| script.node("a").poll_transmit()));
+    assert_eq!(deltas.len(), 2);
+    for (to, message) in deltas {
+        assert_eq!(to, b);
+        script.node("b").handle_message(&a, message, now).expect("is well formed");
+    }
+    script.pump();
+    assert_eq!(script.keys("b").len(), 100_000);
+    assert_eq!(script.nodes["b"].applied(ROUTES, &a), Some(script.nodes["a"].head(ROUTES)));
+}
+
+#[test]
+fn suspect_is_who_still_answers_somebody_alive() {
+    let mut script = Script::new(&["a", "b", "c"]);
+    script.link("a", "b");
+    script.link("b", "c");
+    script.observe_all_alive();
+    script.pass(Duration::from_millis(1100), &[]);
+    let c = script.me("c");
+    script.observe("a", &c, false, Status::Running);
+    assert_eq!(script.nodes["a"].member_state(&c), Some(MemberState::Suspect), "b has answers of it");
+    script.pass(Duration::from_secs(3), &["c"]);
+    assert_eq!(script.nodes["a"].member_state(&c), Some(MemberState::Dead));
+}
+
+#[test]
+fn dead_is_hidden_and_kept_left_is_dropped_for_good() {
+    let mut script = Script::new(&["a", "b", "c"]);
+    script.link("a", "b");
+    script.link("a", "c");
+    script.link("b", "c");
+    script.observe_all_alive();
+    script.insert("c", "x");
+    script.pump();
+    let c = script.me("c");
+    script.unlink("a", "c");
+    script.unlink("b", "c");
+    script.nodes.remove("c");
+    script.pass(Duration::from_secs(2), &[]);
+    script.observe("a", &c, false, Status::Running);
+    assert_eq!(script.nodes["a"].member_state(&c), Some(MemberState::Dead));
+    assert_eq!(script.keys("a"), [""; 0]);
+    assert_eq!(script.nodes["a"].elements(ROUTES, true).count(), 1);
+
+    script.take_events("a");
+    script.observe("a", &c, false, Status::Left);
+    let events = script.take_events("a");
+    assert!(
+        matches!(&events[1], Event::Changed { replica, change, .. } if *replica == c && change.removed.len() == 1)
+    );
+    // Whoever has not heard of it does not bring it back, and hears of it.
+    script.pass(Duration::from_secs(10), &[]);
+    assert_eq!(script.nodes["a"].elements(ROUTES, true).count(), 0);
+    assert_eq!(script.nodes["b"].elements(ROUTES, true).count(), 0);
+}
+
+#[test]
+fn an_old_incarnation_matches_until_the_new_one_is_complete() {
+    let mut script = Script::new(&["a", "b"]);
+    script.link("a", "b");
+    script.observe_all_alive();
+    script.insert("b", "old");
+    script.insert("b", "both");
+    script.pump();
+    let old = script.me("b");
+    script.unlink("a", "b");
+
+    let (new, now) = (replica("b", 2), script.now);
+    let mut restarted = Node::new(Config::default(), new.clone(), &["routes"], now);
+    restarted.insert(ROUTES, b"both", b"1", now);
+    restarted.insert(ROUTES, b"new", b"1", now);
+    script.nodes.insert("b", restarted);
+    script.pass(Duration::from_millis(1100), &[]);
+    script.observe("a", &old, false, Status::Running);
+    script.observe("a", &new, true, Status::Running);
+    assert_eq!(script.keys("a"), ["both", "old"], "the new lane is not here yet");
+
+    script.take_events("a");
+    script.link("a", "b");
+    assert_eq!(script.keys("a"), ["both", "new"]);
+    let changed: Vec<_> = script
+        .take_events("a")
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Changed { replica, change, .. } => {
+                Some((replica.incarnation.0, change.added.len(), change.removed.len()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(changed, [(2, 2, 0), (1, 0, 2)], "the new routes come before the old ones go");
+    assert_eq!(script.nodes["a"].counters().superseded, 1);
+}
+
+#[test]
+fn a_forgotten_node_that_returns_begins_a_new_lane() {
+    let config = Config { forget_after: Duration::from_secs(60), ..Config::default() };
+    let mut script = Script::with_config(&["a", "b"], config);
+    script.link("a", "b");
+    script.observe_all_alive();
+    script.insert("b", "x");
+    script.pump();
+    let old = script.me("b");
+    script.unlink("a", "b");
+    script.observe("a", &old, false, Status::Running);
+    script.pass(Duration::from_secs(61), &[]);
+    assert_eq!(script.nodes["a"].applied(ROUTES, &old), None);
+    assert_eq!(script.nodes["a"].counters().forgotten, 1);
+
+    script.take_events("b");
+    script.link("a", "b");
+    assert_eq!(script.keys("a"), [""; 0], "the old lane is not accepted");
+    let restart = Event::RestartLane { reason: RestartReason::Forgotten };
+    assert!(script.take_events("b").contains(&restart));
+    let now = script.now;
+    script.unlink("a", "b");
+    script.node("b").restart_lane(Incarnation(2), now);
+    script.link("a", "b");
+    assert_eq!(script.keys("a"), ["x"]);
+    script.pass(Duration::from_secs(1), &[]);
+    assert!(script.nodes.values().all(Node::converged));
+}
+
+#[test]
+fn a_name_given_twice_is_reported_and_both_are_kept() {
+    let mut script = Script::new(&["a", "b"]);
+    let now = script.now;
+    script.nodes.insert("b2", Node::new(Config::default(), replica("b", 2), &["routes"], now));
+    script.link("a", "b");
+    script.link("a", "b2");
+    script.insert("b", "x");
+    script.insert("b2", "y");
+    script.pass(Duration::from_secs(6), &[]);
+    assert_eq!(script.keys("a"), ["x", "y"]);
+    let conflict = Event::Conflict { older: replica("b", 1), newer: replica("b", 2) };
+    assert_eq!(script.take_events("a").iter().filter(|event| **event == conflict).count(), 1);
+}
+
+#[test]
+fn an_incarnation_used_twice_is_told_to_begin_a_new_lane() {
+    let mut script = Script::new(&["a", "b"]);
+    script.link("a", "b");
+    script.insert("b", "x");
+    script.insert("b", "y");
+    script.pump();
+    script.unlink("a", "b");
+    let now = script.now;
+    script.nodes.insert("b", Node::new(Config::default(), replica("b", 1), &["routes"], now));
+    script.link("a", "b");
+    let restart = Event::RestartLane { reason: RestartReason::IncarnationReused };
+    assert!(script.take_events("b").contains(&restart));
+    assert!(script.nodes["b"].counters().divergence_detected > 0);
+}
+
+#[test]
+fn an_owner_with_another_hash_raises_the_alarm() {
+    let mut script = Script::new(&["a", "b"]);
+    script.link("a", "b");
+    script.insert("b", "x");
+    script.pump();
+    let (b, now) = (script.me("b"), script.now);
+    let heads = vec![(ROUTES, Head::default())];
+    let mut observation = Observation { replica: b.clone(), alive: true, status: Status::Running, heads };
+    script.node("a").handle_observation(observation.clone(), now);
+    assert!(script.node("a").converged(), "an old head says nothing");
+
+    observation.heads[0].1.seq = 1;
+    script.node("a").handle_observation(observation, now);
+    assert!(!script.node("a").converged());
+    assert_eq!(script.nodes["a"].counters().divergence_detected, 1);
+    // The owner is asked, and nothing was wrong after all.
+    script.pass(Duration::from_secs(1), &[]);
+    assert_eq!(script.keys("a"), ["x"]);
+    assert!(script.node("a").converged());
+}
+
+#[test]
+fn lag_is_counted_in_changes_and_time() {
+    let mut script = Script::new(&["a", "b"]);
+    let (b, now) = (script.me("b"), script.now);
+    for key in ["x", "y", "z"] {
+        script.insert("b", key);
+    }
+    script.observe("a", &b, true, Status::Running);
+    assert!(!script.nodes["a"].converged());
+    let lane = |script: &Script, now| script.nodes["a"].members(now)[0].lanes[0].clone();
+    let behind = lane(&script, now + Duration::from_secs(2));
+    assert_eq!((behind.lag_ops(), behind.lag), (3, Some(Duration::from_secs(2))));
+    script.link("a", "b");
+    let caught_up = lane(&script, now);
+    assert_eq!((caught_up.lag_ops(), caught_up.lag), (0, None));
+}
+
+#[test]
+fn nonsense_is_an_error_and_strange_sets_are_not() {
+    let mut script = Script::new(&["a", "b"]);
+    let (a, b, now) = (script.me("a"), script.me("b"), script.now);
+    let pull = |set, covered, version| {
+        let from = Frontier { covered, version };
+        Message::Pull(Pull { set, replica: replica("b", 1), from, held: 0 })
+    };
+    let refused = script.node("b").handle_message(&a, pull(ROUTES, 0, 0), now);
+    assert_eq!(refused, Err(MessageError::NotLinked(a.clone())));
+    script.link("a", "b");
+    let refused = script.node("b").handle_message(&a, pull(ROUTES, 2, 1), now);
+    assert_eq!(refused, Err(MessageError::MalformedPull(a.clone())));
+    assert_eq!(script.node("b").handle_message(&a, pull(SetId(9), 0, 0), now), Ok(()));
+
+    let interval = |removed: u64| Interval {
+        from: Frontier::complete(5),
+        to: Frontier::complete(6),
+        held: 5,
+        removed: rumormq_gossip::DotList::new(vec![removed]),
+        kept: None,
+        added: Vec::new(),
+        hash: Some(Default::default()),
+    };
+    let delta = |set, removed| Message::Delta(Delta { set, replica: b.clone(), interval: interval(removed) });
+    assert_eq!(
+        script.node("a").handle_message(&b, delta(ROUTES, 6), now),
+        Err(MessageError::MalformedDelta(b.clone()))
+    );
+    assert_eq!(script.node("a").handle_message(&b, delta(SetId(9), 5), now), Ok(()));
+    assert_eq!(script.nodes["a"].counters().messages_invalid, 1);
+    assert_eq!(script.nodes["a"].counters().unknown_set, 1);
+}
+
+#[test]
+fn more_members_than_allowed_are_refused() {
+    let config = Config { max_members: 2, ..Config::default() };
+    let mut script = Script::with_config(&["a"], config);
+    for name in ["b", "c", "d"] {
+        script.observe("a", &replica(name, 1), true, Status::Running);
+    }
+    assert_eq!(script.nodes["a"].members(script.now).len(), 2);
+    assert_eq!(script.nodes["a"].counters().members_refused, 1);
+}
