@@ -70,6 +70,9 @@ pub struct Attachment {
 /// One client; outlives its connections for as long as its session does.
 pub struct Client {
     id: Box<str>,
+    /// Guards nothing but the order of changes to the client's subscriptions, which are kept in three places: its
+    /// record, the trie and the interest of this node. Taken before any other lock.
+    subscriptions: Mutex<()>,
     state: Mutex<ClientState>,
 }
 
@@ -109,7 +112,7 @@ impl Client {
             pending_subscribes: 0,
             throttled: false,
         };
-        Client { id: id.into(), state: Mutex::new(state) }
+        Client { id: id.into(), subscriptions: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// The client identifier.
@@ -120,6 +123,11 @@ impl Client {
     /// Locks the client. Nothing that is called under the lock may lock a second client.
     pub fn lock(&self) -> MutexGuard<'_, ClientState> {
         self.state.lock()
+    }
+
+    /// To be held while subscriptions are added or removed, in all places where they are kept.
+    pub fn change_subscriptions(&self) -> MutexGuard<'_, ()> {
+        self.subscriptions.lock()
     }
 
     /// Writes the outbox to the socket as far as the socket takes it; the rest is left to the connection's task.
@@ -166,6 +174,7 @@ impl ClientState {
         self.epoch += 1;
         self.flushing = false;
         self.blocked = false;
+        self.throttled = false;
         self.attachment = Some(attachment);
         self.epoch
     }

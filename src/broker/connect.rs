@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::MutexGuard;
+
 use super::Broker;
 use super::batch::Batch;
-use super::client::{Attachment, Client, Close};
+use super::client::{Attachment, Client, ClientState, Close};
 use super::session_record::{PendingWill, SessionRecord};
 use super::timers::Due;
 use crate::codec::packet::{ConnAck, Connect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode};
@@ -49,9 +51,43 @@ impl Broker {
             _ => None,
         };
         let id = assigned.as_deref().unwrap_or(connect.client_id);
-        let client = self.claim_session(id, connect.clean_start, batch)?;
+        loop {
+            let make =
+                || Client::new(id, Session::new(self.limits.session.clone()), SessionRecord::default());
+            let client = self
+                .registry
+                .find_or_insert(id, self.limits.max_sessions, make)
+                .map_err(|_| Refused(ReasonCode::QuotaExceeded))?;
+            // What is seen under the lock is done under it: other connections may ask for the same session now.
+            let mut state = client.lock();
+            if state.record.ended {
+                drop(state);
+                self.registry.remove(&client);
+            } else if connect.clean_start && state.epoch > 0 {
+                if let Some(former) = state.attachment.take() {
+                    former.signal.close(Close::TakenOver { between_frames: state.between_frames() });
+                }
+                self.end_session(&client, state, batch); // [MQTT-3.1.2-4]
+            } else {
+                let epoch = self.open(&client, state, connect, assigned.as_deref(), attachment, batch);
+                let keep_alive = u64::from(connect.keep_alive_secs);
+                let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
+                return Ok(Connected { client, epoch, silence_max });
+            }
+        }
+    }
 
-        let mut state = client.client.lock();
+    /// Opens the connection on this session, whose lock `state` is, and ends the one it had.
+    fn open(
+        &self,
+        client: &Arc<Client>,
+        mut state: MutexGuard<'_, ClientState>,
+        connect: &Connect<'_>,
+        assigned: Option<&str>,
+        attachment: Attachment,
+        batch: &mut Batch,
+    ) -> u64 {
+        let session_present = state.epoch > 0;
         let will = state.record.will.take();
         self.cancel_timers(&mut state);
         if let Some(former) = state.attachment.take() {
@@ -63,13 +99,13 @@ impl Broker {
         let negotiated = self.negotiate(connect);
         state.session.handle_connected(negotiated);
         state.session.send(&Packet::ConnAck(ConnAck {
-            session_present: client.present,
+            session_present,
             reason: ReasonCode::Success,
-            properties: self.connack_properties(connect, assigned.as_deref(), expiry),
+            properties: self.connack_properties(connect, assigned, expiry),
         }));
         state.session.resume(batch.now);
         drop(state);
-        batch.touch(&client.client);
+        batch.touch(client);
         self.metrics.connections.inc();
         self.metrics.connects.with_label_values(&["accepted"]).inc();
         // The former connection ended without a DISCONNECT; only a delayed will is called off by the new one
@@ -77,9 +113,7 @@ impl Broker {
         if let Some(will) = will.filter(|will| will.delay.is_zero()) {
             self.publish_message(&will.into_message(batch.now), batch);
         }
-        let keep_alive = u64::from(connect.keep_alive_secs);
-        let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
-        Ok(Connected { client: client.client, epoch, silence_max })
+        epoch
     }
 
     /// A connection is gone. `will` says whether that was a failure, `expiry` what a DISCONNECT changed the Session
@@ -99,8 +133,7 @@ impl Broker {
             state.record.expiry = self.limits.max_session_expiry.min(Duration::from_secs(secs.into()));
         }
         if state.record.expiry.is_zero() {
-            drop(state);
-            return self.end_session(client, batch);
+            return self.end_session(client, state, batch);
         }
         let now: Instant = batch.now;
         let weak = Arc::downgrade(client);
@@ -119,33 +152,6 @@ impl Broker {
             Some(delay) => {
                 state.record.will_timer = Some(self.timers.lock().set(now + delay, Due::Will, weak));
             }
-        }
-    }
-
-    /// Finds or makes the session; a clean start ends the one there was [MQTT-3.1.2-4].
-    fn claim_session(&self, id: &str, clean_start: bool, batch: &mut Batch) -> Result<Claimed, Refused> {
-        loop {
-            let make =
-                || Client::new(id, Session::new(self.limits.session.clone()), SessionRecord::default());
-            let (client, new) = self
-                .registry
-                .find_or_insert(id, self.limits.max_sessions, make)
-                .map_err(|_| Refused(ReasonCode::QuotaExceeded))?;
-            if new {
-                return Ok(Claimed { client, present: false });
-            }
-            let mut state = client.lock();
-            if !state.record.ended && !clean_start {
-                drop(state);
-                return Ok(Claimed { client, present: true });
-            }
-            if let Some(former) = state.attachment.take() {
-                former.signal.close(Close::TakenOver { between_frames: state.between_frames() });
-                state.void();
-            }
-            drop(state);
-            self.end_session(&client, batch);
-            self.registry.remove(&client);
         }
     }
 
@@ -207,9 +213,4 @@ pub struct Ending {
     pub publish_will: bool,
     /// Session Expiry Interval of the DISCONNECT.
     pub expiry_secs: Option<u32>,
-}
-
-struct Claimed {
-    client: Arc<Client>,
-    present: bool,
 }

@@ -13,8 +13,8 @@ use super::publish::{Publisher, acknowledge};
 use crate::codec::packet::{Disconnect, Packet, Publish, ReasonCode};
 use crate::message::Application;
 use crate::router::MatchCache;
-use crate::session::Incoming;
 use crate::session::alias::TopicAliases;
+use crate::session::{Incoming, Session};
 use crate::topic::Topic;
 
 /// The broker's side of an open connection.
@@ -57,13 +57,19 @@ impl ClientConnection {
         let now = batch.now;
         match packet {
             Packet::Publish(publish) => return self.handle_publish(broker, publish, backing, batch),
-            Packet::PubAck(ack) => self.client.lock().session.handle_puback(ack, now),
-            Packet::PubRec(ack) => self.client.lock().session.handle_pubrec(ack, now),
-            Packet::PubRel(ack) => self.client.lock().session.handle_pubrel(ack),
-            Packet::PubComp(ack) => self.client.lock().session.handle_pubcomp(ack, now),
-            Packet::Subscribe(subscribe) => broker.subscribe(&self.client, self.epoch, subscribe, now),
-            Packet::Unsubscribe(unsubscribe) => broker.unsubscribe(&self.client, unsubscribe, now),
-            Packet::PingReq => self.client.lock().session.send(&Packet::PingResp),
+            Packet::PubAck(ack) => self.with_session(batch, |session| session.handle_puback(ack, now)),
+            Packet::PubRec(ack) => self.with_session(batch, |session| session.handle_pubrec(ack, now)),
+            Packet::PubRel(ack) => self.with_session(batch, |session| session.handle_pubrel(ack)),
+            Packet::PubComp(ack) => self.with_session(batch, |session| session.handle_pubcomp(ack, now)),
+            Packet::PingReq => self.with_session(batch, |session| session.send(&Packet::PingResp)),
+            Packet::Subscribe(subscribe) => {
+                broker.subscribe(&self.client, self.epoch, subscribe, now);
+                batch.touch(&self.client);
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                broker.unsubscribe(&self.client, self.epoch, unsubscribe, now);
+                batch.touch(&self.client);
+            }
             Packet::Disconnect(disconnect) => return Err(self.handle_disconnect(disconnect)),
             // A second CONNECT [MQTT-3.1.0-2], AUTH without a method [MQTT-4.12.0-7], and what only servers send.
             Packet::Connect(_)
@@ -73,8 +79,19 @@ impl ClientConnection {
             | Packet::UnsubAck(_)
             | Packet::PingResp => return Err(End::Violation(ReasonCode::ProtocolError)),
         }
-        batch.touch(&self.client);
         Ok(())
+    }
+
+    /// Lets `handle` change the session and flushes what it says. Not where another connection has the session by now:
+    /// what this one still had to say is not that one's business.
+    fn with_session(&self, batch: &mut Batch, handle: impl FnOnce(&mut Session)) {
+        let mut state = self.client.lock();
+        if state.epoch == self.epoch {
+            handle(&mut state.session);
+            if state.touch() {
+                batch.touched.push(self.client.clone());
+            }
+        }
     }
 
     /// Whether the client has to wait until some of its publishes or subscriptions are confirmed, or until it takes what it
@@ -82,6 +99,9 @@ impl ClientConnection {
     pub fn is_throttled(&self, broker: &Broker) -> bool {
         let maximum = usize::from(broker.limits().session.receive_maximum.get());
         let mut state = self.client.lock();
+        if state.epoch != self.epoch {
+            return false;
+        }
         state.throttled = state.session.unacknowledged() >= maximum
             || state.session.outbox().len() > broker.limits().session.max_outbox_bytes
             || state.pending_subscribes >= broker.limits().max_pending_subscribes;
@@ -115,6 +135,9 @@ impl ClientConnection {
         batch.count_received(publish.qos);
         if let Some(packet_id) = publish.packet_id {
             let mut state = self.client.lock();
+            if state.epoch != self.epoch {
+                return Ok(()); // Unacknowledged, so the client sends it again on its new connection.
+            }
             match state.session.handle_publish(publish.qos, packet_id) {
                 Incoming::New => {}
                 Incoming::Duplicate => {
@@ -140,7 +163,11 @@ impl ClientConnection {
         };
         let well_formed =
             properties.payload_format_indicator != Some(true) || std::str::from_utf8(publish.payload).is_ok();
-        let publisher = publish.packet_id.map(|packet_id| Publisher { client: &self.client, packet_id });
+        let publisher = publish.packet_id.map(|packet_id| Publisher {
+            client: &self.client,
+            epoch: self.epoch,
+            packet_id,
+        });
         match (well_formed, publisher) {
             (true, publisher) => {
                 let matches = self.matches.look_up(&broker.router, topic);

@@ -21,11 +21,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use batch::Batch;
-use client::{Client, Close, Signal, Subscriber};
+use client::{Client, ClientState, Close, Signal, Subscriber};
 pub use connect::{Connected, Ending, Refused};
 pub use limits::Limits;
 use metrics::Metrics;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use registry::Registry;
 use retained::RetainedMessages;
 use timers::{Due, Timers};
@@ -142,8 +142,7 @@ impl Broker {
                     }
                 }
                 Due::SessionExpiry if state.record.expiry_timer == Some(key) => {
-                    drop(state);
-                    self.end_session(&client, &mut batch);
+                    self.end_session(&client, state, &mut batch);
                 }
                 Due::Will | Due::SessionExpiry => {}
             }
@@ -161,19 +160,19 @@ impl Broker {
         }
     }
 
-    /// The session is over: its subscriptions go, and its will is published now if it still waits [MQTT-3.1.2-8].
-    fn end_session(&self, client: &Arc<Client>, batch: &mut Batch) {
-        let mut state = client.lock();
-        if std::mem::replace(&mut state.record.ended, true) {
-            return;
-        }
+    /// The session, whose lock `state` is, is over: its subscriptions go, and its will is published now if it still
+    /// waits [MQTT-3.1.2-8]. From here on no connection can open on it.
+    fn end_session(&self, client: &Arc<Client>, mut state: MutexGuard<'_, ClientState>, batch: &mut Batch) {
+        state.record.ended = true;
+        state.void();
         // Cached matches may hold the client for a while yet; what it holds itself goes now.
         state.session = Session::new(self.limits.session.clone());
-        let subscriptions = std::mem::take(&mut state.record.subscriptions);
         let will = state.record.will.take();
         self.cancel_timers(&mut state);
         drop(state);
         self.registry.remove(client);
+        let _changing = client.change_subscriptions();
+        let subscriptions = std::mem::take(&mut client.lock().record.subscriptions);
         let subscriber = Subscriber(client.clone());
         for filter in subscriptions.keys() {
             self.router.unsubscribe(filter, &subscriber);
@@ -184,7 +183,7 @@ impl Broker {
         }
     }
 
-    fn cancel_timers(&self, state: &mut client::ClientState) {
+    fn cancel_timers(&self, state: &mut ClientState) {
         let mut timers = self.timers.lock();
         timers.cancel(state.record.will_timer.take());
         timers.cancel(state.record.expiry_timer.take());

@@ -13,13 +13,14 @@ use crate::codec::packet::{PacketId, QoS, ReasonCode};
 use crate::message::{Application, Message};
 use crate::router::Match;
 use crate::session::Delivery;
-use crate::session::ack_ring::Owed;
+use crate::session::ack_ring::{Owed, Slot};
 use crate::session::frames::Frames;
 
 /// A publisher that is owed a PUBACK or PUBREC.
 #[derive(Clone, Copy)]
 pub(super) struct Publisher<'a> {
     pub client: &'a Arc<Client>,
+    pub epoch: u64,
     pub packet_id: PacketId,
 }
 
@@ -51,10 +52,8 @@ impl Broker {
         }
         let destinations = cluster.destinations(peers);
         let message = message.unwrap_or_else(|| Arc::new(application.to_message()));
-        let slot = publisher.and_then(|publisher| {
-            let owed = Owed { packet_id: publisher.packet_id, qos: application.qos, reason };
-            publisher.client.lock().session.acknowledge(owed, destinations.len() as u32)
-        });
+        let slot = publisher
+            .and_then(|publisher| publisher.acknowledge(application.qos, reason, destinations.len() as u32));
         forward(destinations, cluster.next_publish(), message, batch, || {
             let to: Arc<dyn Confirm> = publisher?.client.clone();
             Some(Receipt { to, slot: slot?.0 })
@@ -98,9 +97,19 @@ impl Broker {
 /// Answers a publish that waits for nobody.
 pub(super) fn acknowledge(publisher: Option<Publisher<'_>>, qos: QoS, reason: ReasonCode, batch: &mut Batch) {
     if let Some(publisher) = publisher {
-        let owed = Owed { packet_id: publisher.packet_id, qos, reason };
-        publisher.client.lock().session.acknowledge(owed, 0);
+        publisher.acknowledge(qos, reason, 0);
         batch.touch(publisher.client);
+    }
+}
+
+impl Publisher<'_> {
+    fn acknowledge(&self, qos: QoS, reason: ReasonCode, pending: u32) -> Option<Slot> {
+        let owed = Owed { packet_id: self.packet_id, qos, reason };
+        let mut state = self.client.lock();
+        match state.epoch == self.epoch {
+            true => state.session.acknowledge(owed, pending),
+            false => state.session.acknowledge_former(owed, pending),
+        }
     }
 }
 

@@ -42,23 +42,23 @@ impl std::hash::Hash for Key {
 pub struct RegistryFull;
 
 impl Registry {
-    /// The client of this identifier; a new one, made by `make`, where there is none. True if it is new.
+    /// The client of this identifier; a new one, made by `make`, where there is none.
     pub fn find_or_insert(
         &self,
         id: &str,
         maximum: usize,
         make: impl FnOnce() -> Client,
-    ) -> Result<(Arc<Client>, bool), RegistryFull> {
+    ) -> Result<Arc<Client>, RegistryFull> {
         let mut clients = self.clients.lock();
         if let Some(Key(client)) = clients.get(id) {
-            return Ok((client.clone(), false));
+            return Ok(client.clone());
         }
         if clients.len() >= maximum {
             return Err(RegistryFull);
         }
         let client = Arc::new(make());
         clients.insert(Key(client.clone()));
-        Ok((client, true))
+        Ok(client)
     }
 
     /// Whether a session has this identifier.

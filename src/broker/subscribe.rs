@@ -55,6 +55,7 @@ impl Broker {
             granted: Vec::new(),
             retained: Vec::new(),
         };
+        let changing = client.change_subscriptions();
         for (text, options) in &subscribe.filters {
             let reason = match self.subscribe_one(&mut subscribed, text, *options, identifier) {
                 Ok(reason) | Err(reason) => reason,
@@ -65,6 +66,7 @@ impl Broker {
             return self.finish_subscribe(subscribed, 0, now);
         };
         let sequence = cluster.add_interest(&subscribed.new, &subscribed.granted, now);
+        drop(changing);
         client.lock().pending_subscribes += 1;
         let broker = self.clone();
         let then = move |missed| {
@@ -97,7 +99,8 @@ impl Broker {
             identifier,
         };
         let mut state = subscribed.client.lock();
-        if state.record.ended {
+        if state.epoch != subscribed.epoch {
+            // Another connection has the session now, or it is over: nobody hears of this answer.
             return Err(ReasonCode::UnspecifiedError);
         }
         let subscriptions = &mut state.record.subscriptions;
@@ -167,7 +170,17 @@ impl Broker {
     }
 
     /// Removes subscriptions and answers with UNSUBACK.
-    pub(super) fn unsubscribe(&self, client: &Arc<Client>, unsubscribe: &Unsubscribe<'_>, now: Instant) {
+    pub(super) fn unsubscribe(
+        &self,
+        client: &Arc<Client>,
+        epoch: u64,
+        unsubscribe: &Unsubscribe<'_>,
+        now: Instant,
+    ) {
+        let changing = client.change_subscriptions();
+        if client.lock().epoch != epoch {
+            return;
+        }
         let subscriber = Subscriber(client.clone());
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         let mut removed = Vec::new();
@@ -188,9 +201,13 @@ impl Broker {
             });
         }
         self.remove_interest(&removed, now);
+        drop(changing);
         let packet_id = unsubscribe.packet_id;
         let answer = ReasonCodes { packet_id, reasons, properties: Properties::NONE };
-        client.lock().session.send(&Packet::UnsubAck(answer));
+        let mut state = client.lock();
+        if state.epoch == epoch {
+            state.session.send(&Packet::UnsubAck(answer));
+        }
     }
 
     /// Local subscribers of these filters are gone.

@@ -57,10 +57,11 @@ impl AckRing {
         self.at_least_once
     }
 
-    /// Enters a publish that waits for `pending` confirmations; 0 where it waits only for those before it.
-    pub fn push(&mut self, owed: Owed, pending: u32) -> Slot {
-        self.at_least_once += usize::from(owed.qos == QoS::AtLeastOnce);
-        self.entries.push_back(Entry { owed, pending, wanted: true });
+    /// Enters a publish that waits for `pending` confirmations; 0 where it waits only for those before it. `wanted` is
+    /// whether the present connection asked for it.
+    pub fn push(&mut self, owed: Owed, pending: u32, wanted: bool) -> Slot {
+        self.at_least_once += usize::from(wanted && owed.qos == QoS::AtLeastOnce);
+        self.entries.push_back(Entry { owed, pending, wanted });
         Slot(self.first + self.entries.len() as u64 - 1)
     }
 
@@ -115,9 +116,9 @@ mod tests {
     #[test]
     fn acknowledgements_leave_in_order_of_arrival() {
         let mut ring = AckRing::default();
-        let first = ring.push(owed(1, QoS::AtLeastOnce), 2);
-        let second = ring.push(owed(2, QoS::AtLeastOnce), 1);
-        ring.push(owed(3, QoS::AtLeastOnce), 0);
+        let first = ring.push(owed(1, QoS::AtLeastOnce), 2, true);
+        let second = ring.push(owed(2, QoS::AtLeastOnce), 1, true);
+        ring.push(owed(3, QoS::AtLeastOnce), 0, true);
         ring.confirm(second);
         ring.confirm(first);
         assert_eq!(ring.pop_ready(), None);
@@ -131,10 +132,10 @@ mod tests {
     #[test]
     fn late_and_foreign_confirmations_change_nothing() {
         let mut ring = AckRing::default();
-        let slot = ring.push(owed(1, QoS::AtLeastOnce), 1);
+        let slot = ring.push(owed(1, QoS::AtLeastOnce), 1, true);
         ring.confirm(slot);
         assert!(ring.pop_ready().is_some());
-        ring.push(owed(2, QoS::AtLeastOnce), 1);
+        ring.push(owed(2, QoS::AtLeastOnce), 1, true);
         ring.confirm(slot);
         ring.confirm(Slot(99));
         assert_eq!(ring.pop_ready(), None);
@@ -143,8 +144,8 @@ mod tests {
     #[test]
     fn a_lost_connection_is_owed_nothing_until_it_asks_again() {
         let mut ring = AckRing::default();
-        let lost = ring.push(owed(1, QoS::AtLeastOnce), 1);
-        let asked = ring.push(owed(2, QoS::ExactlyOnce), 1);
+        let lost = ring.push(owed(1, QoS::AtLeastOnce), 1, true);
+        let asked = ring.push(owed(2, QoS::ExactlyOnce), 1, true);
         ring.forget_connection();
         assert!(!ring.ask_again(owed(1, QoS::AtLeastOnce).packet_id));
         assert!(ring.ask_again(owed(2, QoS::ExactlyOnce).packet_id));

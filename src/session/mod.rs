@@ -180,7 +180,17 @@ impl Session {
             self.send_owed(owed);
             return None;
         }
-        Some(self.acks.push(owed, pending))
+        Some(self.acks.push(owed, pending, true))
+    }
+
+    /// The same for a publish whose connection has gone in the meantime: the present one is told nothing, unless it
+    /// sends the publish again.
+    pub fn acknowledge_former(&mut self, owed: Owed, pending: u32) -> Option<Slot> {
+        if owed.qos == QoS::ExactlyOnce && owed.reason.is_error() {
+            self.unreleased.remove(&owed.packet_id);
+        }
+        let asked_again_for = owed.qos == QoS::ExactlyOnce && pending > 0 && !owed.reason.is_error();
+        asked_again_for.then(|| self.acks.push(owed, pending, false))
     }
 
     /// One confirmation for a publish that waits.
