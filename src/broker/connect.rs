@@ -10,6 +10,7 @@ use super::batch::Batch;
 use super::client::{Attachment, Client, ClientState, Close};
 use super::session_record::{PendingWill, SessionRecord};
 use super::timers::Due;
+use crate::codec;
 use crate::codec::packet::{ConnAck, Connect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode};
 use crate::session::{Negotiated, Session};
 
@@ -69,7 +70,18 @@ impl Broker {
                 }
                 self.end_session(&client, state, batch); // [MQTT-3.1.2-4]
             } else {
-                let epoch = self.open(&client, state, connect, assigned.as_deref(), attachment, batch);
+                let connack = self.connack(connect, assigned.as_deref(), state.epoch > 0);
+                let negotiated = self.negotiate(connect);
+                // Nothing may be sent before CONNACK [MQTT-3.2.0-1]: who cannot take that cannot be served.
+                batch.scratch.clear();
+                let max_packet_size = negotiated.max_packet_size;
+                if codec::encode(&connack, connect.version, max_packet_size, &mut batch.scratch).is_err() {
+                    if state.epoch == 0 {
+                        self.end_session(&client, state, batch);
+                    }
+                    return Err(Refused(ReasonCode::PacketTooLarge));
+                }
+                let epoch = self.open(&client, state, connect, negotiated, attachment, batch);
                 let keep_alive = u64::from(connect.keep_alive_secs);
                 let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
                 return Ok(Connected { client, epoch, silence_max });
@@ -77,32 +89,26 @@ impl Broker {
         }
     }
 
-    /// Opens the connection on this session, whose lock `state` is, and ends the one it had.
+    /// Opens the connection on this session, whose lock `state` is, and ends the one it had. Its CONNACK is in the
+    /// batch's scratch memory.
     fn open(
         &self,
         client: &Arc<Client>,
         mut state: MutexGuard<'_, ClientState>,
         connect: &Connect<'_>,
-        assigned: Option<&str>,
+        negotiated: Negotiated,
         attachment: Attachment,
         batch: &mut Batch,
     ) -> u64 {
-        let session_present = state.epoch > 0;
         let will = state.record.will.take();
         self.cancel_timers(&mut state);
         if let Some(former) = state.attachment.take() {
             former.signal.close(Close::TakenOver { between_frames: state.between_frames() });
         }
-        let expiry = self.session_expiry(connect);
-        state.record.handle_connect(connect, expiry);
+        state.record.handle_connect(connect, self.session_expiry(connect));
         let epoch = state.attach(attachment);
-        let negotiated = self.negotiate(connect);
         state.session.handle_connected(negotiated);
-        state.session.send(&Packet::ConnAck(ConnAck {
-            session_present,
-            reason: ReasonCode::Success,
-            properties: self.connack_properties(connect, assigned, expiry),
-        }));
+        state.session.outbox().buffer().extend_from_slice(&batch.scratch);
         state.session.resume(batch.now);
         drop(state);
         batch.touch(client);
@@ -111,7 +117,7 @@ impl Broker {
         // The former connection ended without a DISCONNECT; only a delayed will is called off by the new one
         // [MQTT-3.1.3-9].
         if let Some(will) = will.filter(|will| will.delay.is_zero()) {
-            self.publish_message(&will.into_message(batch.now), batch);
+            self.publish_will(client, *will, batch);
         }
         epoch
     }
@@ -146,7 +152,7 @@ impl Broker {
                 let will: Option<Box<PendingWill>> = state.record.will.take();
                 drop(state);
                 if let Some(will) = will {
-                    self.publish_message(&will.into_message(now), batch);
+                    self.publish_will(client, *will, batch);
                 }
             }
             Some(delay) => {
@@ -186,15 +192,16 @@ impl Broker {
         }
     }
 
-    fn connack_properties<'a>(
+    fn connack<'a>(
         &self,
         connect: &Connect<'_>,
         assigned: Option<&'a str>,
-        expiry: Duration,
-    ) -> Properties<'a> {
+        session_present: bool,
+    ) -> Packet<'a> {
+        let expiry = self.session_expiry(connect);
         let asked = u64::from(connect.properties.session_expiry_interval_secs.unwrap_or(0));
         let changed = (asked != expiry.as_secs()).then_some(expiry.as_secs() as u32);
-        Properties::from(PropertySet {
+        let properties = Properties::from(PropertySet {
             session_expiry_interval_secs: changed,
             receive_maximum: Some(self.limits.session.receive_maximum),
             maximum_packet_size: std::num::NonZeroU32::new(self.limits.max_packet_size),
@@ -202,7 +209,8 @@ impl Broker {
             assigned_client_identifier: assigned,
             shared_subscription_available: Some(false),
             ..PropertySet::EMPTY
-        })
+        });
+        Packet::ConnAck(ConnAck { session_present, reason: ReasonCode::Success, properties })
     }
 }
 

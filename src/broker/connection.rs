@@ -118,14 +118,17 @@ impl ClientConnection {
         let properties = &publish.properties;
         let topic = match (publish.topic, properties.topic_alias) {
             (Some(topic), None) => topic,
-            (topic, Some(alias)) => {
-                let invalid = |_| End::Violation(ReasonCode::TopicAliasInvalid);
-                if let Some(topic) = topic {
-                    let maximum = broker.limits().topic_alias_maximum;
-                    self.aliases.set(alias, topic.as_str(), maximum).map_err(invalid)?;
-                }
-                let name = self.aliases.topic(alias).map_err(invalid)?;
-                Topic::new(name).map_err(|_| End::Violation(ReasonCode::TopicNameInvalid))?
+            (_, Some(alias)) if alias.get() > broker.limits().topic_alias_maximum => {
+                return Err(End::Violation(ReasonCode::TopicAliasInvalid)); // [MQTT-3.3.2-9]
+            }
+            (Some(topic), Some(alias)) => {
+                self.aliases.set(alias, topic.as_str());
+                topic
+            }
+            // An alias that was not set is an error of another name (3.3.4).
+            (None, Some(alias)) => {
+                let topic = self.aliases.topic(alias).and_then(|topic| Topic::new(topic).ok());
+                topic.ok_or(End::Violation(ReasonCode::ProtocolError))?
             }
             (None, None) => return Err(End::Violation(ReasonCode::ProtocolError)),
         };

@@ -138,7 +138,7 @@ impl Broker {
                     let will = state.record.will.take();
                     drop(state);
                     if let Some(will) = will {
-                        self.publish_message(&will.into_message(now), &mut batch);
+                        self.publish_will(&client, *will, &mut batch);
                     }
                 }
                 Due::SessionExpiry if state.record.expiry_timer == Some(key) => {
@@ -179,7 +179,7 @@ impl Broker {
         }
         self.remove_interest(subscriptions.keys(), batch.now);
         if let Some(will) = will {
-            self.publish_message(&will.into_message(batch.now), batch);
+            self.publish_will(client, *will, batch);
         }
     }
 

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
+use super::session_record::PendingWill;
 use crate::cluster::Peer;
 use crate::cluster::host::{Confirm, Receipt, confirm_all};
 use crate::codec::packet::{PacketId, QoS, ReasonCode};
@@ -63,10 +64,10 @@ impl Broker {
         }
     }
 
-    /// Publishes a message of the broker's own: a will.
-    pub(super) fn publish_message(&self, message: &Message, batch: &mut Batch) {
-        message.with_application(|application| {
-            let matches = self.router.matches(application.topic, None);
+    /// Publishes a client's will, as if the client did it [MQTT-3.8.3-3].
+    pub(super) fn publish_will(&self, client: &Arc<Client>, will: PendingWill, batch: &mut Batch) {
+        will.into_message(batch.now).with_application(|application| {
+            let matches = self.router.matches(application.topic, Some(&Subscriber(client.clone())));
             self.publish(application, &matches, None, batch);
         });
     }

@@ -8,26 +8,18 @@ pub struct TopicAliases {
     topics: Vec<Option<Box<str>>>,
 }
 
-/// The alias is above the maximum, or stands for nothing yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidAlias;
-
 impl TopicAliases {
-    /// Sets `alias`, which must not exceed `maximum` [MQTT-3.3.2-9].
-    pub fn set(&mut self, alias: NonZeroU16, topic: &str, maximum: u16) -> Result<(), InvalidAlias> {
-        if alias.get() > maximum {
-            return Err(InvalidAlias);
-        }
+    /// Sets `alias`, whose range the caller has checked: there is room for as many as the highest one set.
+    pub fn set(&mut self, alias: NonZeroU16, topic: &str) {
         let at = usize::from(alias.get()) - 1;
         if self.topics.len() <= at {
             self.topics.resize(at + 1, None);
         }
         self.topics[at] = Some(topic.into());
-        Ok(())
     }
 
-    /// The topic that `alias` stands for.
-    pub fn topic(&self, alias: NonZeroU16) -> Result<&str, InvalidAlias> {
-        self.topics.get(usize::from(alias.get()) - 1).and_then(|topic| topic.as_deref()).ok_or(InvalidAlias)
+    /// The topic that `alias` stands for, if it was set.
+    pub fn topic(&self, alias: NonZeroU16) -> Option<&str> {
+        self.topics.get(usize::from(alias.get()) - 1)?.as_deref()
     }
 }
