@@ -14,6 +14,7 @@
 mod departed;
 mod digest;
 mod members;
+mod merge;
 mod push;
 mod repair;
 mod settlement;
@@ -26,12 +27,12 @@ use crdts::VClock;
 
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::delta::{Delta, Frontier, SetId};
+use crate::delta::{Frontier, SetId};
 use crate::event::{Event, RestartReason};
 use crate::head::Head;
-use crate::lane::{Change, Lane, Outcome};
+use crate::lane::Lane;
 use crate::link_graph::LinkGraph;
-use crate::message::{Ack, Hello, Message, MessageError, Pull};
+use crate::message::{Hello, Message, MessageError};
 use crate::replica::{Incarnation, ReplicaId};
 use crate::set::ReplicatedSet;
 use departed::{Departed, Revoked};
@@ -299,7 +300,8 @@ impl Node {
         settling.chain(repairs).chain(periodic).chain(self.next_flush).min()
     }
 
-    /// The next message for a linked peer.
+    /// The next message for a linked peer. A link that is full may drop it: it is made up for, within
+    /// [`Config::pull_timeout`] or two [`Config::digest_interval`]s.
     pub fn poll_transmit(&mut self) -> Option<(ReplicaId, Message)> {
         while let Some((peer, outgoing)) = self.outbox.pop_front() {
             let message = match outgoing {
@@ -321,85 +323,6 @@ impl Node {
         self.events.pop_front()
     }
 
-    // ---- Deltas ----
-
-    fn handle_delta(&mut self, from: &ReplicaId, delta: Delta, now: Instant) -> Result<(), MessageError> {
-        self.counters.delta_received += 1;
-        if !delta.interval.is_well_formed() {
-            return Err(MessageError::MalformedDelta(from.clone()));
-        }
-        if usize::from(delta.set.0) >= self.sets.len() {
-            self.counters.unknown_set += 1;
-            return Ok(());
-        }
-        if delta.replica == self.me || !self.admit(&delta.replica, now) {
-            self.counters.delta_duplicate += 1;
-            return Ok(());
-        }
-        let (set, replica) = (delta.set, delta.replica.clone());
-        let applied = self.lane(set, &replica).map_or(0, |lane| lane.head().seq);
-        if let Some(member) = self.members.get_mut(&replica) {
-            member.heard(set, delta.interval.to.version, applied, now);
-        }
-        self.note_answer(set, &replica, from, &delta.interval);
-        self.merge_delta(from, delta, now);
-        while let Some((from, delta)) = self.next_waiting(set, &replica) {
-            self.merge_delta(&from, delta, now);
-        }
-        Ok(())
-    }
-
-    fn merge_delta(&mut self, from: &ReplicaId, delta: Delta, now: Instant) {
-        let outcome = self.sets[usize::from(delta.set.0)].merge_delta(&delta);
-        let Delta { set, replica, .. } = &delta;
-        match outcome {
-            Outcome::Applied(change) => {
-                self.counters.delta_applied += 1;
-                self.moved(*set, replica, change, now);
-                self.acknowledge(*set, replica, from, now);
-                self.offer_copy(*set, replica, from, now);
-                self.finish_repair(*set, replica, from, now);
-            }
-            Outcome::Staged => {
-                self.counters.delta_staged += 1;
-                self.continue_repair(*set, replica, from, now);
-            }
-            Outcome::Duplicate => {
-                self.counters.delta_duplicate += 1;
-                // The sender may have missed the acknowledgement.
-                self.acknowledge(*set, replica, from, now);
-            }
-            Outcome::Gap => {
-                self.counters.delta_gap += 1;
-                let due = now + self.config.gap_wait;
-                self.want(*set, replica, due);
-                if !self.waiting.hold(from.clone(), delta) {
-                    self.counters.delta_waiting_dropped += 1;
-                }
-            }
-            Outcome::Diverged => self.diverged(*set, replica, now),
-            Outcome::TooLarge => self.counters.delta_too_large += 1,
-        }
-    }
-
-    /// A copy is at a new sequence number.
-    fn moved(&mut self, set: SetId, replica: &ReplicaId, change: Change, now: Instant) {
-        if change != Change::default() {
-            self.events.push_back(Event::Changed { set, replica: replica.clone(), change });
-        }
-        let seq = self.lane(set, replica).map_or(0, |lane| lane.head().seq);
-        if let Some(member) = self.members.get_mut(replica) {
-            member.applied(set, seq, self.digest_round, now);
-        }
-        self.supersede(&replica.name.clone(), now);
-    }
-
-    fn diverged(&mut self, set: SetId, replica: &ReplicaId, now: Instant) {
-        self.counters.divergence_detected += 1;
-        self.events.push_back(Event::Diverged { set, replica: replica.clone() });
-        self.want(set, replica, now);
-    }
-
     fn ask_restart(&mut self, reason: RestartReason) {
         if !std::mem::replace(&mut self.restart_asked, true) {
             self.events.push_back(Event::RestartLane { reason });
@@ -412,99 +335,6 @@ impl Node {
 
     fn set_ids(&self) -> impl Iterator<Item = SetId> + use<> {
         (0..self.sets.len()).map(|index| SetId(index as u8))
-    }
-
-    // ---- Pulls and acknowledgements ----
-
-    fn handle_pull(&mut self, from: &ReplicaId, pull: Pull) -> Result<(), MessageError> {
-        if pull.from.covered > pull.from.version {
-            return Err(MessageError::MalformedPull(from.clone()));
-        }
-        let seq = match self.lane(pull.set, &pull.replica) {
-            Some(lane) => lane.head().seq,
-            None => return Ok(()),
-        };
-        let Some(link) = self.links.get_mut(from) else { return Ok(()) };
-        link.suspend_push(pull.set, &pull.replica, seq);
-        let lane = (pull.set, pull.replica);
-        if link.asked.insert(lane.clone(), (pull.from, pull.held)).is_none() {
-            self.outbox.push_back((from.clone(), Outgoing::Answer(lane.0, lane.1)));
-        }
-        Ok(())
-    }
-
-    fn make_answer(&mut self, peer: &ReplicaId, set: SetId, replica: ReplicaId) -> Option<Message> {
-        let (from, held) = self.links.get_mut(peer)?.asked.remove(&(set, replica.clone()))?;
-        let interval = self.lane(set, &replica)?.interval(from, held, self.config.max_delta_bytes)?;
-        Some(Message::Delta(Delta { set, replica, interval }))
-    }
-
-    /// Tells a lane's owner, and who passed it on, how far it has been applied.
-    fn acknowledge(&mut self, set: SetId, replica: &ReplicaId, from: &ReplicaId, now: Instant) {
-        let to_owner =
-            if self.links.contains_key(replica) { Some(replica) } else { self.graph.next_hop(replica, now) };
-        let to: BTreeSet<ReplicaId> = to_owner.into_iter().chain([from]).cloned().collect();
-        for peer in to {
-            let Some(link) = self.links.get_mut(&peer) else { continue };
-            if link.acks.insert((set, replica.clone())) {
-                self.outbox.push_back((peer, Outgoing::Ack(set, replica.clone())));
-            }
-        }
-    }
-
-    fn make_ack(&mut self, peer: &ReplicaId, set: SetId, replica: ReplicaId) -> Option<Message> {
-        self.links.get_mut(peer)?.acks.remove(&(set, replica.clone()));
-        let seq = self.lane(set, &replica)?.head().seq;
-        Some(Message::Ack(Ack { set, replica, seq, by: self.me.clone() }))
-    }
-
-    fn handle_ack(&mut self, from: &ReplicaId, ack: Ack, now: Instant) {
-        if usize::from(ack.set.0) >= self.sets.len() {
-            self.counters.unknown_set += 1;
-            return;
-        }
-        if ack.by == *from {
-            self.peer_applied(from, ack.set, &ack.replica, ack.seq, now);
-            // The peer sends its acknowledgement this way where it has no link to the owner.
-            if ack.replica != self.me
-                && self.links.contains_key(&ack.replica)
-                && !self.graph.is_reported(from, &ack.replica, now)
-            {
-                self.counters.acks_relayed += 1;
-                self.outbox.push_back((ack.replica.clone(), Outgoing::Message(Message::Ack(ack))));
-            }
-        } else if ack.replica == self.me {
-            self.member_applied(&ack.by, ack.set, ack.seq, now);
-        }
-    }
-
-    /// A linked peer has applied a lane up to `seq`.
-    fn peer_applied(&mut self, peer: &ReplicaId, set: SetId, replica: &ReplicaId, seq: u64, now: Instant) {
-        if let Some(link) = self.links.get_mut(peer) {
-            link.applied(set, replica, seq);
-        }
-        if *replica == self.me {
-            self.member_applied(peer, set, seq, now);
-        }
-        self.push_if_ready(peer, set, replica, now);
-    }
-
-    /// A member, linked or not, has applied this node's lane up to `seq`.
-    fn member_applied(&mut self, replica: &ReplicaId, set: SetId, seq: u64, now: Instant) {
-        let own = self.sets[usize::from(set.0)].head();
-        if seq > own.seq {
-            if !self.restart_asked {
-                self.counters.divergence_detected += 1;
-                self.events.push_back(Event::Diverged { set, replica: self.me.clone() });
-            }
-            self.ask_restart(RestartReason::IncarnationReused);
-            return;
-        }
-        let Some(member) = self.members.get_mut(replica) else { return };
-        if member.acknowledged(set, seq) {
-            self.events.push_back(Event::Acknowledged { peer: replica.clone(), set, seq });
-            self.settle(set, now);
-        }
     }
 
     // ---- Queries ----

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
 use rumormq_gossip::{
-    Config, Delta, Event, Frontier, Head, Incarnation, Interval, LinkState, MemberState, Message,
+    Config, Delta, Event, Frontier, Head, Incarnation, Interval, LaneLimits, LinkState, MemberState, Message,
     MessageError, Node, NodeName, Observation, Pull, ReplicaId, RestartReason, SetId, Status,
 };
 
@@ -558,6 +559,51 @@ fn nonsense_is_an_error_and_strange_sets_are_not() {
     assert_eq!(script.node("a").handle_message(&b, delta(SetId(9), 5), now), Ok(()));
     assert_eq!(script.nodes["a"].counters().messages_invalid, 1);
     assert_eq!(script.nodes["a"].counters().unknown_set, 1);
+}
+
+proptest! {
+    /// Messages with a wrong byte, in a node that is in the middle of things: an error at most.
+    #[test]
+    fn damaged_messages_are_survived(
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 20)
+    ) {
+        let config = Config { max_delta_bytes: 200, lane: LaneLimits { remove_window: 3, ..LaneLimits::default() }, ..Config::default() };
+        let mut script = Script::with_config(&["a", "b"], config);
+        script.link("a", "b");
+        let mut sent: Vec<Vec<u8>> = Vec::new();
+        for round in 0..30 {
+            let now = script.now;
+            for key in 0..8 {
+                script.insert("a", &format!("{round}/{key}"));
+            }
+            for key in 0..6 {
+                script.node("a").remove(ROUTES, format!("{round}/{key}").as_bytes(), now);
+            }
+            let (a, b) = (script.me("a"), script.me("b"));
+            while let Some((_, message)) = script.node("a").poll_transmit() {
+                sent.push(postcard::to_stdvec(&message).expect("can be written"));
+                if round % 3 != 0 {
+                    script.node("b").handle_message(&a, message, now).expect("is well formed");
+                }
+            }
+            while let Some((_, message)) = script.node("b").poll_transmit() {
+                script.node("a").handle_message(&b, message, now).expect("is well formed");
+            }
+        }
+        for (message, at, byte) in damage {
+            let mut bytes = sent[message.index(sent.len())].clone();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(message) = postcard::from_bytes::<Message>(&bytes) {
+                let (a, now) = (script.me("a"), script.now);
+                let _ = script.node("b").handle_message(&a, message, now);
+                script.now += Duration::from_millis(100);
+                let now = script.now;
+                script.node("b").handle_tick(now);
+                while script.node("b").poll_transmit().is_some() {}
+            }
+        }
+    }
 }
 
 #[test]

@@ -15,13 +15,14 @@ pub(super) struct Repair {
     pub due: Instant,
     asked: Option<ReplicaId>,
     attempts: usize,
-    /// Somebody answered, and so.
+    /// Who was asked has answered, with a snapshot or without.
     answered: Option<Answer>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Answer {
-    snapshot: bool,
+enum Answer {
+    Range,
+    Snapshot,
 }
 
 impl Repair {
@@ -52,17 +53,18 @@ impl Waiting {
     /// Keeps a delta with its sender. False if there is no room.
     pub fn hold(&mut self, from: ReplicaId, delta: Delta) -> bool {
         let weight = delta.interval.weight();
-        let lane = self.by_lane.entry((delta.set, delta.replica.clone())).or_default();
-        if lane.len() >= Waiting::MAX_PER_LANE || self.bytes + weight > self.max_bytes {
+        let key = (delta.set, delta.replica.clone());
+        let held = self.by_lane.get(&key).map_or(0, Vec::len);
+        if held >= Waiting::MAX_PER_LANE || self.bytes + weight > self.max_bytes {
             return false;
         }
         self.bytes += weight;
-        lane.push((from, delta));
+        self.by_lane.entry(key).or_default().push((from, delta));
         true
     }
 
     fn is_empty(&self, set: SetId, replica: &ReplicaId) -> bool {
-        self.by_lane.get(&(set, replica.clone())).is_none_or(Vec::is_empty)
+        !self.by_lane.contains_key(&(set, replica.clone()))
     }
 
     /// Takes out a delta that can be applied by one who stands at `frontier`.
@@ -75,10 +77,8 @@ impl Waiting {
     ) -> Option<(ReplicaId, Delta)> {
         let key = (set, replica.clone());
         let lane = self.by_lane.get_mut(&key)?;
-        let before = lane.len();
         let fits = lane.iter().position(|(_, delta)| delta.interval.fits(frontier, held));
         let taken = fits.map(|index| lane.swap_remove(index));
-        debug_assert_eq!(lane.len() + usize::from(taken.is_some()), before);
         if let Some((_, delta)) = &taken {
             self.bytes -= delta.interval.weight();
         }
@@ -198,9 +198,10 @@ impl Node {
         if let Some(repair) = self.repairs.get_mut(&(set, replica.clone()))
             && repair.asked.as_ref() == Some(from)
         {
-            let snapshot = interval.from == Frontier::START && interval.held > 0;
-            let before = repair.answered.is_some_and(|answer| answer.snapshot);
-            repair.answered = Some(Answer { snapshot: snapshot || before });
+            let is_snapshot = interval.from == Frontier::START && interval.held > 0;
+            if is_snapshot || repair.answered.is_none() {
+                repair.answered = Some(if is_snapshot { Answer::Snapshot } else { Answer::Range });
+            }
             repair.attempts = 0;
         }
     }
@@ -232,11 +233,11 @@ impl Node {
     pub(super) fn finish_repair(&mut self, set: SetId, replica: &ReplicaId, from: &ReplicaId, now: Instant) {
         let Some(repair) = self.repairs.remove(&(set, replica.clone())) else { return };
         if let Some(answer) = repair.answered {
-            let counter = match (answer.snapshot, from == replica) {
-                (false, true) => &mut self.counters.repair_range_origin,
-                (false, false) => &mut self.counters.repair_range_peer,
-                (true, true) => &mut self.counters.repair_snapshot_origin,
-                (true, false) => &mut self.counters.repair_snapshot_peer,
+            let counter = match (answer, from == replica) {
+                (Answer::Range, true) => &mut self.counters.repair_range_origin,
+                (Answer::Range, false) => &mut self.counters.repair_range_peer,
+                (Answer::Snapshot, true) => &mut self.counters.repair_snapshot_origin,
+                (Answer::Snapshot, false) => &mut self.counters.repair_snapshot_peer,
             };
             *counter += 1;
         }

@@ -46,6 +46,13 @@ impl Settlement {
         self.awaited.into_iter().map(|awaited| awaited.seq)
     }
 
+    /// Whether anything becomes due when a member has applied up to `seq`.
+    pub fn concerns(&self, seq: u64) -> bool {
+        let first = self.awaited.front().map(|awaited| awaited.seq);
+        let sample = self.samples.front().map(|(sample, _)| *sample);
+        first.into_iter().chain(sample).any(|waiting| waiting <= seq)
+    }
+
     pub fn next_check(&self) -> Option<Instant> {
         let front = self.awaited.front()?;
         Some(self.checked.map_or(front.since, |at| at.max(front.since)) + Settlement::CHECK_EVERY)
