@@ -8,41 +8,39 @@
 pub mod config;
 pub mod counters;
 mod dialer;
+mod endpoint;
 pub mod forward;
 pub mod host;
 pub mod interest;
 pub mod link;
+mod links;
 mod members;
 mod peer;
 mod peers;
 mod replication;
+mod rounds;
 mod snapshot;
 
-use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
+use rumormq_gossip::ReplicaId;
 use rumormq_gossip::chitchat::{GossipCounters, Membership, MembershipConfig, StartError};
-use rumormq_gossip::{Message, MessageError, NodeName, ReplicaId};
 use smallvec::SmallVec;
-use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 
 pub use config::ClusterConfig;
 use counters::ClusterCounters;
 use dialer::Dialer;
-use forward::inbound::{InboundStreams, Received};
+pub use endpoint::Endpoint;
+use forward::inbound::InboundStreams;
 use host::Host;
-use link::driver::{self, LinkError};
 use link::handshake::Credentials;
-use link::hello::{Hello, ProtocolRange};
 use link::{frame, kind};
 use members::Members;
-use peer::Link;
 pub use peer::{ForwardDrop, Peer};
 use peers::Peers;
 pub use replication::state_label;
@@ -55,9 +53,6 @@ use crate::topic::TopicFilter;
 
 /// Handshakes under way at a time. Whoever may not join cannot take more memory than they do.
 const HANDSHAKES_MAX: usize = 256;
-
-/// The protocol versions this node speaks on links.
-const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
 
 /// This node's part in its cluster.
 pub struct Cluster {
@@ -84,38 +79,6 @@ pub struct Cluster {
     ready: watch::Sender<bool>,
     /// Routes are known to be missing.
     behind: AtomicBool,
-}
-
-/// The sockets a node meets its peers on: both of one port.
-#[derive(Debug)]
-pub struct Endpoint {
-    tcp: TcpListener,
-    udp: UdpSocket,
-}
-
-impl Endpoint {
-    /// Binds TCP and UDP; port 0 is one that both have free.
-    pub fn bind(address: SocketAddr) -> io::Result<Endpoint> {
-        const ATTEMPTS: u32 = 16;
-        let mut attempt = 1;
-        loop {
-            let tcp = StdTcpListener::bind(address)?;
-            match StdUdpSocket::bind(tcp.local_addr()?) {
-                Err(_) if address.port() == 0 && attempt < ATTEMPTS => attempt += 1,
-                udp => {
-                    let udp = udp?;
-                    tcp.set_nonblocking(true)?;
-                    udp.set_nonblocking(true)?;
-                    return Ok(Endpoint { tcp: TcpListener::from_std(tcp)?, udp: UdpSocket::from_std(udp)? });
-                }
-            }
-        }
-    }
-
-    /// The address of both.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
-    }
 }
 
 impl Cluster {
@@ -164,8 +127,8 @@ impl Cluster {
         *self.membership.write() = Some(membership);
         self.tasks.lock().extend([
             tokio::spawn(members::observe(self.clone(), observations)).abort_handle(),
-            tokio::spawn(accept(self.clone(), endpoint.tcp)).abort_handle(),
-            tokio::spawn(run_due(self.clone())).abort_handle(),
+            tokio::spawn(endpoint::accept(self.clone(), endpoint.tcp)).abort_handle(),
+            tokio::spawn(rounds::run(self.clone())).abort_handle(),
             tokio::spawn(dialer::run(self.clone())).abort_handle(),
         ]);
         Ok(())
@@ -265,116 +228,24 @@ impl Cluster {
         }
     }
 
-    // What links ask for.
-
-    pub(crate) fn handshakes(&self) -> &Arc<Semaphore> {
-        &self.handshakes
-    }
-
-    pub(crate) fn credentials(&self) -> &Credentials {
-        &self.credentials
-    }
-
-    pub(crate) fn host(&self) -> &Arc<dyn Host> {
-        &self.host
-    }
-
     /// This incarnation of this node.
     pub fn me(&self) -> ReplicaId {
         self.replication.lock().node.me().clone()
     }
 
-    pub(crate) fn hello(&self) -> Hello {
-        let replication = self.replication.lock();
-        // Writing to memory does not fail.
-        let gossip = postcard::to_stdvec(&replication.node.hello(Instant::now())).unwrap_or_default();
-        Hello {
-            cluster: self.config.cluster.clone(),
-            protocol: PROTOCOL,
-            replica: replication.node.me().clone(),
-            addresses: self.config.advertise.clone(),
-            gossip,
-            forwards_received: self.inbound.received(),
-            wall_clock_ms: wall_clock_ms(),
-        }
+    /// The replica that an index in a match stands for.
+    pub fn replica(&self, index: PeerIndex) -> Option<ReplicaId> {
+        self.peers.replica(index)
     }
 
-    /// A handshake is done. None where the link is not wanted: to this node itself, or beside a better one.
-    pub(crate) fn handle_link_up(
-        &self,
-        hello: &Hello,
-        dialled: bool,
-    ) -> Option<(Arc<Peer>, Arc<Link>, Received)> {
-        let now = Instant::now();
-        let me = self.me();
-        let theirs = &hello.replica;
-        if theirs.name == me.name {
-            self.dialer.handle_self();
-            return None;
-        }
-        let gossip = postcard::from_bytes(&hello.gossip).ok()?;
-        let peer = self.peers.find_or_insert(&theirs.name);
-        let dialled_by = if dialled { &me.name } else { &theirs.name };
-        if let Some(present) = peer.link()
-            && !is_preferred(&present, theirs, dialled_by, me.name.clone().min(theirs.name.clone()))
-        {
-            return None;
-        }
-        let link = Arc::new(Link {
-            id: self.links.fetch_add(1, Ordering::Relaxed),
-            replica: theirs.clone(),
-            dialled_by: dialled_by.clone(),
-            wake: Notify::new(),
-            closed: Notify::new(),
-            started: now,
-            round_trip: Mutex::default(),
-        });
-        let received = hello.forwards_received.get(&me).copied().unwrap_or(0);
-        // The sets hear of it while the peer's lock order allows: first the peer has its link, then the sets use it.
-        self.with_replication(now, |replication| {
-            if let Some(former) = peer.handle_link_up(link.clone(), received, now) {
-                replication.handle_link_down(&former.replica, now);
-                former.closed.notify_one();
-            }
-            replication.handle_link_up(theirs, gossip, now + self.config.puback_timeout, now);
-        });
-        self.members.note_hello(hello);
-        tracing::info!(peer = %theirs, dialled, "link up");
-        Some((peer, link, self.inbound.stream(theirs)))
+    /// The membership's counters, while it runs.
+    pub fn with_membership<R>(&self, look: impl FnOnce(&GossipCounters) -> R) -> Option<R> {
+        self.membership.read().as_ref().map(|membership| look(membership.counters()))
     }
 
-    pub(crate) fn handle_link_down(&self, peer: &Peer, link: &Link) {
-        let now = Instant::now();
-        self.with_replication(now, |replication| {
-            if peer.handle_link_down(link.id, now) {
-                replication.handle_link_down(&link.replica, now);
-                tracing::info!(peer = %link.replica, "link down");
-            }
-        });
-    }
-
-    pub(crate) fn handle_gossip(
-        &self,
-        from: &ReplicaId,
-        message: Message,
-        length: usize,
-        now: Instant,
-    ) -> Result<(), MessageError> {
-        if matches!(message, Message::Delta(_)) {
-            self.counters.delta_bytes_in.inc_by(length as u64);
-        }
-        self.with_replication(now, |replication| replication.node.handle_message(from, message, now))
-    }
-
-    pub(crate) fn handle_pong(&self, link: &Link, round_trip: Duration, now: Instant) {
-        *link.round_trip.lock() = Some(round_trip);
-        self.with_replication(now, |replication| {
-            replication.node.handle_pong(&link.replica, round_trip, now);
-        });
-    }
-
-    pub(crate) fn handle_goodbye(&self, from: &ReplicaId, now: Instant) {
-        self.with_replication(now, |replication| replication.handle_goodbye(from, now));
+    /// All peers that were heard of.
+    pub fn peers(&self) -> Vec<Arc<Peer>> {
+        self.peers.all()
     }
 
     /// Changes the replicated sets, then sends and does what follows from that.
@@ -396,116 +267,6 @@ impl Cluster {
     }
 }
 
-/// Whether a new link replaces the present one. Both ends decide alike, whichever link came up first with them.
-fn is_preferred(present: &Link, replica: &ReplicaId, dialled_by: &NodeName, lower: NodeName) -> bool {
-    match replica.incarnation.cmp(&present.replica.incarnation) {
-        std::cmp::Ordering::Greater => true,
-        std::cmp::Ordering::Less => false,
-        // Of two crossing links the one stays that the lower name dialled. A node that dials again has lost the one
-        // it had.
-        std::cmp::Ordering::Equal => *dialled_by == present.dialled_by || *dialled_by == lower,
-    }
-}
-
 fn wall_clock_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-/// Accepts links.
-async fn accept(cluster: Arc<Cluster>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, address)) => {
-                let cluster = cluster.clone();
-                tokio::spawn(async move {
-                    let result = driver::run(cluster.clone(), stream, false).await;
-                    cluster.handle_link_end(address, result);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a link");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-impl Cluster {
-    fn handle_link_end(&self, address: SocketAddr, result: Result<(), LinkError>) {
-        let Err(error) = result else { return };
-        match error {
-            LinkError::Handshake(error) => match error.rejection() {
-                Some(reason) => {
-                    self.counters.rejected.with_label_values(&[reason]).inc();
-                    tracing::warn!(%address, %error, "peer turned away");
-                }
-                None => tracing::debug!(%address, %error, "no link"),
-            },
-            LinkError::Superseded => {}
-            LinkError::Io(error) => tracing::debug!(%address, %error, "link lost"),
-            error => tracing::warn!(%address, %error, "link cut"),
-        }
-    }
-}
-
-/// Does what is due in the replicated sets, and what is due every so often.
-async fn run_due(cluster: Arc<Cluster>) {
-    const ROUND: Duration = Duration::from_millis(100);
-    let mut next_round = Instant::now();
-    loop {
-        let now = Instant::now();
-        let due = cluster.replication.lock().plan(now + ROUND);
-        tokio::select! {
-            () = tokio::time::sleep_until(due.min(next_round).into()) => {}
-            () = cluster.due_earlier.notified() => {}
-        }
-        let now = Instant::now();
-        cluster.with_replication(now, |replication| replication.node.handle_tick(now));
-        if now >= next_round {
-            next_round = now + ROUND;
-            cluster.handle_round(now);
-        }
-    }
-}
-
-impl Cluster {
-    fn handle_round(&self, now: Instant) {
-        for peer in self.peers.all() {
-            peer.release_receipts(now, self.config.puback_timeout);
-        }
-        let (heads, synced) = {
-            let replication = self.replication.lock();
-            (replication.published_heads(), self.has_synced(&replication))
-        };
-        if let Some(membership) = &*self.membership.read() {
-            for (key, head) in heads {
-                // Few and short.
-                let _ = membership.publish(&key, head);
-            }
-        }
-        if synced {
-            self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
-        }
-    }
-
-    /// A node without seeds is a cluster of one; others first take over what a peer has.
-    fn has_synced(&self, replication: &Replication) -> bool {
-        let linked = self.peers.all().iter().any(|peer| peer.link().is_some());
-        self.config.seeds.is_empty() || (linked && replication.node.converged())
-    }
-
-    /// The replica that an index in a match stands for.
-    pub fn replica(&self, index: PeerIndex) -> Option<ReplicaId> {
-        self.peers.replica(index)
-    }
-
-    /// The membership's counters, while it runs.
-    pub fn with_membership<R>(&self, look: impl FnOnce(&GossipCounters) -> R) -> Option<R> {
-        self.membership.read().as_ref().map(|membership| look(membership.counters()))
-    }
-
-    /// All peers that were heard of.
-    pub fn peers(&self) -> Vec<Arc<Peer>> {
-        self.peers.all()
-    }
 }

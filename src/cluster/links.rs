@@ -1,0 +1,156 @@
+//! What links tell the cluster: that they are up or down, what their peers say of the replicated sets, that they answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rumormq_gossip::{Message, MessageError, NodeName, ReplicaId};
+use tokio::sync::{Notify, Semaphore};
+
+use super::forward::inbound::Received;
+use super::host::Host;
+use super::link::driver::LinkError;
+use super::link::handshake::Credentials;
+use super::link::hello::{Hello, ProtocolRange};
+use super::peer::{Link, Peer};
+use super::{Cluster, wall_clock_ms};
+
+/// The protocol versions this node speaks on links.
+const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
+
+impl Cluster {
+    pub(crate) fn handshakes(&self) -> &Arc<Semaphore> {
+        &self.handshakes
+    }
+
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    pub(crate) fn host(&self) -> &Arc<dyn Host> {
+        &self.host
+    }
+
+    pub(crate) fn hello(&self) -> Hello {
+        let replication = self.replication.lock();
+        // Writing to memory does not fail.
+        let gossip = postcard::to_stdvec(&replication.node.hello(Instant::now())).unwrap_or_default();
+        Hello {
+            cluster: self.config.cluster.clone(),
+            protocol: PROTOCOL,
+            replica: replication.node.me().clone(),
+            addresses: self.config.advertise.clone(),
+            gossip,
+            forwards_received: self.inbound.received(),
+            wall_clock_ms: wall_clock_ms(),
+        }
+    }
+
+    /// A handshake is done. None where the link is not wanted: to this node itself, or beside a better one.
+    pub(crate) fn handle_link_up(
+        &self,
+        hello: &Hello,
+        dialled: bool,
+    ) -> Option<(Arc<Peer>, Arc<Link>, Received)> {
+        let now = Instant::now();
+        let me = self.me();
+        let theirs = &hello.replica;
+        if theirs.name == me.name {
+            self.dialer.handle_self();
+            return None;
+        }
+        let gossip = postcard::from_bytes(&hello.gossip).ok()?;
+        let peer = self.peers.find_or_insert(&theirs.name);
+        let dialled_by = if dialled { &me.name } else { &theirs.name };
+        if let Some(present) = peer.link()
+            && !is_preferred(&present, theirs, dialled_by, me.name.clone().min(theirs.name.clone()))
+        {
+            return None;
+        }
+        let link = Arc::new(Link {
+            id: self.links.fetch_add(1, Ordering::Relaxed),
+            replica: theirs.clone(),
+            dialled_by: dialled_by.clone(),
+            wake: Notify::new(),
+            closed: Notify::new(),
+            started: now,
+            round_trip: Mutex::default(),
+        });
+        let received = hello.forwards_received.get(&me).copied().unwrap_or(0);
+        // The sets hear of it while the peer's lock order allows: first the peer has its link, then the sets use it.
+        self.with_replication(now, |replication| {
+            if let Some(former) = peer.handle_link_up(link.clone(), received, now) {
+                replication.handle_link_down(&former.replica, now);
+                former.closed.notify_one();
+            }
+            replication.handle_link_up(theirs, gossip, now + self.config.puback_timeout, now);
+        });
+        self.members.note_hello(hello);
+        tracing::info!(peer = %theirs, dialled, "link up");
+        Some((peer, link, self.inbound.stream(theirs)))
+    }
+
+    pub(crate) fn handle_link_down(&self, peer: &Peer, link: &Link) {
+        let now = Instant::now();
+        self.with_replication(now, |replication| {
+            if peer.handle_link_down(link.id, now) {
+                replication.handle_link_down(&link.replica, now);
+                tracing::info!(peer = %link.replica, "link down");
+            }
+        });
+    }
+
+    pub(crate) fn handle_gossip(
+        &self,
+        from: &ReplicaId,
+        message: Message,
+        length: usize,
+        now: Instant,
+    ) -> Result<(), MessageError> {
+        if matches!(message, Message::Delta(_)) {
+            self.counters.delta_bytes_in.inc_by(length as u64);
+        }
+        self.with_replication(now, |replication| replication.node.handle_message(from, message, now))
+    }
+
+    pub(crate) fn handle_pong(&self, link: &Link, round_trip: Duration, now: Instant) {
+        *link.round_trip.lock() = Some(round_trip);
+        self.with_replication(now, |replication| {
+            replication.node.handle_pong(&link.replica, round_trip, now);
+        });
+    }
+
+    pub(crate) fn handle_goodbye(&self, from: &ReplicaId, now: Instant) {
+        self.with_replication(now, |replication| replication.handle_goodbye(from, now));
+    }
+
+    /// A link, or an attempt at one, has ended.
+    pub(super) fn handle_link_end(&self, address: SocketAddr, result: Result<(), LinkError>) {
+        let Err(error) = result else { return };
+        match error {
+            LinkError::Handshake(error) => match error.rejection() {
+                Some(reason) => {
+                    self.counters.rejected.with_label_values(&[reason]).inc();
+                    tracing::warn!(%address, %error, "peer turned away");
+                }
+                None => tracing::debug!(%address, %error, "no link"),
+            },
+            LinkError::Superseded => {}
+            LinkError::Io(error) => tracing::debug!(%address, %error, "link lost"),
+            error => tracing::warn!(%address, %error, "link cut"),
+        }
+    }
+}
+
+/// Whether a new link replaces the present one. Both ends decide alike, whichever link came up first with them.
+fn is_preferred(present: &Link, replica: &ReplicaId, dialled_by: &NodeName, lower: NodeName) -> bool {
+    match replica.incarnation.cmp(&present.replica.incarnation) {
+        std::cmp::Ordering::Greater => true,
+        std::cmp::Ordering::Less => false,
+        // Of two crossing links the one stays that the lower name dialled. A node that dials again has lost the one
+        // it had.
+        std::cmp::Ordering::Equal => *dialled_by == present.dialled_by || *dialled_by == lower,
+    }
+}
