@@ -347,3 +347,27 @@ fn a_program_that_sets_fields_is_held_to_the_same_rules() {
     config.cluster_name = "two words".to_owned();
     assert!(config.validate().unwrap_err().to_string().contains("cluster_name"));
 }
+
+/// The README's table has every limit with its default.
+#[test]
+fn the_readme_tells_every_limit() {
+    let readme = include_str!("../../README.md");
+    let buffers = ["forward_buffer_messages", "forward_buffer_bytes", "forget_after"];
+    for setting in SETTINGS.iter().filter(|it| it.section == Section::Limits || buffers.contains(&it.name)) {
+        let row = format!("| `{}` | {} | ", setting.name, setting.show(&Config::default()));
+        assert!(readme.contains(&row), "{row}");
+    }
+}
+
+/// The README's example is a configuration file that works, but for the cookie.
+#[test]
+fn the_readmes_file_is_valid() {
+    let readme = include_str!("../../README.md");
+    let example =
+        readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let cookie = TempFile::new("readme-cookie", "0123456789abcdef");
+    let file =
+        TempFile::new("readme.toml", &example.replace("/etc/rumormq/cookie", cookie.0.to_str().unwrap()));
+    let config = resolve(&[], &[], Some(&file.0)).unwrap();
+    assert_eq!(config.join.len(), 2);
+}
