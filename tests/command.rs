@@ -120,6 +120,17 @@ fn run_says_when_it_is_ready_and_stops_at_a_signal() {
 }
 
 #[test]
+fn a_node_that_waits_for_its_peers_stops_at_once() {
+    let nobody = ["--join=127.0.0.1:1", "--join-grace=1h"];
+    let any = ["run", "--mqtt=127.0.0.1:0", "--cluster=127.0.0.1:0"];
+    let http = format!("--http=127.0.0.1:{}", free_base(2));
+    let mut asked = Running::start(&[&any[..], &[&http], &nobody].concat());
+    wait_until("the HTTP API answers", || output(&["status", &http]).0 == Some(0));
+    asked.signal("TERM");
+    assert_eq!(asked.exit_code(), Some(0));
+}
+
+#[test]
 fn run_ends_with_its_standard_input_where_it_is_told_to() {
     let mut node = Running::start(&[
         "run",

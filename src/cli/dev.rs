@@ -43,7 +43,7 @@ impl Dev {
     }
 
     async fn serve(&self, ports: Ports) -> Result<(), Failure> {
-        let stop = Stop::new(false)?;
+        let mut stop = Stop::new(false)?;
         let mut nodes = Nodes::default();
         let result = tokio::select! {
             result = self.start_and_watch(ports, &mut nodes) => result,

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use super::flags::Flags;
@@ -42,8 +43,12 @@ impl Run {
     }
 
     async fn serve(&self, config: Config) -> Result<(), Failure> {
-        let stop = Stop::new(self.until_stdin_ends)?;
-        let node = Node::start(config).await?;
+        let mut stop = Stop::new(self.until_stdin_ends)?;
+        let node = tokio::select! {
+            node = Node::start(config) => node?,
+            // A node that waits for its peers has no clients to say goodbye to.
+            () = stop.wait() => return Ok(()),
+        };
         let ready = format!(
             "ready node={} mqtt={} cluster={} http={}\n",
             node.name(),
@@ -71,35 +76,44 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// What ends a node from outside.
 pub(super) struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    with_stdin: bool,
+    terminate: Signal,
+    interrupt: Signal,
+    stdin_ended: Option<oneshot::Receiver<()>>,
 }
 
 impl Stop {
-    /// Signals count from here on.
+    /// Signals count from here on, and the end of standard input where that is asked for.
     pub(super) fn new(with_stdin: bool) -> Result<Stop, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::System("cannot wait for signals", error));
-        let terminate = listen(SignalKind::terminate())?;
-        Ok(Stop { terminate, interrupt: listen(SignalKind::interrupt())?, with_stdin })
+        Ok(Stop {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            stdin_ended: with_stdin.then(end_of_stdin),
+        })
     }
 
-    /// Returns at SIGTERM, at SIGINT, or at the end of standard input if that counts.
-    pub(super) async fn wait(mut self) {
+    /// Returns when one of them comes.
+    pub(super) async fn wait(&mut self) {
+        let stdin_ended = async {
+            match &mut self.stdin_ended {
+                Some(ended) => drop(ended.await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            _ = end_of_stdin(), if self.with_stdin => {}
+            () = stdin_ended => {}
         }
     }
 }
 
 /// A thread of its own waits, for reading standard input blocks and must not hold up the runtime's end.
-async fn end_of_stdin() {
-    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+fn end_of_stdin() -> oneshot::Receiver<()> {
+    let (ended, end) = oneshot::channel();
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        drop(ended);
+        let _ = ended.send(());
     });
-    let _ = end.await;
+    end
 }
