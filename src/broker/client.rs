@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, IoSlice};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use atomic_waker::AtomicWaker;
@@ -43,6 +44,8 @@ pub enum Close {
 pub struct Signal {
     /// Wakes the connection's task.
     pub waker: AtomicWaker,
+    /// It is in the broker's list of those that wait for the node to catch up.
+    pub(super) waiting: AtomicBool,
     close: Mutex<Option<Close>>,
 }
 
@@ -138,9 +141,15 @@ impl Client {
             return;
         }
         let Some(attachment) = &state.attachment else { return };
-        match attachment.direct.clone() {
-            Some(direct) => write(&mut state, &mut |slices| direct.try_write_vectored(slices), now),
-            None => state.leave_to_owner(),
+        if let Some(direct) = attachment.direct.clone() {
+            write(&mut state, &mut |slices| direct.try_write_vectored(slices), now);
+        } else {
+            state.blocked = true;
+        }
+        if state.blocked
+            && let Some(attachment) = &state.attachment
+        {
+            attachment.signal.waker.wake();
         }
     }
 
@@ -149,7 +158,8 @@ impl Client {
         self.state.lock().unthrottle();
     }
 
-    /// The connection's task writes, with its own transport, what other tasks could not. False where `epoch` is over.
+    /// The connection's task writes, with its own transport, what other tasks could not; what the transport refuses again,
+    /// it must wake that task for. False where `epoch` is over.
     pub fn drain(
         &self,
         epoch: u64,
@@ -208,16 +218,10 @@ impl ClientState {
             attachment.signal.waker.wake();
         }
     }
-
-    fn leave_to_owner(&mut self) {
-        self.blocked = true;
-        if let Some(attachment) = &self.attachment {
-            attachment.signal.waker.wake();
-        }
-    }
 }
 
-/// Takes the outbox, writes it with the lock released, and goes on while others have appended more.
+/// Takes the outbox, writes it with the lock released, and goes on while others have appended more. Leaves `blocked`
+/// where the writer would.
 fn write(
     state: &mut MutexGuard<'_, ClientState>,
     write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
@@ -242,7 +246,7 @@ fn write(
             Ok(()) => {
                 state.session.outbox().put_back(taken);
                 state.flushing = false;
-                state.leave_to_owner();
+                state.blocked = true;
                 return;
             }
             Err(_) => {
@@ -331,5 +335,73 @@ impl std::fmt::Debug for Client {
 impl std::fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::*;
+    use crate::codec::packet::{Packet, ProtocolVersion};
+    use crate::session::Negotiated;
+
+    fn refuse(_: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn take_all(slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    struct Refusing;
+
+    impl DirectWrite for Refusing {
+        fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            refuse(slices)
+        }
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_owner_of_a_blocked_socket_is_woken_once() {
+        let now = Instant::now();
+        let client = Client::new("c", Session::new(Arc::default()), SessionRecord::default());
+        let signal = Arc::new(Signal::default());
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut state = client.lock();
+        let epoch = state.attach(Attachment { direct: Some(Arc::new(Refusing)), signal: signal.clone() });
+        state.session.handle_connected(Negotiated {
+            version: ProtocolVersion::V500,
+            max_packet_size: u32::MAX,
+            receive_maximum: 1,
+            announced_receive_maximum: None,
+        });
+        state.session.send(&Packet::PingResp);
+        drop(state);
+        let woken = || {
+            signal.waker.register(&waker);
+            wakes.0.swap(0, Ordering::Relaxed)
+        };
+        woken();
+        client.flush(now);
+        assert_eq!(woken(), 1, "somebody has to write");
+        client.flush(now);
+        assert_eq!(woken(), 0, "somebody will");
+        assert!(client.drain(epoch, &mut refuse, now));
+        assert_eq!(woken(), 0, "only the socket knows when to try again");
+        assert!(client.drain(epoch, &mut take_all, now));
+        assert!(client.lock().session.outbox().is_empty());
+        assert!(!client.drain(epoch - 1, &mut take_all, now), "another connection's time");
     }
 }

@@ -1,5 +1,6 @@
 //! The broker as the cluster's host: peers' routes go into the trie, their forwards to the local sessions.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -32,6 +33,7 @@ impl Host for ClusterHost {
     fn handle_caught_up(&self) {
         if let Some(broker) = self.0.upgrade() {
             for signal in std::mem::take(&mut *broker.waiting.lock()) {
+                signal.waiting.store(false, Ordering::Release);
                 signal.waker.wake();
             }
         }
@@ -91,20 +93,22 @@ impl Broker {
         self.cluster.get().is_some_and(|cluster| cluster.is_behind())
     }
 
-    /// Whether a packet has to wait for that. Its connection is woken when it may go on.
-    pub fn must_wait(&self, packet: &Packet<'_>, signal: &Arc<Signal>) -> bool {
-        let Packet::Publish(Publish { qos: QoS::AtLeastOnce | QoS::ExactlyOnce, .. }) = packet else {
-            return false;
-        };
+    /// Whether a packet has to wait for that.
+    pub fn must_wait(&self, packet: &Packet<'_>) -> bool {
+        matches!(packet, Packet::Publish(Publish { qos: QoS::AtLeastOnce | QoS::ExactlyOnce, .. }))
+            && self.is_behind()
+    }
+
+    /// Wakes the connection when the node has caught up; false if it has.
+    pub fn wait_until_caught_up(&self, signal: &Arc<Signal>) -> bool {
         if !self.is_behind() {
             return false;
         }
-        self.waiting.lock().push(signal.clone());
+        if !signal.waiting.swap(true, Ordering::AcqRel) {
+            self.waiting.lock().push(signal.clone());
+        }
         // It may have caught up before it was waited for.
-        if !self.is_behind() {
-            signal.waker.wake();
-        }
-        true
+        self.is_behind()
     }
 
     /// The cluster's host that this broker is.

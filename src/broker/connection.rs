@@ -36,6 +36,15 @@ pub enum End {
     Violation(ReasonCode),
 }
 
+/// Why a client is not read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Its publishes or subscriptions wait for other nodes.
+    OtherNodes,
+    /// It does not read the answers to what it sends.
+    UnreadAnswers,
+}
+
 impl ClientConnection {
     /// A connection that was just accepted.
     pub fn new(client: Arc<Client>, epoch: u64) -> ClientConnection {
@@ -94,18 +103,19 @@ impl ClientConnection {
         }
     }
 
-    /// Whether the client has to wait until some of its publishes or subscriptions are confirmed, or until it takes what it
-    /// was sent. It is woken then.
-    pub fn is_throttled(&self, broker: &Broker) -> bool {
-        let maximum = usize::from(broker.limits().session.receive_maximum.get());
+    /// Why the client is not read from at the moment, if it is not. Its connection is woken when it may be again.
+    pub fn hold(&self, broker: &Broker) -> Option<Hold> {
+        let limits = broker.limits();
         let mut state = self.client.lock();
         if state.epoch != self.epoch {
-            return false;
+            return None;
         }
-        state.throttled = state.session.unacknowledged() >= maximum
-            || state.session.outbox().len() > broker.limits().session.max_outbox_bytes
-            || state.pending_subscribes >= broker.limits().max_pending_subscribes;
-        state.throttled
+        let waits = state.session.unacknowledged() >= usize::from(limits.session.receive_maximum.get())
+            || state.pending_subscribes >= limits.max_pending_subscribes;
+        // Messages stop at the outbox's bound; what goes far beyond it are answers to packets of the client's own.
+        let deaf = state.session.outbox().len() > 2 * limits.session.max_outbox_bytes;
+        state.throttled = waits || deaf;
+        if waits { Some(Hold::OtherNodes) } else { deaf.then_some(Hold::UnreadAnswers) }
     }
 
     fn handle_publish(

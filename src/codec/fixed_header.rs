@@ -156,6 +156,11 @@ pub fn frame_len(bytes: &[u8], max_packet_size: u32) -> Result<Option<usize>, De
     Ok(Some(len))
 }
 
+/// Whether a stream that begins like this may still turn out to begin with a CONNECT.
+pub fn may_be_connect(bytes: &[u8]) -> bool {
+    bytes.first().is_none_or(|&first| first == PacketType::Connect.first_byte())
+}
+
 /// The greatest value of a variable byte integer (1.5.5).
 pub(super) const MAX_VARIABLE_BYTE_INTEGER: usize = 268_435_455;
 

@@ -25,7 +25,7 @@ mod writer;
 
 pub use connect::connect_version;
 pub use error::{DecodeError, EncodeError};
-pub use fixed_header::frame_len;
+pub use fixed_header::{frame_len, may_be_connect};
 pub use packet::Packet;
 pub use publish::{PublishHead, encode_publish_head};
 

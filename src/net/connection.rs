@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 use super::transport::Transport;
 use crate::broker::batch::Batch;
 use crate::broker::client::{Attachment, Client, Close, Signal, write_out};
-use crate::broker::connection::{ClientConnection, End};
+use crate::broker::connection::{ClientConnection, End, Hold};
 use crate::broker::{Broker, Ending, Refused};
 use crate::codec;
 use crate::codec::DecodeError;
@@ -32,6 +32,8 @@ pub struct Connection<T> {
     phase: Phase,
     /// The beginning of a packet whose end has not come yet.
     partial: BytesMut,
+    /// The first packet in `partial` waits for the node to catch up.
+    waits: bool,
     /// Clients that the last turn promised to flush and did not get to.
     touched: Vec<Arc<Client>>,
     timer: Pin<Box<Sleep>>,
@@ -83,6 +85,7 @@ impl<T: Transport> Connection<T> {
             signal: Arc::default(),
             phase: Phase::Connecting,
             partial: BytesMut::new(),
+            waits: false,
             touched: Vec::new(),
             timer,
             last_read: Instant::now(),
@@ -105,9 +108,7 @@ impl<T: Transport> Connection<T> {
         }
         self.poll_drain(cx, batch);
         for _ in 0..READS_A_TURN {
-            if self.is_throttled() {
-                // It is us who are silent.
-                self.last_read = batch.now;
+            if self.is_throttled(batch) {
                 return self.poll_timer(cx, batch);
             }
             match self.poll_read(cx, batch) {
@@ -141,11 +142,15 @@ impl<T: Transport> Connection<T> {
         );
     }
 
-    /// A client with too many publishes on their way to other nodes is not read from until some are confirmed; nor one
-    /// whose publish waits for the node to catch up.
-    fn is_throttled(&self) -> bool {
+    /// Whether the client is not read from at the moment. It is woken when it may be again.
+    fn is_throttled(&mut self, batch: &Batch) -> bool {
         let Phase::Open(open) = &self.phase else { return false };
-        open.client.is_throttled(&self.broker) || (!self.partial.is_empty() && self.broker.is_behind())
+        self.waits = self.waits && self.broker.wait_until_caught_up(&self.signal);
+        let hold = if self.waits { Some(Hold::OtherNodes) } else { open.client.hold(&self.broker) };
+        if hold == Some(Hold::OtherNodes) {
+            self.last_read = batch.now; // Who is not listened to is not silent.
+        }
+        hold.is_some()
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Result<(), Stop>> {
@@ -224,6 +229,9 @@ impl<T: Transport> Connection<T> {
     }
 
     fn frame_len(&self, input: &[u8]) -> Result<Option<usize>, Stop> {
+        if matches!(self.phase, Phase::Connecting) && !codec::may_be_connect(input) {
+            return Err(Stop::Lost); // [MQTT-3.1.0-1]; what else it is need not be waited for.
+        }
         codec::frame_len(input, self.broker.limits().max_packet_size).map_err(Stop::Undecodable)
     }
 
@@ -231,7 +239,8 @@ impl<T: Transport> Connection<T> {
         match &mut self.phase {
             Phase::Open(open) => {
                 let packet = codec::decode(frame, open.version).map_err(Stop::Undecodable)?;
-                if self.broker.must_wait(&packet, &self.signal) {
+                if self.broker.must_wait(&packet) {
+                    self.waits = true;
                     return Err(Stop::Wait);
                 }
                 open.client.handle_packet(&self.broker, &packet, backing, batch).map_err(Stop::End)
@@ -271,7 +280,8 @@ impl<T: Transport> Connection<T> {
                 Phase::Connecting | Phase::Closing { .. } => return Poll::Ready(()),
             };
             let due = self.last_read + silence_max;
-            if due <= batch.now {
+            // Not the batch's: the timer may have become due since that began.
+            if due <= Instant::now() {
                 self.end(Stop::End(End::Violation(ReasonCode::KeepAliveTimeout)), batch);
                 batch.flush();
                 return self.poll_closing(cx);
