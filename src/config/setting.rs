@@ -167,8 +167,8 @@ const HOUR: u64 = 3600 * SECOND;
 const YEAR: u64 = 365 * 24 * HOUR;
 /// More of anything than a machine has room for.
 const MANY: u64 = 1 << 40;
-/// Largest packet the protocol can express (2.1.4).
-const LARGEST_PACKET: u64 = 268_435_460;
+/// Largest packet that also fits a frame between nodes.
+const LARGEST_PACKET: u64 = (crate::cluster::link::frame::MAX_BODY_LEN - (1 << 20)) as u64;
 
 use Section::{Cluster, Limits, Listen, Top};
 

@@ -191,7 +191,7 @@ fn errors_name_where_the_value_stands_and_what_it_should_be() {
         ("join_grace", "10", "\"10\" is not a duration, such as 500ms, 10s, 5m, 2h or 7d"),
         ("gossip_interval", "1ms", "1ms is not between 20ms and 10s"),
         ("max_packet_size", "1MB", "\"1MB\" is not a size, such as 65536, 64KiB or 1MiB"),
-        ("max_packet_size", "1GiB", "1GiB is not between 1KiB and 268435460"),
+        ("max_packet_size", "1GiB", "1GiB is not between 1KiB and 15MiB"),
         ("max_inflight", "0", "0 is not between 1 and 65535"),
         ("max_inflight", "many", "\"many\" is not a whole number, such as 1000"),
     ];
