@@ -7,3 +7,6 @@
 pub mod inbound;
 pub mod stream;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;

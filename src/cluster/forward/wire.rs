@@ -154,3 +154,55 @@ pub fn read<R>(
     };
     Ok(deliver(Place { sequence: head.sequence, publish: head.publish }, &application))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cluster::link::frame::Frame;
+
+    proptest! {
+        #[test]
+        fn a_forward_comes_out_as_it_went_in(
+            topic in "[a-z/]{1,20}", payload in vec(any::<u8>(), 0..100), qos in 0..3u8, retain in any::<bool>(),
+            sequence in 1..u64::MAX, publish in any::<u64>(), expiry_secs in option::of(1..100_000u32),
+            content_type in option::of("[a-z]{0,9}"), correlation in option::of(vec(any::<u8>(), 0..9)),
+            user in vec(("[a-z]{0,5}", "[a-z]{0,5}"), 0..4),
+        ) {
+            let now = Instant::now();
+            let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)];
+            let set = PropertySet {
+                content_type: content_type.as_deref(),
+                correlation_data: correlation.as_deref(),
+                user_properties: user.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+                ..PropertySet::EMPTY
+            };
+            let application = Application {
+                topic: Topic::new(&topic).expect("a valid topic"),
+                payload: &payload,
+                backing: None,
+                qos,
+                retain,
+                properties: &set,
+                expires_at: expiry_secs.map(|secs| now + std::time::Duration::from_secs(secs.into())),
+            };
+            let sequence = if qos == QoS::AtMostOnce { 0 } else { sequence };
+            let mut out = Vec::new();
+            append(&mut out, Place { sequence, publish }, &application, now).expect("it fits");
+            let (frame, _) = Frame::parse(&out).expect("a frame").expect("a whole one");
+            read(frame.body, now, |place, read| {
+                assert_eq!(place, Place { sequence, publish });
+                assert_eq!((read.topic, read.payload, read.qos, read.retain), (application.topic, &payload[..], qos, retain));
+                assert_eq!((read.properties, read.expires_at), (&set, application.expires_at));
+            }).expect("it is read back");
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_or_read_but_never_panic(body in vec(any::<u8>(), 0..60)) {
+            let _ = read(&body, Instant::now(), |_, _| ());
+        }
+    }
+}
