@@ -35,7 +35,7 @@ impl RetainedMessages {
         let message = Arc::new(application.to_message());
         // Publishes at the same moment may exceed the limits by as many messages.
         let known = self.messages.message(topic).map_or(0, |known| known.size());
-        let bytes = self.bytes.load(Ordering::Relaxed) + message.size() - known;
+        let bytes = (self.bytes.load(Ordering::Relaxed) + message.size()).saturating_sub(known);
         if bytes > limits.max_retained_bytes
             || (known == 0 && self.messages.len() >= limits.max_retained_messages)
         {
