@@ -1,0 +1,12 @@
+//! One broker in the test's own process, and clients over TCP that say exactly what a test wants said.
+
+mod bad_input;
+mod connect;
+mod flow;
+mod publish;
+mod retained;
+mod session_expiry;
+mod subscribe;
+#[path = "../support/mod.rs"]
+mod support;
+mod wills;

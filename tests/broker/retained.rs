@@ -1,0 +1,161 @@
+//! Retained messages.
+
+use rumormq::broker::Limits;
+use rumormq::codec::packet::{Packet, PropertySet, Publish, RetainHandling, SubscriptionOptions};
+
+use crate::support::client::{Q0, Q1, Q2, lasting, options, publish, subscribe_as};
+use crate::support::node::Node;
+
+fn retained<'a>(topic: &'a str, payload: &'a str) -> Publish<'a> {
+    Publish { retain: true, ..publish(1, Q1, topic, payload) }
+}
+
+/// [MQTT-3.3.1-5], [MQTT-3.3.1-8].
+#[test]
+fn the_last_retained_message_waits_for_subscribers() {
+    let node = Node::start();
+    let mut publisher = node.connect("p");
+    publisher.publishes(retained("a/b", "old"));
+    publisher.publishes(retained("a/b", "new"));
+    publisher.publishes(publish(1, Q1, "a/b", "passing"));
+    publisher.publishes(retained("a/c", "other"));
+    let mut client = node.connect("c");
+    client.subscribes(&[("a/b", options(Q2))], "0x02");
+    client.gets("PUBLISH 1 q1 a/b new retain");
+    client.subscribes(&[("a/+", options(Q0))], "0x00");
+    client.gets_all_of(&["PUBLISH q0 a/b new retain", "PUBLISH q0 a/c other retain"]);
+    client.waits();
+    let mut old = node.connect_v311("o");
+    old.subscribes(&[("#", options(Q0))], "0x00");
+    old.gets_all_of(&["PUBLISH q0 a/b new retain", "PUBLISH q0 a/c other retain"]);
+    old.waits();
+}
+
+/// [MQTT-3.3.1-6], [MQTT-3.3.1-7].
+#[test]
+fn an_empty_payload_clears() {
+    let node = Node::start();
+    let mut present = node.connect("present");
+    present.subscribes(&[("a", options(Q0))], "0x00");
+    let mut publisher = node.connect("p");
+    publisher.publishes(retained("a", "x"));
+    publisher.publishes(retained("a", ""));
+    publisher.publishes(retained("b", ""));
+    present.gets("PUBLISH q0 a x");
+    present.gets("PUBLISH q0 a \"\"");
+    let mut late = node.connect("late");
+    late.subscribes(&[("#", options(Q0))], "0x00");
+    late.waits();
+}
+
+/// [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11].
+#[test]
+fn retain_handling_says_when_they_are_sent() {
+    let node = Node::start();
+    node.connect("p").publishes(retained("a", "x"));
+    let handling = |retain_handling| SubscriptionOptions { retain_handling, ..options(Q0) };
+    let mut client = node.connect("c");
+    client.subscribes(&[("a", handling(RetainHandling::DoNotSend))], "0x00");
+    client.waits();
+    client.subscribes(&[("a", handling(RetainHandling::SendIfNew))], "0x00");
+    client.waits();
+    client.subscribes(&[("+", handling(RetainHandling::SendIfNew))], "0x00");
+    client.gets("PUBLISH q0 a x retain");
+    for _ in 0..2 {
+        client.subscribes(&[("a", handling(RetainHandling::Send))], "0x00");
+        client.gets("PUBLISH q0 a x retain");
+    }
+    client.unsubscribes("a", "0x00");
+    client.subscribes(&[("a", handling(RetainHandling::SendIfNew))], "0x00");
+    client.gets("PUBLISH q0 a x retain");
+}
+
+#[test]
+fn a_resumed_session_does_not_make_a_subscription_new() {
+    let node = Node::start();
+    node.connect("p").publishes(retained("a", "x"));
+    let if_new = SubscriptionOptions { retain_handling: RetainHandling::SendIfNew, ..options(Q0) };
+    let mut client = node.connect_with(lasting("c", 100));
+    client.subscribes(&[("a", if_new)], "0x00");
+    client.gets("PUBLISH q0 a x retain");
+    client.disconnects();
+    let mut client = node.connect_with(lasting("c", 100));
+    client.subscribes(&[("a", if_new)], "0x00");
+    client.waits();
+}
+
+/// The flag says "from the store", whatever Retain As Published asks for live messages.
+#[test]
+fn retained_messages_are_marked_and_named_for_their_subscription() {
+    let node = Node::start();
+    let mut publisher = node.connect("p");
+    let set = PropertySet {
+        message_expiry_interval_secs: Some(1000),
+        content_type: Some("text/plain"),
+        user_properties: vec![("k", "v")],
+        ..PropertySet::EMPTY
+    };
+    publisher.publishes(Publish { properties: set.into(), ..retained("a", "x") });
+    let mut client = node.connect("c");
+    client.subscribes(
+        &[("#", SubscriptionOptions { retain_handling: RetainHandling::DoNotSend, ..options(Q0) })],
+        "0x00",
+    );
+    client.sends(Packet::Subscribe(subscribe_as(9, "a", options(Q0))));
+    client.gets("SUBACK 1 0x00");
+    client.gets_one_of(&[
+        "PUBLISH q0 a x retain id=9 expiry=1000 type=text/plain k:v",
+        "PUBLISH q0 a x retain id=9 expiry=999 type=text/plain k:v",
+    ]);
+}
+
+#[test]
+fn expired_retained_messages_are_not_sent() {
+    let node = Node::start();
+    let set = PropertySet { message_expiry_interval_secs: Some(0), ..PropertySet::EMPTY };
+    node.connect("p").publishes(Publish { properties: set.into(), ..retained("a", "x") });
+    let mut client = node.connect("c");
+    client.subscribes(&[("#", options(Q0))], "0x00");
+    client.waits();
+}
+
+/// [MQTT-4.7.2-1].
+#[test]
+fn a_leading_wildcard_does_not_find_dollar_topics() {
+    let node = Node::start();
+    node.connect("p").publishes(retained("$app/x", "x"));
+    let mut client = node.connect("c");
+    client.subscribes(&[("#", options(Q0)), ("+/x", options(Q0))], "0x00 0x00");
+    client.waits();
+    client.subscribes(&[("$app/#", options(Q0))], "0x00");
+    client.gets("PUBLISH q0 $app/x x retain");
+}
+
+#[test]
+fn the_store_is_bounded_by_messages() {
+    let node = Node::with(Limits { max_retained_messages: 2, ..Limits::default() });
+    let mut publisher = node.connect("p");
+    publisher.publishes(retained("a", "1"));
+    publisher.publishes(retained("b", "1"));
+    publisher.sends(Packet::Publish(retained("c", "1")));
+    publisher.gets("PUBACK 1 0x97");
+    publisher.publishes(retained("a", "2"));
+    publisher.publishes(retained("b", ""));
+    publisher.publishes(retained("c", "2"));
+    let mut client = node.connect("c");
+    client.subscribes(&[("#", options(Q0))], "0x00");
+    client.gets_all_of(&["PUBLISH q0 a 2 retain", "PUBLISH q0 c 2 retain"]);
+}
+
+#[test]
+fn the_store_is_bounded_by_bytes() {
+    let node = Node::with(Limits { max_retained_bytes: 10_000, ..Limits::default() });
+    let large = "x".repeat(6000);
+    let mut publisher = node.connect("p");
+    publisher.publishes(retained("a", &large));
+    publisher.sends(Packet::Publish(retained("b", &large)));
+    publisher.gets("PUBACK 1 0x97");
+    publisher.publishes(retained("a", &large));
+    publisher.publishes(retained("a", ""));
+    publisher.publishes(retained("b", &large));
+}
