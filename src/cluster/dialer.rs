@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Cluster;
-use super::link::driver;
+use super::link::driver::{self, LinkError};
 
 /// Between two looks at who is not linked.
 const ROUND: Duration = Duration::from_millis(100);
@@ -39,11 +39,13 @@ struct Attempts {
     next: Instant,
     rest: Duration,
     busy: bool,
+    /// The last attempt led to this node itself.
+    itself: bool,
 }
 
 impl Attempts {
     fn new(next: Instant) -> Attempts {
-        Attempts { next, rest: FIRST_REST, busy: false }
+        Attempts { next, rest: FIRST_REST, busy: false, itself: false }
     }
 }
 
@@ -55,9 +57,10 @@ impl Dialer {
         Dialer { targets: Mutex::new(targets) }
     }
 
-    /// A seed turned out to be this node itself: nothing to do, it is dialled ever more rarely.
-    pub fn handle_self(&self) {
-        tracing::debug!("a seed is this node itself");
+    /// Whether there is nobody to wait for: no seeds, or none that is another node.
+    pub fn is_alone(&self) -> bool {
+        let targets = self.targets.lock();
+        targets.iter().all(|(target, attempts)| matches!(target, Target::Member(_)) || attempts.itself)
     }
 
     fn begin(&self, target: &Target, now: Instant, courtesy: bool) -> bool {
@@ -71,10 +74,11 @@ impl Dialer {
         true
     }
 
-    fn end(&self, target: &Target, lasted: Duration) {
+    fn end(&self, target: &Target, lasted: Duration, itself: bool) {
         let mut targets = self.targets.lock();
         if let Some(attempts) = targets.get_mut(target) {
             attempts.busy = false;
+            attempts.itself = itself;
             attempts.rest = match lasted > LONGEST_REST {
                 true => FIRST_REST,
                 false => (attempts.rest * 2).min(LONGEST_REST),
@@ -128,10 +132,12 @@ fn dial(cluster: &Arc<Cluster>, target: Target, address: String, now: Instant, c
     let cluster = cluster.clone();
     tokio::spawn(async move {
         let began = Instant::now();
+        let mut itself = false;
         match timeout(CONNECT_MAX, TcpStream::connect(&address)).await {
             Ok(Ok(stream)) => {
                 let peer = stream.peer_addr();
                 let result = driver::run(cluster.clone(), stream, true).await;
+                itself = matches!(result, Err(LinkError::Itself));
                 if let Ok(peer) = peer {
                     cluster.handle_link_end(peer, result);
                 }
@@ -139,6 +145,6 @@ fn dial(cluster: &Arc<Cluster>, target: Target, address: String, now: Instant, c
             Ok(Err(error)) => tracing::debug!(%address, %error, "cannot reach"),
             Err(_) => tracing::debug!(%address, "no answer"),
         }
-        cluster.dialer.end(&target, began.elapsed());
+        cluster.dialer.end(&target, began.elapsed(), itself);
     });
 }

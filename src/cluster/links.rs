@@ -14,6 +14,7 @@ use super::host::Host;
 use super::link::driver::LinkError;
 use super::link::handshake::Credentials;
 use super::link::hello::{Hello, ProtocolRange};
+use super::link::kind;
 use super::peer::{Link, Peer};
 use super::{Cluster, wall_clock_ms};
 
@@ -48,26 +49,29 @@ impl Cluster {
         }
     }
 
-    /// A handshake is done. None where the link is not wanted: to this node itself, or beside a better one.
+    /// A handshake is done. An error where the link is not wanted: to this node itself, or beside a better one.
     pub(crate) fn handle_link_up(
         &self,
         hello: &Hello,
         dialled: bool,
-    ) -> Option<(Arc<Peer>, Arc<Link>, Received)> {
+    ) -> Result<(Arc<Peer>, Arc<Link>, Received), LinkError> {
         let now = Instant::now();
         let me = self.me();
         let theirs = &hello.replica;
-        if theirs.name == me.name {
-            self.dialer.handle_self();
-            return None;
+        if *theirs == me {
+            return Err(LinkError::Itself);
         }
-        let gossip = postcard::from_bytes(&hello.gossip).ok()?;
+        if theirs.name == me.name {
+            return Err(LinkError::SameName(theirs.clone()));
+        }
+        let gossip =
+            postcard::from_bytes(&hello.gossip).map_err(|_| LinkError::MalformedFrame(kind::HELLO))?;
         let peer = self.peers.find_or_insert(&theirs.name);
         let dialled_by = if dialled { &me.name } else { &theirs.name };
         if let Some(present) = peer.link()
             && !is_preferred(&present, theirs, dialled_by, me.name.clone().min(theirs.name.clone()))
         {
-            return None;
+            return Err(LinkError::Superseded);
         }
         let link = Arc::new(Link {
             id: self.links.fetch_add(1, Ordering::Relaxed),
@@ -89,7 +93,7 @@ impl Cluster {
         });
         self.members.note_hello(hello);
         tracing::info!(peer = %theirs, dialled, "link up");
-        Some((peer, link, self.inbound.stream(theirs)))
+        Ok((peer, link, self.inbound.stream(theirs)))
     }
 
     pub(crate) fn handle_link_down(&self, peer: &Peer, link: &Link) {
@@ -137,7 +141,7 @@ impl Cluster {
                 }
                 None => tracing::debug!(%address, %error, "no link"),
             },
-            LinkError::Superseded => {}
+            LinkError::Superseded | LinkError::Itself => {}
             LinkError::Io(error) => tracing::debug!(%address, %error, "link lost"),
             error => tracing::warn!(%address, %error, "link cut"),
         }

@@ -46,9 +46,9 @@ impl Cluster {
         }
     }
 
-    /// A node without seeds is a cluster of one; others first take over what a peer has.
+    /// A node without seeds, or with none but itself, is a cluster of one; others first take over what a peer has.
     fn has_synced(&self, replication: &Replication) -> bool {
         let linked = self.peers.all().iter().any(|peer| peer.link().is_some());
-        self.config.seeds.is_empty() || (linked && replication.node.converged())
+        (linked && replication.node.converged()) || (!linked && self.dialer.is_alone())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use rumormq_gossip::Message;
+use rumormq_gossip::{Message, ReplicaId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -45,6 +45,12 @@ pub enum LinkError {
     /// The peer closed it, or it broke.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
+    /// It leads back to this node: one of its seeds is its own address.
+    #[error("the address is this node's own")]
+    Itself,
+    /// Another node has this node's name.
+    #[error("the peer has this node's name, as {0}; rename one of the two")]
+    SameName(ReplicaId),
     /// Another link to the peer took its place, or this node stops.
     #[error("the link is not needed any more")]
     Superseded,
@@ -80,9 +86,7 @@ pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Res
     let established = timeout(HANDSHAKE_MAX, shake).await.map_err(|_| LinkError::Silent)??;
     drop(place);
     let Established { stream, sealer, opener, input, plain, hello } = established;
-    let Some((peer, link, received)) = cluster.handle_link_up(&hello, dialled) else {
-        return Err(LinkError::Superseded);
-    };
+    let (peer, link, received) = cluster.handle_link_up(&hello, dialled)?;
     let (read, write) = stream.into_split();
     let reader = Reader {
         cluster: &cluster,
