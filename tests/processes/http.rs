@@ -1,0 +1,54 @@
+//! Questions to a node over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::netns::Namespace;
+
+/// Longest a node may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Longest answer, in bytes.
+const MAX_BODY: u64 = 64 << 20;
+
+/// Where a node answers.
+pub(super) struct Http {
+    agent: ureq::Agent,
+    address: SocketAddr,
+    namespace: Option<Arc<Namespace>>,
+}
+
+impl Http {
+    pub(super) fn new(address: SocketAddr, namespace: Option<Arc<Namespace>>) -> Http {
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(ANSWER_MAX))
+            .proxy(None)
+            // Each connection is made where it is used, which may be another namespace.
+            .max_idle_connections(0)
+            .build()
+            .new_agent();
+        Http { agent, address, namespace }
+    }
+
+    /// The body of a successful answer.
+    #[track_caller]
+    pub(super) fn get(&self, path: &str) -> String {
+        self.ask(path).unwrap_or_else(|error| panic!("no answer to {path} from {}: {error}", self.address))
+    }
+
+    /// The body, or nothing where the node does not answer.
+    pub(super) fn try_get(&self, path: &str) -> Option<String> {
+        self.ask(path).ok()
+    }
+
+    fn ask(&self, path: &str) -> Result<String, ureq::Error> {
+        let ask = || {
+            let mut answer = self.agent.get(format!("http://{}{path}", self.address)).call()?;
+            answer.body_mut().with_config().limit(MAX_BODY).read_to_string()
+        };
+        match &self.namespace {
+            Some(namespace) => namespace.enter(ask),
+            None => ask(),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! How a node is started.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use super::Process;
+use super::netns::Namespace;
+
+/// The command line of a node, in the making.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    name: String,
+    mqtt: SocketAddr,
+    cluster: SocketAddr,
+    http: SocketAddr,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    pub(super) namespace: Option<Arc<Namespace>>,
+}
+
+impl Launch {
+    /// `NAME@127.0.0.1` on free ports of loopback.
+    pub fn new(name: &str) -> Launch {
+        Launch::on(IpAddr::V4(Ipv4Addr::LOCALHOST), name)
+    }
+
+    /// A node in a network namespace, at its address. It needs a cookie.
+    pub fn within(namespace: &Arc<Namespace>, name: &str) -> Launch {
+        let launch = Launch::on(namespace.address(), name).flag("--allow-anonymous", "true");
+        Launch { namespace: Some(namespace.clone()), ..launch }
+    }
+
+    fn on(ip: IpAddr, name: &str) -> Launch {
+        let any_port = SocketAddr::new(ip, 0);
+        Launch {
+            name: format!("{name}@{ip}"),
+            mqtt: any_port,
+            cluster: any_port,
+            http: any_port,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            namespace: None,
+        }
+    }
+
+    /// Joins the cluster of whoever listens there.
+    #[must_use]
+    pub fn join(mut self, seed: SocketAddr) -> Launch {
+        self.arguments.push(format!("--join={seed}"));
+        self
+    }
+
+    /// Sets one of the command's flags.
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: &str) -> Launch {
+        self.arguments.push(format!("{name}={value}"));
+        self
+    }
+
+    /// Gives the node this cookie.
+    #[must_use]
+    pub fn cookie(mut self, cookie: &str) -> Launch {
+        self.environment.push(("RUMORMQ_COOKIE".to_owned(), cookie.to_owned()));
+        self
+    }
+
+    /// Listens for other nodes there.
+    #[must_use]
+    pub fn cluster_addr(mut self, address: SocketAddr) -> Launch {
+        self.cluster = address;
+        self
+    }
+
+    /// Starts the node, and waits until it is ready.
+    #[track_caller]
+    pub fn start(self) -> Process {
+        Process::start(self)
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same on known addresses.
+    pub(super) fn at(self, mqtt: SocketAddr, cluster: SocketAddr, http: SocketAddr) -> Launch {
+        Launch { mqtt, cluster, http, ..self }
+    }
+
+    pub(super) fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_rumormq");
+        let mut command = match &self.namespace {
+            Some(namespace) => namespace.command(binary),
+            None => Command::new(binary),
+        };
+        command
+            .args(["run", "--until-stdin-ends", "--log-level=debug"])
+            .arg(format!("--node={}", self.name))
+            .arg(format!("--mqtt={}", self.mqtt))
+            .arg(format!("--cluster={}", self.cluster))
+            .arg(format!("--http={}", self.http))
+            .args(&self.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RUMORMQ_")) {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}

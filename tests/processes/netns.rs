@@ -1,0 +1,210 @@
+//! Nodes in network namespaces of their own, so that what passes between them can be lost, as if cables were cut.
+//!
+//! A [`Network`] is a namespace with a bridge; each [`Namespace`] is a host plugged into it. Nothing of it is seen outside,
+//! and it is gone when it is dropped. It needs root, `ip` and `iptables`.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Makes the names of networks unique within the process.
+static NETWORKS: AtomicUsize = AtomicUsize::new(0);
+
+/// Hosts that can reach each other.
+#[derive(Debug)]
+pub struct Network {
+    name: String,
+    hosts: AtomicUsize,
+}
+
+/// A host.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    address: Ipv4Addr,
+    /// Its network exists as long as it does.
+    _network: Arc<Network>,
+}
+
+impl Network {
+    /// A network without hosts. None, after saying why, where this machine does not allow it; then the test is to end.
+    ///
+    /// # Panics
+    /// Instead, with `RUMORMQ_REQUIRE_CLIENTS=1`.
+    pub fn new() -> Option<Arc<Network>> {
+        if let Err(reason) = is_possible() {
+            let required = std::env::var("RUMORMQ_REQUIRE_CLIENTS").is_ok_and(|value| value == "1");
+            assert!(!required, "network namespaces are required, and {reason}");
+            eprintln!("SKIPPED: no network namespaces, for {reason}");
+            return None;
+        }
+        let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("rumormq-{}-{number}", std::process::id());
+        run("ip", &["netns", "add", &name]);
+        let network = Network { name, hosts: AtomicUsize::new(0) };
+        network.ip(&["link", "add", "bridge", "type", "bridge"]);
+        network.ip(&["link", "set", "bridge", "up"]);
+        Some(Arc::new(network))
+    }
+
+    /// Plugs in one more host.
+    pub fn host(self: &Arc<Network>) -> Arc<Namespace> {
+        let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
+        let host = Namespace {
+            name: format!("{}-{number}", self.name),
+            address: Ipv4Addr::new(10, 77, 0, u8::try_from(number).expect("few hosts")),
+            _network: self.clone(),
+        };
+        let port = format!("port{number}");
+        run("ip", &["netns", "add", &host.name]);
+        self.ip(&["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &host.name]);
+        self.ip(&["link", "set", &port, "master", "bridge", "up"]);
+        host.ip(&["address", "add", &format!("{}/16", host.address), "dev", "eth0"]);
+        host.ip(&["link", "set", "eth0", "up"]);
+        host.ip(&["link", "set", "lo", "up"]);
+        Arc::new(host)
+    }
+
+    fn ip(&self, arguments: &[&str]) {
+        run("ip", &[&["-n", &self.name], arguments].concat());
+    }
+}
+
+impl Namespace {
+    /// The host's address in its network.
+    pub fn address(&self) -> IpAddr {
+        IpAddr::V4(self.address)
+    }
+
+    /// A command that will run on this host.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    /// Runs `action` on this host. Sockets that it opens stay there, wherever they are used.
+    pub fn enter<R: Send>(&self, action: impl FnOnce() -> R + Send) -> R {
+        let namespace = File::open(format!("/run/netns/{}", self.name)).expect("the namespace exists");
+        // A thread that has moved does not come back, and need not.
+        let moved = || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("root may move");
+            action()
+        };
+        let result = std::thread::scope(|scope| scope.spawn(moved).join());
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Loses every packet between this host and all others, both ways.
+    pub fn isolate(&self) {
+        self.iptables(&["-A", "INPUT", "-i", "eth0", "-j", "DROP"]);
+        self.iptables(&["-A", "OUTPUT", "-o", "eth0", "-j", "DROP"]);
+    }
+
+    /// Loses every packet between this host and another one, both ways.
+    pub fn separate(&self, other: &Namespace) {
+        let other = other.address.to_string();
+        self.iptables(&["-A", "INPUT", "-s", &other, "-j", "DROP"]);
+        self.iptables(&["-A", "OUTPUT", "-d", &other, "-j", "DROP"]);
+    }
+
+    /// Resets the connections of other hosts with this one when they are used, and lets none of theirs open.
+    pub fn refuse_connections(&self) {
+        self.iptables(&[
+            "-A",
+            "INPUT",
+            "-i",
+            "eth0",
+            "-p",
+            "tcp",
+            "-j",
+            "REJECT",
+            "--reject-with",
+            "tcp-reset",
+        ]);
+    }
+
+    /// Ends this host's connections with others when it uses them, and never tells the others, as when a router in between
+    /// forgets them. New ones may open.
+    pub fn forget_connections(&self, ended: impl FnOnce()) {
+        let reject = ["OUTPUT", "-o", "eth0", "-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"];
+        self.iptables(&[
+            "-A",
+            "OUTPUT",
+            "-o",
+            "eth0",
+            "-p",
+            "tcp",
+            "--tcp-flags",
+            "RST",
+            "RST",
+            "-j",
+            "DROP",
+        ]);
+        self.iptables(&[&["-A"], &reject[..]].concat());
+        ended();
+        self.iptables(&[&["-D"], &reject[..]].concat());
+    }
+
+    /// Loses this share of the packets that arrive here.
+    pub fn lose(&self, share: f64) {
+        let share = share.to_string();
+        let random = ["-m", "statistic", "--mode", "random", "--probability", &share];
+        self.iptables(&[&["-A", "INPUT", "-i", "eth0"], &random[..], &["-j", "DROP"]].concat());
+    }
+
+    /// Nothing is lost any more.
+    pub fn heal(&self) {
+        self.iptables(&["-F"]);
+    }
+
+    fn iptables(&self, arguments: &[&str]) {
+        run("ip", &[&["netns", "exec", &self.name, "iptables", "-w"], arguments].concat());
+    }
+
+    fn ip(&self, arguments: &[&str]) {
+        run("ip", &[&["-n", &self.name], arguments].concat());
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        remove(&self.name);
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        remove(&self.name);
+    }
+}
+
+fn remove(namespace: &str) {
+    let _ = Command::new("ip").args(["netns", "del", namespace]).status();
+}
+
+fn is_possible() -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("this is not root".to_owned());
+    }
+    for (program, argument) in [("ip", "-V"), ("iptables", "--version")] {
+        let there = Command::new(program).arg(argument).output().is_ok_and(|output| output.status.success());
+        if !there {
+            return Err(format!("there is no {program}"));
+        }
+    }
+    Ok(())
+}
+
+#[track_caller]
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().expect("it is there");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {}: {error}", arguments.join(" "));
+}
