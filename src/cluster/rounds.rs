@@ -3,8 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rumormq_gossip::{LinkState, MemberState, MemberStatus};
+
 use super::Cluster;
 use super::replication::Replication;
+
+/// A starting node waits so long for links with all whom its first peer reaches. One may be out of reach for good.
+const MEET_MAX: Duration = Duration::from_secs(2);
 
 /// Does what is due in the replicated sets, and what is due every so often.
 pub(super) async fn run(cluster: Arc<Cluster>) {
@@ -33,7 +38,8 @@ impl Cluster {
         }
         let (heads, synced) = {
             let replication = self.replication.lock();
-            (replication.published_heads(), self.has_synced(&replication))
+            let synced = !*self.ready.borrow() && self.has_synced(&replication, now);
+            (replication.published_heads(), synced)
         };
         if let Some(membership) = &*self.membership.read() {
             for (key, head) in heads {
@@ -42,13 +48,22 @@ impl Cluster {
             }
         }
         if synced {
-            self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+            self.ready.send_replace(true);
         }
     }
 
-    /// A node without seeds, or with none but itself, is a cluster of one; others first take over what a peer has.
-    fn has_synced(&self, replication: &Replication) -> bool {
-        let linked = self.peers.all().iter().any(|peer| peer.link().is_some());
-        (linked && replication.node.converged()) || (!linked && self.dialer.is_alone())
+    /// A node without seeds, or with none but itself, is a cluster of one. Others first take over what a peer has, and meet
+    /// whom it knows: what they do not know to live, their clients' subscriptions would not wait for.
+    fn has_synced(&self, replication: &Replication, now: Instant) -> bool {
+        let links = self.peers.all().into_iter().filter_map(|peer| peer.link());
+        let Some(first) = links.map(|link| link.started).min() else { return self.dialer.is_alone() };
+        let node = &replication.node;
+        let met_all = || {
+            let vouched = |member: &MemberStatus| node.link_graph().vouches_for(&member.replica, now);
+            node.members(now).iter().filter(|member| vouched(member)).all(|member| {
+                member.link == LinkState::Direct && member.state.is_some_and(MemberState::is_live)
+            })
+        };
+        node.converged() && (met_all() || now.saturating_duration_since(first) > MEET_MAX)
     }
 }
