@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rumormq_gossip::{Message, MessageError, NodeName, ReplicaId};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::forward::inbound::Received;
+use super::handshakes::Handshakes;
 use super::host::Host;
 use super::link::driver::LinkError;
 use super::link::handshake::Credentials;
@@ -22,7 +23,7 @@ use super::{Cluster, wall_clock_ms};
 const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
 
 impl Cluster {
-    pub(crate) fn handshakes(&self) -> &Arc<Semaphore> {
+    pub(crate) fn handshakes(&self) -> &Handshakes {
         &self.handshakes
     }
 
@@ -69,7 +70,7 @@ impl Cluster {
         let peer = self.peers.find_or_insert(&theirs.name);
         let dialled_by = if dialled { &me.name } else { &theirs.name };
         if let Some(present) = peer.link()
-            && !is_preferred(&present, theirs, dialled_by, me.name.clone().min(theirs.name.clone()))
+            && !is_preferred(&present, theirs, dialled_by, (&me.name).min(&theirs.name), now)
         {
             return Err(LinkError::Superseded);
         }
@@ -80,7 +81,7 @@ impl Cluster {
             wake: Notify::new(),
             closed: Notify::new(),
             started: now,
-            round_trip: Mutex::default(),
+            answered: Mutex::new(now),
         });
         let received = hello.forwards_received.get(&me).copied().unwrap_or(0);
         // The sets hear of it while the peer's lock order allows: first the peer has its link, then the sets use it.
@@ -120,7 +121,7 @@ impl Cluster {
     }
 
     pub(crate) fn handle_pong(&self, link: &Link, round_trip: Duration, now: Instant) {
-        *link.round_trip.lock() = Some(round_trip);
+        *link.answered.lock() = now;
         self.with_replication(now, |replication| {
             replication.node.handle_pong(&link.replica, round_trip, now);
         });
@@ -134,27 +135,37 @@ impl Cluster {
     pub(super) fn handle_link_end(&self, address: SocketAddr, result: Result<(), LinkError>) {
         let Err(error) = result else { return };
         match error {
-            LinkError::Handshake(error) => match error.rejection() {
+            LinkError::Superseded | LinkError::Itself => {}
+            error => match error.rejection() {
                 Some(reason) => {
                     self.counters.rejected.with_label_values(&[reason]).inc();
                     tracing::warn!(%address, %error, "peer turned away");
                 }
-                None => tracing::debug!(%address, %error, "no link"),
+                None => tracing::debug!(%address, %error, "link lost"),
             },
-            LinkError::Superseded | LinkError::Itself => {}
-            LinkError::Io(error) => tracing::debug!(%address, %error, "link lost"),
-            error => tracing::warn!(%address, %error, "link cut"),
         }
     }
 }
 
+/// A link on which no ping was answered for so long may be gone at its other end.
+const DOUBTFUL_AFTER: Duration = Duration::from_millis(1500);
+
 /// Whether a new link replaces the present one. Both ends decide alike, whichever link came up first with them.
-fn is_preferred(present: &Link, replica: &ReplicaId, dialled_by: &NodeName, lower: NodeName) -> bool {
+fn is_preferred(
+    present: &Link,
+    replica: &ReplicaId,
+    dialled_by: &NodeName,
+    lower: &NodeName,
+    now: Instant,
+) -> bool {
     match replica.incarnation.cmp(&present.replica.incarnation) {
         std::cmp::Ordering::Greater => true,
         std::cmp::Ordering::Less => false,
         // Of two crossing links the one stays that the lower name dialled. A node that dials again has lost the one
         // it had.
-        std::cmp::Ordering::Equal => *dialled_by == present.dialled_by || *dialled_by == lower,
+        std::cmp::Ordering::Equal => {
+            let silence = now.saturating_duration_since(*present.answered.lock());
+            *dialled_by == present.dialled_by || dialled_by == lower || silence > DOUBTFUL_AFTER
+        }
     }
 }

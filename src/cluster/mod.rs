@@ -10,6 +10,7 @@ pub mod counters;
 mod dialer;
 mod endpoint;
 pub mod forward;
+mod handshakes;
 pub mod host;
 pub mod interest;
 pub mod link;
@@ -29,7 +30,7 @@ use parking_lot::{Mutex, RwLock};
 use rumormq_gossip::ReplicaId;
 use rumormq_gossip::chitchat::{GossipCounters, Membership, MembershipConfig, StartError};
 use smallvec::SmallVec;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 pub use config::ClusterConfig;
@@ -37,6 +38,7 @@ use counters::ClusterCounters;
 use dialer::Dialer;
 pub use endpoint::Endpoint;
 use forward::inbound::InboundStreams;
+use handshakes::Handshakes;
 use host::Host;
 use link::handshake::Credentials;
 use link::{frame, kind};
@@ -51,9 +53,6 @@ use crate::message::Application;
 use crate::router::{PeerIndex, PeerSet};
 use crate::topic::TopicFilter;
 
-/// Handshakes under way at a time. Whoever may not join cannot take more memory than they do.
-const HANDSHAKES_MAX: usize = 256;
-
 /// This node's part in its cluster.
 pub struct Cluster {
     config: ClusterConfig,
@@ -64,7 +63,7 @@ pub struct Cluster {
     replication: Mutex<Replication>,
     /// Wakes the task that does what is due, when that has become earlier.
     due_earlier: Notify,
-    handshakes: Arc<Semaphore>,
+    handshakes: Handshakes,
     peers: Peers,
     inbound: InboundStreams,
     members: Members,
@@ -89,7 +88,7 @@ impl Cluster {
             credentials: Credentials { cluster: config.cluster.clone(), psks },
             replication: Mutex::new(Replication::new(&config, Instant::now())),
             due_earlier: Notify::new(),
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            handshakes: Handshakes::default(),
             peers: Peers::new(config.forward),
             inbound: InboundStreams::default(),
             members: Members::default(),

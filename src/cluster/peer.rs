@@ -54,8 +54,8 @@ pub struct Link {
     pub closed: Notify,
     /// When it came up; pings count from here.
     pub started: Instant,
-    /// The round trip of the last ping.
-    pub round_trip: Mutex<Option<Duration>>,
+    /// When the peer last answered a ping.
+    pub answered: Mutex<Instant>,
 }
 
 /// What became of a forward of QoS 0.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use rumormq_gossip::{Message, ReplicaId};
+use rumormq_gossip::{Message, MessageError, ReplicaId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -36,9 +36,12 @@ pub enum LinkError {
     /// It never was one.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// As many handshakes as may be are under way.
-    #[error("too many handshakes at a time")]
-    Busy,
+    /// It was taking its time while too many others came.
+    #[error("the peer did not finish its handshake while others waited for their turn")]
+    CrowdedOut,
+    /// The peer connected and did not say who it is.
+    #[error("the peer did not finish its handshake in time")]
+    Late,
     /// The peer did not say what it had to in time.
     #[error("the peer is silent")]
     Silent,
@@ -77,14 +80,43 @@ pub enum LinkError {
     Gossip(#[from] rumormq_gossip::MessageError),
 }
 
+impl LinkError {
+    /// The value of the `reason` label of `gossip_rejected_total`; none where the peer is not to blame.
+    pub fn rejection(&self) -> Option<&'static str> {
+        match self {
+            LinkError::Handshake(error) => error.rejection(),
+            LinkError::CrowdedOut => Some("link_crowded_out"),
+            LinkError::Late => Some("link_late"),
+            LinkError::SameName(_) => Some("link_same_name"),
+            LinkError::Secure(_)
+            | LinkError::Frame(_)
+            | LinkError::UnknownFrame(_)
+            | LinkError::MalformedFrame(_)
+            | LinkError::Forward(_)
+            | LinkError::ForwardGap(_) => Some("link_protocol"),
+            // A link that was just replaced may still deliver something.
+            LinkError::Gossip(MessageError::NotLinked(_)) => None,
+            LinkError::Gossip(_) => Some("link_protocol"),
+            LinkError::Silent | LinkError::Io(_) | LinkError::Superseded | LinkError::Itself => None,
+        }
+    }
+}
+
 /// Runs a link until it ends. `dialled` says which end this is.
 pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Result<(), LinkError> {
     // Small frames must not wait for the acknowledgement of others.
     stream.set_nodelay(true)?;
-    let Ok(place) = cluster.handshakes().clone().try_acquire_owned() else { return Err(LinkError::Busy) };
     let shake = shake_hands(stream, dialled, cluster.credentials(), || cluster.hello());
-    let established = timeout(HANDSHAKE_MAX, shake).await.map_err(|_| LinkError::Silent)??;
-    drop(place);
+    let shake = timeout(HANDSHAKE_MAX, shake);
+    let established = if dialled {
+        shake.await.map_err(|_| LinkError::Silent)??
+    } else {
+        let place = cluster.handshakes().enter();
+        tokio::select! {
+            established = shake => established.map_err(|_| LinkError::Late)??,
+            () = place.lost() => return Err(LinkError::CrowdedOut),
+        }
+    };
     let Established { stream, sealer, opener, input, plain, hello } = established;
     let (peer, link, received) = cluster.handle_link_up(&hello, dialled)?;
     let (read, write) = stream.into_split();
