@@ -95,6 +95,8 @@ pub struct ClientState {
     blocked: bool,
     /// Someone has promised to flush.
     touched: bool,
+    /// Retained messages are owed to the client: its connection sends more when it can take more.
+    pub owes_retained: bool,
     /// SUBSCRIBE packets whose SUBACK waits for other nodes.
     pub pending_subscribes: usize,
     /// The connection is not read from at the moment.
@@ -112,6 +114,7 @@ impl Client {
             flushing: false,
             blocked: false,
             touched: false,
+            owes_retained: false,
             pending_subscribes: 0,
             throttled: false,
         };
@@ -212,7 +215,7 @@ impl ClientState {
     }
 
     fn unthrottle(&mut self) {
-        if std::mem::take(&mut self.throttled)
+        if (std::mem::take(&mut self.throttled) || self.owes_retained)
             && let Some(attachment) = &self.attachment
         {
             attachment.signal.waker.wake();

@@ -103,12 +103,19 @@ impl ClientConnection {
         }
     }
 
-    /// Why the client is not read from at the moment, if it is not. Its connection is woken when it may be again.
-    pub fn hold(&self, broker: &Broker) -> Option<Hold> {
+    /// To be called before each read: goes on with the retained messages that the client is owed, and says why it is not
+    /// to be read from at the moment, if so. Its connection is woken when either may change.
+    pub fn before_read(&self, broker: &Broker, batch: &mut Batch) -> Option<Hold> {
         let limits = broker.limits();
         let mut state = self.client.lock();
         if state.epoch != self.epoch {
             return None;
+        }
+        if state.owes_retained {
+            drop(state);
+            broker.send_retained(&self.client, self.epoch, batch);
+            batch.flush();
+            state = self.client.lock();
         }
         let waits = state.session.unacknowledged() >= usize::from(limits.session.receive_maximum.get())
             || state.pending_subscribes >= limits.max_pending_subscribes;

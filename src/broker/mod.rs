@@ -10,6 +10,7 @@ mod connect;
 pub mod connection;
 mod limits;
 pub mod metrics;
+mod owed_retained;
 mod publish;
 mod registry;
 mod retained;

@@ -59,6 +59,12 @@ impl RetainedMessages {
         live.into_iter().map(|(_, message)| message).collect()
     }
 
+    /// Whether this is still its topic's message.
+    pub fn is_current(&self, message: &Arc<Message>) -> bool {
+        let current = Topic::new(message.topic()).ok().and_then(|topic| self.messages.message(topic));
+        current.is_some_and(|current| Arc::ptr_eq(&current, message))
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.messages.len()

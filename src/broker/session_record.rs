@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::owed_retained::OwedRetained;
 use super::timers::TimerKey;
 use crate::codec::packet::{Connect, QoS, ReasonCode, Will};
 use crate::message::{Application, Message};
@@ -15,6 +16,8 @@ use crate::topic::TopicFilter;
 pub struct SessionRecord {
     /// By topic filter.
     pub subscriptions: HashMap<TopicFilter, Subscription>,
+    /// Retained messages still to be sent to new subscriptions.
+    pub owed_retained: OwedRetained,
     /// Published if the connection is lost.
     pub will: Option<Box<PendingWill>>,
     /// How long the session outlives its connection.

@@ -7,14 +7,13 @@ use std::time::Instant;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
+use super::owed_retained::RetainedFor;
 use super::session_record::granted;
 use crate::codec::packet::{
     Packet, PacketId, Properties, PropertySet, ReasonCode, ReasonCodes, RetainHandling, Subscribe,
     SubscriptionOptions, Unsubscribe,
 };
 use crate::router::Subscription;
-use crate::session::Delivery;
-use crate::session::frames::Frames;
 use crate::topic::{SubscriptionFilter, TopicFilter};
 
 /// A SUBSCRIBE whose subscriptions are made, and whose SUBACK waits until other nodes know of them.
@@ -27,13 +26,8 @@ struct Subscribed {
     new: Vec<TopicFilter>,
     /// Filters granted, new or not.
     granted: Vec<TopicFilter>,
+    /// Subscriptions that are owed retained messages once SUBACK is sent.
     retained: Vec<RetainedFor>,
-}
-
-/// Retained messages that a subscription is owed once its SUBACK is sent.
-struct RetainedFor {
-    filter: TopicFilter,
-    subscription: Subscription,
 }
 
 impl Broker {
@@ -62,7 +56,8 @@ impl Broker {
             };
             subscribed.reasons.push(reason);
         }
-        let (Some(cluster), false) = (self.cluster.get(), subscribed.granted.is_empty()) else {
+        let Some(cluster) = self.cluster.get().filter(|_| !subscribed.granted.is_empty()) else {
+            drop(changing);
             return self.finish_subscribe(subscribed, 0, now);
         };
         let sequence = cluster.add_interest(&subscribed.new, &subscribed.granted, now);
@@ -145,28 +140,12 @@ impl Broker {
         state.session.send(&Packet::SubAck(ReasonCodes { packet_id, reasons, properties }));
         drop(state);
         batch.touch(&client);
-        for owed in retained {
-            self.send_retained(&client, &owed, &mut batch);
+        for to in retained {
+            self.owe_retained(&client, to, &mut batch);
         }
+        self.send_retained(&client, epoch, &mut batch);
         batch.flush();
         batch.report(&self.metrics);
-    }
-
-    fn send_retained(&self, client: &Arc<Client>, owed: &RetainedFor, batch: &mut Batch) {
-        let subscriber = Subscriber(client.clone());
-        for message in self.retained.matching(&owed.filter, batch.now) {
-            let mut scratch = std::mem::take(&mut batch.scratch);
-            message.with_application(|application| {
-                let mut frames = Frames::new(application, &mut scratch, batch.now);
-                let delivery = Delivery {
-                    qos: owed.subscription.qos,
-                    retain: true, // [MQTT-3.3.1-8] of 3.1.1
-                    identifiers: owed.subscription.identifier.as_slice(),
-                };
-                subscriber.deliver(&mut frames, delivery, batch);
-            });
-            batch.scratch = scratch;
-        }
     }
 
     /// Removes subscriptions and answers with UNSUBACK.

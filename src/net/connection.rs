@@ -143,10 +143,11 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Whether the client is not read from at the moment. It is woken when it may be again.
-    fn is_throttled(&mut self, batch: &Batch) -> bool {
+    fn is_throttled(&mut self, batch: &mut Batch) -> bool {
         let Phase::Open(open) = &self.phase else { return false };
         self.waits = self.waits && self.broker.wait_until_caught_up(&self.signal);
-        let hold = if self.waits { Some(Hold::OtherNodes) } else { open.client.hold(&self.broker) };
+        let hold =
+            if self.waits { Some(Hold::OtherNodes) } else { open.client.before_read(&self.broker, batch) };
         if hold == Some(Hold::OtherNodes) {
             self.last_read = batch.now; // Who is not listened to is not silent.
         }

@@ -326,6 +326,13 @@ impl Session {
         self.negotiated
     }
 
+    /// Whether a message of any QoS would be sent at once.
+    pub fn is_idle(&self) -> bool {
+        self.outbox.len() <= self.limits.max_outbox_bytes
+            && self.queue.is_empty()
+            && self.negotiated.is_some_and(|negotiated| self.may_send(negotiated))
+    }
+
     /// Messages sent and not acknowledged.
     pub fn inflight(&self) -> usize {
         self.window.len()

@@ -1,9 +1,12 @@
 //! Retained messages.
 
+use std::sync::Arc;
+
 use rumormq::broker::Limits;
 use rumormq::codec::packet::{Packet, PropertySet, Publish, RetainHandling, SubscriptionOptions};
+use rumormq::session::SessionLimits;
 
-use crate::support::client::{Q0, Q1, Q2, lasting, options, publish, subscribe_as};
+use crate::support::client::{Q0, Q1, Q2, ack, lasting, options, publish, subscribe, subscribe_as};
 use crate::support::node::Node;
 
 fn retained<'a>(topic: &'a str, payload: &'a str) -> Publish<'a> {
@@ -158,4 +161,61 @@ fn the_store_is_bounded_by_bytes() {
     publisher.publishes(retained("a", &large));
     publisher.publishes(retained("a", ""));
     publisher.publishes(retained("b", &large));
+}
+/// [MQTT-3.3.1-9]: all of them, however many, to a client that takes them. The queue's bounds are for messages that come
+/// faster than they go; these can wait where they are.
+#[test]
+fn a_subscriber_gets_more_retained_messages_than_fit_its_queue() {
+    const MESSAGES: usize = 500;
+    let session = Arc::new(SessionLimits {
+        max_queued_messages: 10,
+        max_outbox_bytes: 1000,
+        max_inflight: std::num::NonZeroU16::new(5).expect("5"),
+        ..Default::default()
+    });
+    let node = Node::with(Limits { session, ..Limits::default() });
+    let mut publisher = node.connect("p");
+    for n in 0..MESSAGES {
+        publisher.publishes(retained(&format!("a/{n}"), "0123456789"));
+    }
+    let mut client = node.connect("c");
+    client.subscribes(&[("a/+", options(Q0))], "0x00");
+    for _ in 0..MESSAGES {
+        let frame = client.frame().expect("a retained message");
+        assert!(matches!(frame.packet(), Packet::Publish(publish) if publish.retain));
+    }
+    client.waits();
+    client.sends(Packet::Subscribe(subscribe(1, &[("a/#", options(Q1))])));
+    client.gets("SUBACK 1 0x01");
+    for _ in 0..MESSAGES {
+        let frame = client.frame().expect("a retained message");
+        let Packet::Publish(publish) = frame.packet() else { panic!("not a PUBLISH") };
+        let id = publish.packet_id.expect("QoS 1");
+        client.sends(Packet::PubAck(ack(id.get())));
+    }
+    client.waits();
+}
+
+/// An older message must not follow the newer one that replaced it while it waited, nor one whose subscription is gone.
+#[test]
+fn a_retained_message_that_waits_may_be_overtaken() {
+    let session = SessionLimits { max_inflight: std::num::NonZeroU16::MIN, ..SessionLimits::default() };
+    let node = Node::with(Limits { session: Arc::new(session), ..Limits::default() });
+    let mut publisher = node.connect("p");
+    for topic in ["a/1", "a/2", "b/1", "b/2"] {
+        publisher.publishes(retained(topic, "old"));
+    }
+    let mut client = node.connect("c");
+    client.subscribes(&[("a/+", options(Q1)), ("b/+", options(Q1))], "0x01 0x01");
+    let frame = client.frame().expect("a retained message");
+    let Packet::Publish(first) = frame.packet() else { panic!("not a PUBLISH") };
+    let first = first.topic.expect("a topic").as_str();
+    let other = if first == "a/1" { "a/2" } else { "a/1" };
+    publisher.publishes(retained(other, "new"));
+    client.sends(Packet::Unsubscribe(crate::support::client::unsubscribe(2, &["b/+"])));
+    client.gets("UNSUBACK 2 0x00");
+    client.sends(Packet::PubAck(ack(1)));
+    client.gets(&format!("PUBLISH 2 q1 {other} new"));
+    client.sends(Packet::PubAck(ack(2)));
+    client.waits();
 }

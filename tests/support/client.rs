@@ -28,6 +28,8 @@ pub struct Client {
     stream: TcpStream,
     version: ProtocolVersion,
     input: Vec<u8>,
+    /// How much of `input` is taken already.
+    taken: usize,
 }
 
 /// One packet as it came.
@@ -50,7 +52,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout above zero");
         stream.set_nodelay(true).expect("a TCP socket");
-        Client { stream, version, input: Vec::new() }
+        Client { stream, version, input: Vec::new(), taken: 0 }
     }
 
     /// Sends this CONNECT; the CONNACK is still to come.
@@ -128,12 +130,14 @@ impl Client {
     #[track_caller]
     pub fn frame(&mut self) -> Option<Frame> {
         loop {
-            if let Some(length) = codec::frame_len(&self.input, u32::MAX).expect("a frame")
-                && self.input.len() >= length
+            let rest = &self.input[self.taken..];
+            if let Some(length) = codec::frame_len(rest, u32::MAX).expect("a frame")
+                && rest.len() >= length
             {
-                let bytes = self.input.drain(..length).collect();
-                return Some(Frame { bytes, version: self.version });
+                self.taken += length;
+                return Some(Frame { bytes: rest[..length].to_vec(), version: self.version });
             }
+            self.input.drain(..std::mem::take(&mut self.taken));
             let mut buffer = [0; 64 << 10];
             match self.stream.read(&mut buffer) {
                 Ok(0) => {
