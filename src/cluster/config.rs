@@ -18,6 +18,8 @@ pub struct ClusterConfig {
     pub replica: ReplicaId,
     /// What others are told about where this node is reached.
     pub advertise: Addresses,
+    /// The address of these for other nodes, resolved.
+    pub advertise_socket: SocketAddr,
     /// Members to begin with, each `HOST:PORT`.
     pub seeds: Vec<String>,
     /// Seals what passes between nodes; none on a loopback.
@@ -37,11 +39,6 @@ pub struct ClusterConfig {
 }
 
 impl ClusterConfig {
-    /// The address that datagrams are sent to: the advertised one where it is numeric, else the bound one.
-    pub(super) fn advertise_socket(&self, bound: SocketAddr) -> SocketAddr {
-        self.advertise.cluster.parse().unwrap_or(bound)
-    }
-
     /// What the membership tells of this node.
     pub(super) fn published_keys(&self) -> Vec<(String, String)> {
         let address = |key: &str, address: &Option<String>| Some((key.to_owned(), address.clone()?));

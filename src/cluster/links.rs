@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::forward::inbound::Received;
 use super::handshakes::Handshakes;
-use super::host::Host;
+use super::host::{Host, confirm_all};
 use super::link::driver::LinkError;
 use super::link::handshake::Credentials;
 use super::link::hello::{Hello, ProtocolRange};
@@ -67,13 +67,7 @@ impl Cluster {
         }
         let gossip =
             postcard::from_bytes(&hello.gossip).map_err(|_| LinkError::MalformedFrame(kind::HELLO))?;
-        let peer = self.peers.find_or_insert(&theirs.name);
         let dialled_by = if dialled { &me.name } else { &theirs.name };
-        if let Some(present) = peer.link()
-            && !is_preferred(&present, theirs, dialled_by, (&me.name).min(&theirs.name), now)
-        {
-            return Err(LinkError::Superseded);
-        }
         let link = Arc::new(Link {
             id: self.links.fetch_add(1, Ordering::Relaxed),
             replica: theirs.clone(),
@@ -84,27 +78,46 @@ impl Cluster {
             answered: Mutex::new(now),
         });
         let received = hello.forwards_received.get(&me).copied().unwrap_or(0);
-        // The sets hear of it while the peer's lock order allows: first the peer has its link, then the sets use it.
-        self.with_replication(now, |replication| {
-            if let Some(former) = peer.handle_link_up(link.clone(), received, now) {
+        let lower = (&me.name).min(&theirs.name);
+        let (peer, done) = self.with_replication(now, |replication| {
+            if self.stopped.load(Ordering::Acquire) {
+                return Err(LinkError::Superseded);
+            }
+            let present = self.peers.find(&theirs.name).and_then(|peer| peer.link());
+            if let Some(present) = &present
+                && !is_preferred(present, theirs, dialled_by, lower, now)
+            {
+                return Err(LinkError::Superseded);
+            }
+            // What tables have of a peer is bounded by whom the sets admit.
+            if let Some(former) = &present {
                 replication.handle_link_down(&former.replica, now);
                 former.closed.notify_one();
             }
-            replication.handle_link_up(theirs, gossip, now + self.config.puback_timeout, now);
-        });
-        self.members.note_hello(hello);
+            if !replication.handle_link_up(theirs, gossip, now + self.config.puback_timeout, now) {
+                return Err(LinkError::NotAdmitted(theirs.clone()));
+            }
+            let mut done = Vec::new();
+            let peer = self.peers.find_or_insert(&theirs.name);
+            peer.handle_link_up(link.clone(), received, now, &mut done);
+            self.members.note_hello(hello, wall_clock_ms());
+            Ok((peer, done))
+        })?;
+        confirm_all(done, now);
         tracing::info!(peer = %theirs, dialled, "link up");
         Ok((peer, link, self.inbound.stream(theirs)))
     }
 
     pub(crate) fn handle_link_down(&self, peer: &Peer, link: &Link) {
         let now = Instant::now();
+        let mut done = Vec::new();
         self.with_replication(now, |replication| {
-            if peer.handle_link_down(link.id, now) {
+            if peer.handle_link_down(link.id, now, &mut done) {
                 replication.handle_link_down(&link.replica, now);
                 tracing::info!(peer = %link.replica, "link down");
             }
         });
+        confirm_all(done, now);
     }
 
     pub(crate) fn handle_gossip(

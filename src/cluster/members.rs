@@ -8,6 +8,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use rumormq_gossip::chitchat::{self, Liveness};
 use rumormq_gossip::{Head, Observation, ReplicaId, SetId, Status};
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use super::Cluster;
@@ -30,18 +31,23 @@ pub struct Member {
     pub addresses: Addresses,
     /// Whether its heartbeats arrive.
     pub alive: bool,
+    /// How far its clock was ahead when its link came up, the time of the message's way included.
+    pub clock_skew_ms: Option<i64>,
 }
 
 impl Members {
-    /// A link's HELLO names its addresses.
-    pub fn note_hello(&self, hello: &Hello) {
+    /// A link's HELLO names its addresses and its clock. Whether heartbeats arrive is not its to say.
+    pub fn note_hello(&self, hello: &Hello, wall_clock_ms: u64) {
         let mut known = self.known.lock();
         let member = Member {
             cluster_addr: hello.addresses.cluster.parse().ok(),
             addresses: hello.addresses.clone(),
-            alive: true,
+            alive: false,
+            clock_skew_ms: None,
         };
-        known.entry(hello.replica.clone()).or_insert(member).addresses = hello.addresses.clone();
+        let member = known.entry(hello.replica.clone()).or_insert(member);
+        member.addresses = hello.addresses.clone();
+        member.clock_skew_ms = Some(hello.wall_clock_ms as i64 - wall_clock_ms as i64);
     }
 
     fn note(&self, observation: &chitchat::Observation) {
@@ -59,8 +65,20 @@ impl Members {
                 http: text("http"),
             },
             alive: observation.liveness == Liveness::Alive,
+            clock_skew_ms: known.get(&observation.replica).and_then(|known| known.clock_skew_ms),
         };
         known.insert(observation.replica.clone(), member);
+    }
+
+    /// The replica will not come back.
+    pub fn forget(&self, replica: &ReplicaId) {
+        self.known.lock().remove(replica);
+    }
+
+    /// How far the clocks of linked members were ahead, in milliseconds.
+    pub fn clock_skews(&self) -> Vec<(ReplicaId, i64)> {
+        let known = self.known.lock();
+        known.iter().filter_map(|(replica, member)| Some((replica.clone(), member.clock_skew_ms?))).collect()
     }
 
     /// Members whose heartbeats arrive and the address to dial.
@@ -71,8 +89,30 @@ impl Members {
     }
 }
 
-/// Hands on what the membership observes.
-pub async fn observe(cluster: Arc<Cluster>, mut observations: mpsc::Receiver<chitchat::Observation>) {
+/// What the membership observes.
+pub type Observations = mpsc::Receiver<chitchat::Observation>;
+
+/// Hands on what the membership observes, and starts it anew when the node has a new incarnation.
+pub async fn run(cluster: Arc<Cluster>, socket: Arc<UdpSocket>, mut observations: Observations) {
+    loop {
+        tokio::select! {
+            () = observe(&cluster, &mut observations) => return,
+            () = cluster.restarted.notified() => {}
+        }
+        let former = cluster.membership.write().take();
+        if let Some(former) = former {
+            former.stop().await;
+        }
+        match cluster.start_membership(socket.clone()).await {
+            Ok(present) => observations = present,
+            Err(error) => {
+                return tracing::error!(%error, "the membership does not start again; restart the node");
+            }
+        }
+    }
+}
+
+async fn observe(cluster: &Cluster, observations: &mut Observations) {
     while let Some(observation) = observations.recv().await {
         let now = Instant::now();
         cluster.members.note(&observation);

@@ -30,6 +30,7 @@ use parking_lot::{Mutex, RwLock};
 use rumormq_gossip::ReplicaId;
 use rumormq_gossip::chitchat::{GossipCounters, Membership, MembershipConfig, StartError};
 use smallvec::SmallVec;
+use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -42,7 +43,7 @@ use handshakes::Handshakes;
 use host::Host;
 use link::handshake::Credentials;
 use link::{frame, kind};
-use members::Members;
+use members::{Members, Observations};
 pub use peer::{ForwardDrop, Peer};
 use peers::Peers;
 pub use replication::state_label;
@@ -78,6 +79,9 @@ pub struct Cluster {
     ready: watch::Sender<bool>,
     /// Routes are known to be missing.
     behind: AtomicBool,
+    /// The sets have begun a new incarnation: the membership has to follow.
+    restarted: Notify,
+    stopped: AtomicBool,
 }
 
 impl Cluster {
@@ -100,6 +104,8 @@ impl Cluster {
             tasks: Mutex::default(),
             ready: watch::Sender::new(false),
             behind: AtomicBool::new(false),
+            restarted: Notify::new(),
+            stopped: AtomicBool::new(false),
             host,
             config,
         }
@@ -107,30 +113,40 @@ impl Cluster {
 
     /// Begins to speak and to listen.
     pub async fn start(self: &Arc<Self>, endpoint: Endpoint) -> Result<(), StartError> {
-        let bound = endpoint.local_addr().map_err(StartError::Socket)?;
-        let advertise = self.config.advertise_socket(bound);
-        let membership = MembershipConfig {
+        let socket = Arc::new(endpoint.udp);
+        let observations = self.start_membership(socket.clone()).await?;
+        self.tasks.lock().extend([
+            tokio::spawn(members::run(self.clone(), socket, observations)).abort_handle(),
+            tokio::spawn(endpoint::accept(self.clone(), endpoint.tcp)).abort_handle(),
+            tokio::spawn(rounds::run(self.clone())).abort_handle(),
+            tokio::spawn(dialer::run(self.clone())).abort_handle(),
+        ]);
+        Ok(())
+    }
+
+    /// Takes part in the membership as the present incarnation.
+    async fn start_membership(&self, socket: Arc<UdpSocket>) -> Result<Observations, StartError> {
+        let settings = MembershipConfig {
             seeds: self.config.seeds.clone(),
             gossip_interval: self.config.gossip_interval,
             phi: self.config.phi,
             initial_interval: 2 * self.config.gossip_interval,
             forget_after: self.config.gossip.forget_after,
             keys: self.config.keys.clone(),
-            ..MembershipConfig::new(self.config.cluster.clone(), self.me(), advertise, Arc::new(endpoint.udp))
+            ..MembershipConfig::new(
+                self.config.cluster.clone(),
+                self.me(),
+                self.config.advertise_socket,
+                socket,
+            )
         };
-        let (membership, observations) = Membership::start(membership).await?;
+        let (membership, observations) = Membership::start(settings).await?;
         for (key, value) in self.config.published_keys() {
             // Few and short.
             let _ = membership.publish(&key, value);
         }
         *self.membership.write() = Some(membership);
-        self.tasks.lock().extend([
-            tokio::spawn(members::observe(self.clone(), observations)).abort_handle(),
-            tokio::spawn(endpoint::accept(self.clone(), endpoint.tcp)).abort_handle(),
-            tokio::spawn(rounds::run(self.clone())).abort_handle(),
-            tokio::spawn(dialer::run(self.clone())).abort_handle(),
-        ]);
-        Ok(())
+        Ok(observations)
     }
 
     /// Waits until the node may serve: it has what a reachable peer had, or waited long enough for one.
@@ -168,8 +184,9 @@ impl Cluster {
         self.abort();
     }
 
-    /// Ends all tasks and links at once.
+    /// Ends all tasks and links at once, and lets no new ones come up.
     pub fn abort(&self) {
+        self.stopped.store(true, Ordering::Release);
         self.tasks.lock().drain(..).for_each(|task| task.abort());
         self.membership.write().take();
         for link in self.peers.all().iter().filter_map(|peer| peer.link()) {
@@ -235,6 +252,11 @@ impl Cluster {
     /// The replica that an index in a match stands for.
     pub fn replica(&self, index: PeerIndex) -> Option<ReplicaId> {
         self.peers.replica(index)
+    }
+
+    /// How far the clocks of linked members were ahead, in milliseconds.
+    pub fn clock_skews(&self) -> Vec<(ReplicaId, i64)> {
+        self.members.clock_skews()
     }
 
     /// The membership's counters, while it runs.

@@ -16,6 +16,8 @@ use crate::message::{Application, Message};
 
 /// Frames that may wait for a link's writer before QoS 0 to this peer is dropped.
 const QUEUE_MAX: usize = 8 << 20;
+/// How far the buffer of a live peer may exceed its limits while its publishers are slowed down.
+const LIVE_FACTOR: usize = 2;
 /// Frames of QoS 1 and 2 enter the queue while it is shorter than this; the others stay in the stream.
 const FILL_MAX: usize = 1 << 20;
 
@@ -37,6 +39,8 @@ struct PeerState {
     stream: ForwardStream,
     /// Whether the membership counts on it.
     alive: bool,
+    /// When something last came from it.
+    heard: Instant,
 }
 
 /// A link that is up.
@@ -71,7 +75,7 @@ impl Peer {
     /// A peer without a link.
     pub fn new(name: NodeName, limits: ForwardLimits) -> Peer {
         let stream = ForwardStream::new(limits);
-        let state = PeerState { link: None, queue: Vec::new(), stream, alive: false };
+        let state = PeerState { link: None, queue: Vec::new(), stream, alive: false, heard: Instant::now() };
         Peer { name, counters: ForwardCounters::default(), state: Mutex::new(state) }
     }
 
@@ -123,19 +127,25 @@ impl Peer {
         let (waiting, settled) = if reachable { (receipt, None) } else { (None, receipt) };
         done.extend(settled);
         state.stream.push(publish, message, waiting, now);
-        if !reachable {
-            self.counters.dropped_overflow.inc_by(state.stream.trim(done));
-        }
+        // What is for a live peer slows its publishers down before it is dropped.
+        let factor = if reachable { LIVE_FACTOR } else { 1 };
+        self.counters.dropped_overflow.inc_by(state.stream.trim(factor, done));
         self.fill(&mut state, now);
     }
 
     /// Appends a frame of the cluster's own. Nothing happens where the link is another one by now.
     pub fn send(&self, replica: &ReplicaId, append: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state.lock();
-        if state.link.as_ref().is_some_and(|link| link.replica == *replica) {
-            append(&mut state.queue);
-            state.wake();
+        if state.link.as_ref().is_none_or(|link| link.replica != *replica) {
+            return;
         }
+        if state.queue.len() > 2 * QUEUE_MAX {
+            // The peer does not read. Whatever is lost here is asked for, or said, again.
+            self.counters.dropped_link_full.inc();
+            return;
+        }
+        append(&mut state.queue);
+        state.wake();
     }
 
     /// Takes the frames that wait, for the writer of `link`, in exchange for an empty buffer. False where the link is
@@ -150,45 +160,41 @@ impl Peer {
         true
     }
 
-    /// A link came up whose other end has received our stream up to `received`. Gives back the link it replaces.
-    pub fn handle_link_up(&self, link: Arc<Link>, received: u64, now: Instant) -> Option<Arc<Link>> {
-        let mut done = Vec::new();
+    /// A link came up whose other end has received our stream up to `received`. It takes the place of the one before.
+    pub fn handle_link_up(&self, link: Arc<Link>, received: u64, now: Instant, done: &mut Vec<Receipt>) {
         let mut state = self.state.lock();
-        let former = state.link.replace(link);
+        state.link = Some(link);
         state.queue = Vec::new();
-        state.stream.handle_link_up(received, &mut done);
+        state.stream.handle_link_up(received, done);
         state.alive = true;
+        state.heard = now;
         self.fill(&mut state, now);
-        drop(state);
-        confirm_all(done, now);
-        former
     }
 
     /// A link is gone. True if it was the present one.
-    pub fn handle_link_down(&self, link: u64, now: Instant) -> bool {
-        let mut done = Vec::new();
+    pub fn handle_link_down(&self, link: u64, now: Instant, done: &mut Vec<Receipt>) -> bool {
         let mut state = self.state.lock();
         if state.link.as_ref().is_none_or(|current| current.id != link) {
             return false;
         }
         state.link = None;
         state.queue = Vec::new();
-        state.stream.release_receipts(now, Duration::ZERO, &mut done);
-        drop(state);
-        confirm_all(done, now);
+        state.stream.release_receipts(now, Duration::ZERO, done);
         true
     }
 
     /// The membership counts on the peer, or does not any more.
-    pub fn handle_liveness(&self, alive: bool, now: Instant) {
-        let mut done = Vec::new();
+    pub fn handle_liveness(&self, alive: bool, now: Instant, done: &mut Vec<Receipt>) {
         let mut state = self.state.lock();
         state.alive = alive;
         if !alive {
-            state.stream.release_receipts(now, Duration::ZERO, &mut done);
+            state.stream.release_receipts(now, Duration::ZERO, done);
         }
-        drop(state);
-        confirm_all(done, now);
+    }
+
+    /// Something came from the peer: it is not silent.
+    pub fn note_heard(&self, now: Instant) {
+        self.state.lock().heard = now;
     }
 
     /// The peer's sessions have everything of the stream up to `sequence`.
@@ -207,7 +213,8 @@ impl Peer {
     pub fn release_receipts(&self, now: Instant, patience: Duration) {
         let mut done = Vec::new();
         let mut state = self.state.lock();
-        if !state.stream.is_full() {
+        let silent = now.saturating_duration_since(state.heard) >= patience;
+        if silent && !state.stream.is_full() {
             state.stream.release_receipts(now, patience, &mut done);
         }
         drop(state);

@@ -1,15 +1,15 @@
 //! The replicated sets at work: what changes here goes to the peers, what peers change goes to the trie.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rumormq_gossip::{
-    Digest, Event, MemberState, Message, Node, Observation, ReplicaId, RestartReason, Status,
+    Digest, Event, MemberState, MemberStatus, Message, Node, Observation, ReplicaId, RestartReason, Status,
 };
 
 use super::config::ClusterConfig;
 use super::counters::ClusterCounters;
-use super::host::Host;
+use super::host::{Host, Receipt, confirm_all};
 use super::interest::{Interest, ROUTES, SETS, filter_of};
 use super::link::kind;
 use super::peers::Peers;
@@ -29,17 +29,28 @@ pub struct Replication {
     waiting: BTreeMap<u64, Vec<WhenRouted>>,
     /// What linked peers said at greeting they have written and we have not applied: up to which number, and until
     /// when publishes wait for it.
-    behind: BTreeMap<ReplicaId, (u64, Instant)>,
+    behind: BTreeMap<ReplicaId, Behind>,
     /// When the task that does what is due will look next.
     planned: Option<Instant>,
 }
+
+/// How far a peer's routes are known to reach beyond what is applied.
+struct Behind {
+    written: u64,
+    /// Until when publishes wait for them.
+    patience: Instant,
+}
+
+/// After a wait in vain for a peer's routes, publishes do not wait for this peer again for so long, however often its link
+/// comes and goes.
+const NO_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be done after the lock is released.
 #[derive(Default)]
 pub struct Effects {
     routed: Vec<(WhenRouted, usize)>,
-    liveness: Vec<(ReplicaId, bool)>,
-    gone: Vec<Gone>,
+    confirmed: Vec<Receipt>,
+    gone: Vec<ReplicaId>,
     restarted: bool,
 }
 
@@ -74,29 +85,39 @@ impl Replication {
         self.node.await_settled(ROUTES, sequence, now);
     }
 
-    /// A link came up. Publishes wait until `patience` for the routes that its peer already has.
-    pub fn handle_link_up(&mut self, peer: &ReplicaId, hello: Digest, patience: Instant, now: Instant) {
+    /// A link came up. Publishes wait until `patience` for the routes that its peer already has. False where the peer is
+    /// not admitted.
+    pub fn handle_link_up(
+        &mut self,
+        peer: &ReplicaId,
+        hello: Digest,
+        patience: Instant,
+        now: Instant,
+    ) -> bool {
         let written = hello.applied.iter().find(|(replica, _)| replica == peer);
         let routes = written.and_then(|(_, heads)| heads.iter().find(|(set, _)| *set == ROUTES));
-        if let Some((_, head)) = routes.filter(|(_, head)| head.seq > 0) {
-            self.behind.insert(peer.clone(), (head.seq, patience));
-        }
+        let written = routes.map_or(0, |(_, head)| head.seq);
         self.node.handle_link_up(peer.clone(), hello, now);
+        if written > 0 {
+            let behind = self.behind.entry(peer.clone()).or_insert(Behind { written, patience });
+            behind.written = behind.written.max(written);
+        }
+        true
     }
 
     /// A link is gone.
     pub fn handle_link_down(&mut self, peer: &ReplicaId, now: Instant) {
-        self.behind.remove(peer);
         self.node.handle_link_down(peer, now);
     }
 
     /// Whether routes are known to be missing that publishes should wait for.
     pub fn is_behind(&mut self, now: Instant) -> bool {
         let node = &self.node;
-        self.behind.retain(|peer, (written, patience)| {
-            now < *patience && node.applied(ROUTES, peer).is_none_or(|head| head.seq < *written)
+        self.behind.retain(|peer, behind| {
+            let missing = node.applied(ROUTES, peer).is_none_or(|head| head.seq < behind.written);
+            missing && now < behind.patience + NO_PATIENCE
         });
-        !self.behind.is_empty()
+        self.behind.values().any(|behind| now < behind.patience)
     }
 
     /// A peer said over its link that it stops.
@@ -141,8 +162,12 @@ impl Replication {
     ) -> Effects {
         let mut effects = Effects::default();
         loop {
-            while let Some((to, message)) = self.node.poll_transmit() {
-                let Some(peer) = peers.find(&to.name) else { continue };
+            // A peer is told that its routes are here only when they are in the trie.
+            while let Some(event) = self.node.poll_event() {
+                self.handle_event(event, peers, host, counters, &mut effects, now);
+            }
+            let Some((to, message)) = self.node.poll_transmit() else { return effects };
+            if let Some(peer) = peers.find(&to.name) {
                 peer.send(&to, |out| {
                     let before = out.len();
                     wire::append_small(out, kind::GOSSIP, &message);
@@ -151,8 +176,6 @@ impl Replication {
                     }
                 });
             }
-            let Some(event) = self.node.poll_event() else { return effects };
-            self.handle_event(event, peers, host, counters, &mut effects, now);
         }
     }
 
@@ -191,16 +214,14 @@ impl Replication {
                 counters.member_transitions.with_label_values(&[state_label(to)]).inc();
                 tracing::info!(member = %replica, ?from, ?to, "member");
                 match to {
-                    Some(MemberState::Left) | None => {
-                        let others = self.node.members(now);
-                        let with_name = others.iter().any(|other| {
-                            other.replica.name == replica.name
-                                && other.replica != replica
-                                && other.state != Some(MemberState::Left)
-                        });
-                        effects.gone.push(Gone { replica, with_name: !with_name });
+                    Some(MemberState::Left) | None => self.handle_gone(replica, peers, effects, now),
+                    Some(state) => {
+                        if let Some(peer) = peers.find(&replica.name)
+                            && peer.link().is_none_or(|link| link.replica == replica)
+                        {
+                            peer.handle_liveness(state.is_live(), now, &mut effects.confirmed);
+                        }
                     }
-                    Some(state) => effects.liveness.push((replica, state.is_live())),
                 }
             }
             Event::Diverged { replica, .. } => {
@@ -224,38 +245,42 @@ impl Replication {
     }
 }
 
-/// A replica that will not come back.
-struct Gone {
-    replica: ReplicaId,
-    /// No other incarnation of its node is known.
-    with_name: bool,
-}
-
 impl Effects {
     /// Does it. No lock of the cluster is held.
     pub fn run(self, cluster: &Cluster, now: Instant) {
         for (then, missed) in self.routed {
             then(missed);
         }
-        for (replica, live) in self.liveness {
-            if let Some(peer) = cluster.peers.find(&replica.name)
-                && peer.link().is_none_or(|link| link.replica == replica)
-            {
-                peer.handle_liveness(live, now);
-            }
-        }
-        for Gone { replica, with_name } in self.gone {
-            cluster.peers.release_index(&replica);
+        confirm_all(self.confirmed, now);
+        for replica in self.gone {
             cluster.inbound.forget(&replica);
-            if with_name && let Some(peer) = cluster.peers.remove(&replica.name) {
-                peer.handle_liveness(false, now);
-            }
+            cluster.members.forget(&replica);
         }
         if self.restarted {
             for link in cluster.peers.all().iter().filter_map(|peer| peer.link()) {
                 link.closed.notify_one();
             }
+            cluster.restarted.notify_one();
         }
+    }
+}
+
+impl Replication {
+    /// A replica will not come back: what stood for it goes, and what was kept for its node, unless another incarnation
+    /// of that is known.
+    fn handle_gone(&mut self, replica: ReplicaId, peers: &Peers, effects: &mut Effects, now: Instant) {
+        peers.release_index(&replica);
+        let with_name = |other: &MemberStatus| {
+            other.replica.name == replica.name
+                && other.replica != replica
+                && other.state != Some(MemberState::Left)
+        };
+        if !self.node.members(now).iter().any(with_name)
+            && let Some(peer) = peers.remove(&replica.name)
+        {
+            peer.handle_liveness(false, now, &mut effects.confirmed);
+        }
+        effects.gone.push(replica);
     }
 }
 

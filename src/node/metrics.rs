@@ -22,6 +22,13 @@ pub fn render(broker: &Broker, cluster: &Cluster) -> String {
     page.members(&snapshot);
     page.forwards(cluster, now);
     page.gossip(cluster);
+    let skews = cluster.clock_skews();
+    page.gauges(
+        "clock_skew_seconds",
+        "How far a member's clock was ahead when its link came up.",
+        &["peer"],
+        skews.iter().map(|(replica, skew)| (vec![replica.name.as_str()], *skew as f64 / 1e3)),
+    );
     page.gauge("trie_filters", "Filters in the topic trie.", broker.filter_count() as f64);
     page.broker(&broker.census());
     let process = prometheus::process_collector::ProcessCollector::for_self();

@@ -69,6 +69,7 @@ pub struct Node {
     cluster: Arc<Cluster>,
     view: Arc<View>,
     draining: Arc<AtomicBool>,
+    listening: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -91,17 +92,21 @@ impl Node {
             mqtt: advertised(config.advertise_mqtt.as_ref(), &name, mqtt_addr).map(|at| at.to_string()),
             http: advertised(config.advertise_http.as_ref(), &name, http_addr).map(|at| at.to_string()),
         };
+        let reached = resolve(&advertise.cluster, cluster_addr).await.ok_or_else(|| {
+            let host = name.host().to_owned();
+            ConfigError::NothingToAdvertise { listener: "cluster", bound: cluster_addr, host }
+        })?;
         let broker = Arc::new(Broker::new(config.limits.clone()));
-        let settings = cluster_config(&config, name.clone(), advertise)?;
+        let settings = cluster_config(&config, name.clone(), advertise, reached)?;
         let cluster = Arc::new(Cluster::new(settings, broker.cluster_host()));
         broker.join(cluster.clone());
         let draining = Arc::new(AtomicBool::new(false));
         let view = Arc::new(View::new(broker.clone(), cluster.clone(), draining.clone()));
-        let mut tasks = vec![tokio::spawn(http.run(view.clone())), tokio::spawn(tick(broker.clone()))];
+        let tasks = vec![tokio::spawn(http.run(view.clone())), tokio::spawn(tick(broker.clone()))];
         cluster.start(endpoint).await?;
         cluster.ready().await;
         view.set_ready();
-        tasks.push(tokio::spawn(mqtt.run(broker.clone())));
+        let listening = tokio::spawn(mqtt.run(broker.clone()));
         tracing::info!(node = %name, mqtt = %mqtt_addr, http = %http_addr, "started");
         Ok(Node {
             name,
@@ -112,6 +117,7 @@ impl Node {
             cluster,
             view,
             draining,
+            listening,
             tasks,
         })
     }
@@ -144,22 +150,34 @@ impl Node {
     /// Stops: tells the other nodes and the clients, and ends all tasks.
     pub async fn stop(self) {
         self.draining.store(true, Ordering::Release);
+        self.listening.abort();
         self.cluster.announce_stop();
         self.broker.close_all(Close::ShuttingDown);
         let deadline = Instant::now() + GOODBYE_MAX;
         while self.broker.metrics.connections.get() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.cluster.stop(deadline).await;
+        self.cluster.stop(Instant::now() + GOODBYE_MAX).await;
         tracing::info!(node = %self.name, "stopped");
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.listening.abort();
         self.tasks.iter().for_each(JoinHandle::abort);
         self.cluster.abort();
     }
+}
+
+/// The address that a host name stands for, of the bound one's family where it has one. The bound one itself where the
+/// name stands for nothing and others can reach that.
+async fn resolve(host: &str, bound: SocketAddr) -> Option<SocketAddr> {
+    let found: Vec<SocketAddr> =
+        tokio::net::lookup_host(host).await.map(Iterator::collect).unwrap_or_default();
+    let of_family = found.iter().find(|address| address.is_ipv4() == bound.is_ipv4());
+    let bound = (!bound.ip().is_unspecified()).then_some(bound);
+    of_family.or(found.first()).copied().or(bound)
 }
 
 async fn tick(broker: Arc<Broker>) {
@@ -174,6 +192,7 @@ fn cluster_config(
     config: &Config,
     name: NodeName,
     advertise: Addresses,
+    advertise_socket: SocketAddr,
 ) -> Result<ClusterConfig, StartError> {
     let keys = match config.cookies.is_empty() {
         true => None,
@@ -184,6 +203,7 @@ fn cluster_config(
         cluster: config.cluster_name.clone(),
         replica: ReplicaId { name, incarnation: Incarnation(now) },
         advertise,
+        advertise_socket,
         seeds: config.join.iter().map(ToString::to_string).collect(),
         keys,
         gossip: rumormq_gossip::Config {

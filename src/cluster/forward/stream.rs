@@ -90,11 +90,12 @@ impl ForwardStream {
         self.entries.len() >= self.limits.messages || self.bytes >= self.limits.bytes
     }
 
-    /// Drops the oldest until the limits are kept; returns how many. Their receipts are in `done`, for nobody will
+    /// Drops the oldest until the limits, times `factor`, are kept; returns how many. Their receipts are in `done`, for nobody will
     /// confirm them any more.
-    pub fn trim(&mut self, done: &mut Vec<Receipt>) -> u64 {
+    pub fn trim(&mut self, factor: usize, done: &mut Vec<Receipt>) -> u64 {
+        let (messages, bytes) = (self.limits.messages * factor, self.limits.bytes * factor);
         let mut dropped = 0;
-        while self.entries.len() > self.limits.messages || self.bytes > self.limits.bytes {
+        while self.entries.len() > messages || self.bytes > bytes {
             self.drop_oldest(done);
             dropped += 1;
         }
@@ -103,8 +104,22 @@ impl ForwardStream {
 
     /// A link to the destination is up, which has received the stream up to `received`.
     pub fn handle_link_up(&mut self, received: u64, done: &mut Vec<Receipt>) {
+        if received > self.sent_ever {
+            self.go_on_behind(received);
+        }
         self.handle_ack(received, done);
-        self.sent = received.min(self.next - 1);
+        self.sent = received;
+    }
+
+    /// The destination remembers more than this stream has ever sent: an earlier one of this replica, which was dropped
+    /// with the destination. This one goes on behind it.
+    fn go_on_behind(&mut self, received: u64) {
+        self.next = received + 1;
+        for entry in &mut self.entries {
+            entry.place.sequence = self.next;
+            self.next += 1;
+        }
+        self.sent_ever = received;
     }
 
     /// The next frame for the present link.

@@ -157,7 +157,7 @@ impl World {
                 self.high_water = HighWater::default();
                 self.step(Step::Cut);
             }
-            Step::Trim => self.trimmed += self.stream.trim(&mut done),
+            Step::Trim => self.trimmed += self.stream.trim(1, &mut done),
         }
         self.confirm(done);
     }
@@ -201,6 +201,23 @@ fn a_receiver_that_forgot_the_stream_is_told_where_it_begins() {
     assert!(matches!(world.link.front(), Some(Frame::Skip(2))), "{:?}", world.link);
     world.settle();
     assert_eq!(world.delivered, [1, 2, 3]);
+}
+
+#[test]
+fn a_stream_goes_on_behind_an_earlier_one_that_the_receiver_remembers() {
+    let mut world = World::new(ForwardLimits::default());
+    world.high_water.skip(500);
+    for step in [Step::Push, Step::Push, Step::Cut, Step::Send(1)] {
+        world.step(step);
+    }
+    assert!(world.publisher.0.lock().is_empty(), "nothing is confirmed that did not arrive");
+    assert!(
+        matches!(world.link.front(), Some(Frame::Forward { sequence: 501, number: 1 })),
+        "{:?}",
+        world.link
+    );
+    world.settle();
+    assert_eq!(world.delivered, [1, 2]);
 }
 
 #[test]

@@ -111,8 +111,16 @@ pub fn append_small(out: &mut Vec<u8>, kind: u8, body: &impl Serialize) {
 
 fn append_postcard(out: &mut Vec<u8>, value: &impl Serialize) {
     // Writing to memory what serde can express does not fail.
-    let taken = std::mem::take(out);
-    *out = postcard::to_extend(value, taken).unwrap_or_default();
+    let _ = postcard::to_extend(value, Tail(out));
+}
+
+/// The end of a buffer.
+struct Tail<'a>(&'a mut Vec<u8>);
+
+impl Extend<u8> for Tail<'_> {
+    fn extend<T: IntoIterator<Item = u8>>(&mut self, bytes: T) {
+        self.0.extend(bytes);
+    }
 }
 
 /// Calls `deliver` with the forward that `body` is.

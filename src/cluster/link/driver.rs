@@ -54,6 +54,9 @@ pub enum LinkError {
     /// Another node has this node's name.
     #[error("the peer has this node's name, as {0}; rename one of the two")]
     SameName(ReplicaId),
+    /// The cluster has as many members as it may.
+    #[error("there is no room for {0} among the members")]
+    NotAdmitted(ReplicaId),
     /// Another link to the peer took its place, or this node stops.
     #[error("the link is not needed any more")]
     Superseded,
@@ -88,6 +91,7 @@ impl LinkError {
             LinkError::CrowdedOut => Some("link_crowded_out"),
             LinkError::Late => Some("link_late"),
             LinkError::SameName(_) => Some("link_same_name"),
+            LinkError::NotAdmitted(_) => Some("link_not_admitted"),
             LinkError::Secure(_)
             | LinkError::Frame(_)
             | LinkError::UnknownFrame(_)
@@ -130,14 +134,25 @@ pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Res
         input,
         plain,
     };
-    let closed = link.closed.notified();
-    let result = tokio::select! {
+    let _up = Up { cluster: &cluster, peer: &peer, link: &link };
+    tokio::select! {
         result = reader.run(read) => result,
         result = write_frames(&peer, &link, write, sealer) => result,
-        () = closed => Err(LinkError::Superseded),
-    };
-    cluster.handle_link_down(&peer, &link);
-    result
+        () = link.closed.notified() => Err(LinkError::Superseded),
+    }
+}
+
+/// However the task of a link ends, the cluster hears of it.
+struct Up<'a> {
+    cluster: &'a Cluster,
+    peer: &'a Peer,
+    link: &'a Link,
+}
+
+impl Drop for Up<'_> {
+    fn drop(&mut self) {
+        self.cluster.handle_link_down(self.peer, self.link);
+    }
 }
 
 /// Writes the frames that wait, and a ping every so often.
@@ -169,11 +184,11 @@ async fn write_frames(
                 break;
             }
             match &mut sealer {
-                None => write.write_all(&frames).await?,
+                None => write_within(&mut write, &frames).await?,
                 Some(sealer) => {
                     sealed.clear();
                     sealer.seal(&frames, &mut sealed)?;
-                    write.write_all(&sealed).await?;
+                    write_within(&mut write, &sealed).await?;
                 }
             }
         }
@@ -183,6 +198,11 @@ async fn write_frames(
             }
         }
     }
+}
+
+/// A peer that takes nothing for too long is as good as silent.
+async fn write_within(write: &mut OwnedWriteHalf, bytes: &[u8]) -> Result<(), LinkError> {
+    Ok(timeout(SILENCE_MAX, write.write_all(bytes)).await.map_err(|_| LinkError::Silent)??)
 }
 
 struct Reader<'a> {
@@ -201,6 +221,8 @@ impl Reader<'_> {
         loop {
             open_into(&mut self.opener, &mut self.input, &mut self.plain)?;
             self.handle_frames(Instant::now())?;
+            // The writer has its turn, and other tasks theirs, however much there is to read.
+            tokio::task::yield_now().await;
             self.input.reserve(READ_MAX);
             let count = timeout(SILENCE_MAX, read.read_buf(&mut self.input))
                 .await
@@ -216,6 +238,7 @@ impl Reader<'_> {
         let plain = std::mem::take(&mut self.plain);
         let mut used = 0;
         let mut forwards = Forwards::default();
+        self.peer.note_heard(now);
         self.inbound.begin(now);
         let result = loop {
             match Frame::parse(&plain[used..]) {
@@ -293,11 +316,8 @@ impl Reader<'_> {
                 Ok(self.cluster.handle_gossip(&self.link.replica, message, frame.body.len(), now)?)
             }
             kind::PING => {
-                let body = frame.body;
-                self.peer.send(&self.link.replica, |out| {
-                    // As long as the ping was.
-                    let _ = super::frame::append(out, kind::PONG, false, |out| out.extend_from_slice(body));
-                });
+                let sent_micros: u64 = read_body(frame)?;
+                self.peer.send(&self.link.replica, |out| wire::append_small(out, kind::PONG, &sent_micros));
                 Ok(())
             }
             kind::PONG => {
