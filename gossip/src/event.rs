@@ -47,7 +47,8 @@ pub enum Event {
         /// From the local change to the last acknowledgement.
         elapsed: Duration,
     },
-    /// A member is in another state. `None` is unknown: before the first word of it, or after it was dropped.
+    /// A member is in another state. `None` is unknown: before the first word of it, or after it was dropped. Whoever is
+    /// dropped is told of once, with `to` being `None` or `Left`; `from` is `None` as well if it was known by hearsay only.
     Member {
         /// Who.
         replica: ReplicaId,

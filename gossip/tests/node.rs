@@ -428,6 +428,64 @@ fn an_old_incarnation_matches_until_the_new_one_is_complete() {
     assert_eq!(script.nodes["a"].counters().superseded, 1);
 }
 
+/// How often the application was told that a replica is dropped.
+fn drops(events: &[Event], of: &ReplicaId) -> usize {
+    let is_drop = |event: &&Event| match event {
+        Event::Member { replica, to, .. } => {
+            replica == of && to.is_none_or(|state| state == MemberState::Left)
+        }
+        _ => false,
+    };
+    events.iter().filter(is_drop).count()
+}
+
+/// `b` has the lane of `a`, which is gone; `d` gets it from `b` and never hears of `a` otherwise.
+fn hearsay(config: Config) -> (Script, ReplicaId) {
+    let mut script = Script::with_config(&["a", "b", "d"], config);
+    script.link("a", "b");
+    (0..10).for_each(|n| {
+        script.insert("a", &n.to_string());
+    });
+    script.pump();
+    let a = script.me("a");
+    script.unlink("a", "b");
+    script.nodes.remove("a");
+    script.pass(Duration::from_secs(2), &[]);
+    script.take_events("d");
+    (script, a)
+}
+
+#[test]
+fn a_replica_known_by_hearsay_only_is_dropped_with_an_event() {
+    let config = Config { forget_after: Duration::from_secs(60), ..Config::default() };
+    let (mut script, a) = hearsay(config.clone());
+    script.link("b", "d");
+    script.pass(Duration::from_millis(100), &[]);
+    assert_eq!(script.nodes["d"].elements(ROUTES, true).count(), 10);
+    assert_eq!(script.nodes["d"].member_state(&a), None);
+    script.pass(Duration::from_secs(70), &[]);
+    assert_eq!(script.nodes["d"].applied(ROUTES, &a), None);
+    assert_eq!(drops(&script.take_events("d"), &a), 1, "forgotten");
+
+    let (mut script, a) = hearsay(config.clone());
+    script.link("b", "d");
+    script.pass(Duration::from_millis(100), &[]);
+    let newer = ReplicaId { incarnation: Incarnation(2), ..a.clone() };
+    let heads = vec![(ROUTES, Head::default())];
+    let observation = Observation { replica: newer, alive: true, status: Status::Running, heads };
+    let now = script.now;
+    script.node("d").handle_observation(observation, now);
+    script.pump();
+    assert_eq!(drops(&script.take_events("d"), &a), 1, "superseded");
+
+    let (mut script, a) = hearsay(config);
+    script.link("b", "d");
+    script.pass(Duration::from_millis(100), &[]);
+    script.observe("d", &a, false, Status::Left);
+    script.observe("d", &a, false, Status::Left);
+    assert_eq!(drops(&script.take_events("d"), &a), 1, "left");
+}
+
 #[test]
 fn a_forgotten_node_that_returns_begins_a_new_lane() {
     let config = Config { forget_after: Duration::from_secs(60), ..Config::default() };

@@ -264,9 +264,7 @@ impl Node {
             return;
         }
         self.departed.insert(replica, Departure::Left);
-        self.set_state(replica, Some(MemberState::Left), now);
-        self.drop_member(replica);
-        self.settle_all(now);
+        self.drop_member(replica, Some(MemberState::Left), now);
     }
 
     pub(super) fn live_members(&self) -> impl Iterator<Item = (&ReplicaId, &Member)> {
@@ -304,8 +302,7 @@ impl Node {
             if down_for.is_some_and(|time| time >= self.config.forget_after) {
                 self.counters.forgotten += 1;
                 self.departed.insert(&replica, Departure::Forgotten);
-                self.set_state(&replica, None, now);
-                self.drop_member(&replica);
+                self.drop_member(&replica, None, now);
             } else {
                 self.supersede(&replica.name, now);
             }
@@ -354,8 +351,7 @@ impl Node {
                 self.set_ids().all(|set| self.lane(set, &older).is_none_or(|lane| lane.head().seq == 0));
             if complete || empty {
                 self.counters.superseded += 1;
-                self.set_state(&older, None, now);
-                self.drop_member(&older);
+                self.drop_member(&older, None, now);
             }
         }
     }
@@ -368,11 +364,11 @@ impl Node {
         }
     }
 
-    /// Drops a replica with its lanes.
-    fn drop_member(&mut self, replica: &ReplicaId) {
-        if self.members.remove(replica).is_none() {
-            return;
-        }
+    /// Drops a replica with its lanes. The application is told also of one whose state was never known: it may have seen
+    /// changes of it.
+    fn drop_member(&mut self, replica: &ReplicaId, to: Option<MemberState>, now: Instant) {
+        let Some(member) = self.members.remove(replica) else { return };
+        self.events.push_back(Event::Member { replica: replica.clone(), from: member.state, to });
         for set in self.set_ids() {
             self.repairs.remove(&(set, replica.clone()));
             self.waiting.drop_lane(set, replica);
@@ -386,5 +382,6 @@ impl Node {
         for link in self.links.values_mut() {
             link.forget_lane(replica);
         }
+        self.settle_all(now);
     }
 }
