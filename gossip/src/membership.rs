@@ -16,7 +16,7 @@ pub enum MemberState {
     Suspect,
     /// Neither. Its lanes are kept and hidden.
     Dead,
-    /// It said that it stops, and may come back.
+    /// It said that it stops. It may come back, as another incarnation.
     Stopped,
     /// It said that it leaves for good. Its lanes are dropped.
     Left,
@@ -35,7 +35,7 @@ pub enum Status {
     /// It serves.
     #[default]
     Running,
-    /// It stops.
+    /// It stops. Final for the incarnation, like [`Left`](Status::Left).
     Stopped,
     /// It leaves for good.
     Left,

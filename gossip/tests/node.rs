@@ -428,6 +428,34 @@ fn an_old_incarnation_matches_until_the_new_one_is_complete() {
     assert_eq!(script.nodes["a"].counters().superseded, 1);
 }
 
+#[test]
+fn who_said_that_it_stops_or_leaves_does_not_come_back_as_the_same_incarnation() {
+    let mut script = Script::new(&["a", "b", "c"]);
+    script.link("a", "b");
+    script.link("a", "c");
+    script.observe_all_alive();
+    let (b, c) = (script.me("b"), script.me("c"));
+    script.observe("a", &b, false, Status::Running);
+    script.pass(Duration::from_secs(2), &["b"]);
+    assert_eq!(script.nodes["a"].member_state(&b), Some(MemberState::Dead));
+    script.observe("a", &b, true, Status::Running);
+    assert_eq!(script.nodes["a"].member_state(&b), Some(MemberState::Alive), "it was only halted");
+
+    script.observe("a", &b, false, Status::Stopped);
+    script.observe("a", &c, false, Status::Left);
+    for late in [&b, &c] {
+        script.observe("a", late, true, Status::Running);
+    }
+    assert_eq!(script.nodes["a"].member_state(&b), Some(MemberState::Stopped));
+    assert_eq!(script.nodes["a"].member_state(&c), None);
+
+    let next = replica("b", 2);
+    script.observe("a", &next, true, Status::Running);
+    assert_eq!(script.nodes["a"].member_state(&next), Some(MemberState::Alive));
+    script.observe("a", &b, false, Status::Left);
+    assert_eq!(script.nodes["a"].member_state(&b), None);
+}
+
 /// How often the application was told that a replica is dropped.
 fn drops(events: &[Event], of: &ReplicaId) -> usize {
     let is_drop = |event: &&Event| match event {

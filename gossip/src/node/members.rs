@@ -180,7 +180,10 @@ impl Node {
         }
         if let Some(member) = self.members.get_mut(&replica) {
             member.alive = Some(alive);
-            member.status = status;
+            // Its own last word: what still says that it runs is older, for it can only run again as another incarnation.
+            if member.status != Status::Stopped {
+                member.status = status;
+            }
         }
         for (set, head) in heads {
             if usize::from(set.0) < self.sets.len() {
