@@ -204,9 +204,14 @@ impl Node {
 
     // ---- Input ----
 
-    /// A link to `peer` is up and both greetings have been exchanged.
-    pub fn handle_link_up(&mut self, peer: ReplicaId, hello: Hello, now: Instant) {
+    /// A link to `peer` is up and both greetings have been exchanged. False if the peer is not admitted, for its greeting
+    /// is too large or there are [`Config::max_members`] already: then nothing is kept of it, and the link is to be cut.
+    pub fn handle_link_up(&mut self, peer: ReplicaId, hello: Hello, now: Instant) -> bool {
         self.handle_link_down(&peer, now);
+        if self.check_digest(&hello).is_err() {
+            self.counters.messages_invalid += 1;
+            return false;
+        }
         let link = Link {
             clocks: vec![VClock::new(); self.sets.len()],
             pushes: BTreeMap::new(),
@@ -216,11 +221,16 @@ impl Node {
         self.links.insert(peer.clone(), link);
         // The exchange of greetings was an answer.
         self.graph.handle_pong(&peer, now);
-        self.admit(&peer, now);
+        // One that is gone for good, or was forgotten, must be told so, over this link.
+        if !self.admit(&peer, now) && !self.departed.contains(&peer) {
+            self.handle_link_down(&peer, now);
+            return false;
+        }
         self.review_member(&peer, now);
         self.merge_digest(&peer, &hello, now);
         self.begin_pushes(&peer, now);
         self.greet(&peer, now);
+        true
     }
 
     /// The link to `peer` is gone, with everything that was on its way.

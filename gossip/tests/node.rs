@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rumormq_gossip::{
-    Config, Delta, Event, Frontier, Head, Incarnation, Interval, LaneLimits, LinkState, MemberState, Message,
+    Config, Delta, Digest, Event, Frontier, Head, Incarnation, Interval, LaneLimits, LinkState, MemberState, Message,
     MessageError, Node, NodeName, Observation, Pull, ReplicaId, RestartReason, SetId, Status,
 };
 
@@ -56,8 +56,8 @@ impl Script {
         let hellos = [one, other].map(|name| self.nodes[name].hello(now));
         let ids = [one, other].map(|name| self.me(name));
         let [from_one, from_other] = hellos;
-        self.node(one).handle_link_up(ids[1].clone(), from_other, now);
-        self.node(other).handle_link_up(ids[0].clone(), from_one, now);
+        assert!(self.node(one).handle_link_up(ids[1].clone(), from_other, now));
+        assert!(self.node(other).handle_link_up(ids[0].clone(), from_one, now));
         self.links.push((one, other));
         self.pump();
     }
@@ -701,4 +701,21 @@ fn more_members_than_allowed_are_refused() {
     }
     assert_eq!(script.nodes["a"].members(script.now).len(), 2);
     assert_eq!(script.nodes["a"].counters().members_refused, 1);
+}
+
+#[test]
+fn a_link_to_one_too_many_or_with_too_large_a_greeting_is_refused() {
+    let mut script = Script::with_config(&["a"], Config { max_members: 2, ..Config::default() });
+    let now = script.now;
+    let oversized = Digest { left: vec![replica("x", 1); 1000], ..Digest::default() };
+    assert!(!script.node("a").handle_link_up(replica("b", 1), oversized, now));
+    assert_eq!(script.nodes["a"].members(now), []);
+    assert!(script.node("a").handle_link_up(replica("b", 1), Digest::default(), now));
+    assert!(script.node("a").handle_link_up(replica("c", 1), Digest::default(), now));
+    assert!(!script.node("a").handle_link_up(replica("d", 1), Digest::default(), now));
+    assert!(!script.nodes["a"].link_graph().answers(&replica("d", 1), now));
+    let sent = std::iter::from_fn(|| script.node("a").poll_transmit());
+    assert!(sent.into_iter().all(|(to, _)| to != replica("d", 1)));
+    let refused = script.node("a").handle_message(&replica("d", 1), Message::Digest(Default::default()), now);
+    assert_eq!(refused, Err(MessageError::NotLinked(replica("d", 1))));
 }

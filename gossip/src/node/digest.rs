@@ -55,12 +55,18 @@ impl Node {
         digest: &Digest,
         now: Instant,
     ) -> Result<(), MessageError> {
+        self.check_digest(digest)?;
+        self.merge_digest(from, digest, now);
+        Ok(())
+    }
+
+    /// Refuses more entries than a cluster of the greatest size has.
+    pub(super) fn check_digest(&self, digest: &Digest) -> Result<(), MessageError> {
         let lists = [digest.applied.len(), digest.links.len(), digest.left.len(), digest.forgotten.len()];
         let entries = lists.iter().sum::<usize>();
         if entries > 8 * self.config.max_members + MAX_LEFT {
             return Err(MessageError::OversizedDigest(entries));
         }
-        self.merge_digest(from, digest, now);
         Ok(())
     }
 

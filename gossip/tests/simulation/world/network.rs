@@ -107,7 +107,7 @@ impl World {
             self.greet(to, from, id, true);
         }
         let Some(process) = &mut self.hosts[to].process else { return };
-        process.node.handle_link_up(peer.clone(), hello, instant);
+        assert!(process.node.handle_link_up(peer.clone(), hello, instant), "there is room for all");
         process.connections.insert(from, Connection { id, peer, since: now, last_pong: now });
         self.drain(to);
     }
