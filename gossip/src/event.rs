@@ -20,15 +20,6 @@ pub enum Event {
         /// What came and went.
         change: Change,
     },
-    /// A peer has applied this node's lane up to `seq`.
-    Acknowledged {
-        /// Who.
-        peer: ReplicaId,
-        /// Which set.
-        set: SetId,
-        /// Sequence number in this node's lane.
-        seq: u64,
-    },
     /// The answer to [`Node::await_settled`](crate::Node::await_settled), in the order of `seq`: every live member that can
     /// be reached has applied `seq`, except those in `missed`.
     Settled {

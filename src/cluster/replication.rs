@@ -240,7 +240,6 @@ impl Replication {
                 effects.restarted = true;
             }
             Event::Propagated { elapsed, .. } => counters.propagation_seconds.observe(elapsed.as_secs_f64()),
-            Event::Acknowledged { .. } => {}
         }
     }
 }

@@ -194,11 +194,8 @@ impl Node {
             return;
         }
         let Some(member) = self.members.get_mut(replica) else { return };
-        if member.acknowledged(set, seq) {
-            self.events.push_back(Event::Acknowledged { peer: replica.clone(), set, seq });
-            if self.settlement[usize::from(set.0)].concerns(seq) {
-                self.settle(set, now);
-            }
+        if member.acknowledged(set, seq) && self.settlement[usize::from(set.0)].concerns(seq) {
+            self.settle(set, now);
         }
     }
 }

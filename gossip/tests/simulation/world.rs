@@ -384,10 +384,7 @@ impl World {
             Event::Conflict { older, newer } => {
                 self.violations.push(format!("conflict of {older} and {newer}"));
             }
-            Event::RestartLane { .. }
-            | Event::Member { .. }
-            | Event::Acknowledged { .. }
-            | Event::Propagated { .. } => {}
+            Event::RestartLane { .. } | Event::Member { .. } | Event::Propagated { .. } => {}
         }
     }
 
