@@ -76,7 +76,6 @@ struct Waiting {
     /// All keys, with the values they have at the next tick. Kept, for chitchat may have to start anew.
     keys: BTreeMap<String, String>,
     keys_changed: bool,
-    seeds: Vec<SocketAddr>,
 }
 
 impl Membership {
@@ -130,15 +129,6 @@ impl Membership {
         let previous = waiting.keys.insert(key.to_owned(), value);
         waiting.keys_changed |= previous.as_ref() != waiting.keys.get(key);
         Ok(())
-    }
-
-    /// Adds an address where a member was reached, say by a link. The last 64 are kept.
-    pub fn add_seed(&self, address: SocketAddr) {
-        let mut waiting = self.shared.waiting();
-        // More within one tick than are ever kept are of no use.
-        if waiting.seeds.len() < MAX_KEYS && !waiting.seeds.contains(&address) {
-            waiting.seeds.push(address);
-        }
     }
 
     /// What was counted so far.
@@ -247,8 +237,6 @@ impl Driver {
 
     async fn tick(&mut self, session: &Session) -> Result<(), Died> {
         let live = self.observe(session, &self.shared.changed_keys()).await?;
-        let added = std::mem::take(&mut self.shared.waiting().seeds);
-        added.into_iter().for_each(|address| self.seeds.add(address));
         if live.is_empty() {
             // After a restart of chitchat, those that it knew.
             self.observer.live_addresses().for_each(|address| self.seeds.add(address));

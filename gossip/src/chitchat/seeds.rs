@@ -1,4 +1,4 @@
-//! Whom to gossip with besides the members: addresses given by the operator, or known from links.
+//! Whom to gossip with besides the members: addresses given by the operator, or of members known before.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::lookup_host;
 use tokio::sync::watch;
 
-/// Addresses known from links; the oldest make room for new ones.
+/// Addresses of members known before; the oldest make room for new ones.
 const MAX_ADDED: usize = 64;
 /// Addresses that the operator's seeds may resolve to.
 const MAX_RESOLVED: usize = 256;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_known_from_links_are_bounded() {
+    fn addresses_known_from_before_are_bounded() {
         let (_sender, resolved) = watch::channel(Vec::new());
         let mut seeds = Seeds::new(address(1), resolved);
         (2..200).for_each(|port| seeds.add(address(port)));
