@@ -515,6 +515,41 @@ fn a_replica_known_by_hearsay_only_is_dropped_with_an_event() {
 }
 
 #[test]
+fn who_joins_waits_for_the_lanes_that_its_peer_has() {
+    // Of one that the peer reaches.
+    let mut script = Script::new(&["a", "b", "d"]);
+    script.link("a", "b");
+    (0..10).for_each(|n| {
+        script.insert("a", &n.to_string());
+    });
+    script.pump();
+    let (a, b, now) = (script.me("a"), script.me("b"), script.now);
+    let hello = script.nodes["b"].hello(now);
+    assert!(script.node("d").handle_link_up(b.clone(), hello, now));
+    assert_eq!(script.nodes["d"].member_state(&a), Some(MemberState::Alive));
+    assert!(!script.nodes["d"].converged());
+    script.link("b", "d");
+    script.pass(Duration::from_millis(100), &[]);
+    assert_eq!(script.keys("d").len(), 10);
+    assert!(script.nodes["d"].converged());
+
+    // Of one that is perhaps dead, as long as the peer is there to get it from.
+    let (mut script, a) = hearsay(Config::default());
+    let hello = script.nodes["b"].hello(script.now);
+    let now = script.now;
+    assert!(script.node("d").handle_link_up(b.clone(), hello, now));
+    assert_eq!(script.nodes["d"].member_state(&a), None);
+    assert!(!script.nodes["d"].converged());
+    script.node("d").handle_link_down(&b, now);
+    assert!(script.nodes["d"].converged());
+    script.link("b", "d");
+    assert!(!script.nodes["d"].converged());
+    script.pass(Duration::from_millis(100), &[]);
+    assert_eq!(script.nodes["d"].elements(ROUTES, true).count(), 10);
+    assert!(script.nodes["d"].converged());
+}
+
+#[test]
 fn a_forgotten_node_that_returns_begins_a_new_lane() {
     let config = Config { forget_after: Duration::from_secs(60), ..Config::default() };
     let mut script = Script::with_config(&["a", "b"], config);

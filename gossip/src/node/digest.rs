@@ -80,6 +80,10 @@ impl Node {
         }
         for (replica, heads) in &digest.applied {
             let admitted = self.admit(replica, now);
+            // One whom the peer reaches is alive from now on, not from the next review on: its lane is waited for.
+            if self.members.get(replica).is_some_and(|member| member.state.is_none()) {
+                self.review_member(replica, now);
+            }
             for (set, head) in heads {
                 if usize::from(set.0) >= self.sets.len() {
                     self.counters.unknown_set += 1;

@@ -101,17 +101,24 @@ impl Node {
     }
 
     /// Whether this node has applied the newest state it knows of every live member in every set, without a
-    /// difference in hashes, and no replica must begin a new lane.
+    /// difference in hashes, and no replica must begin a new lane. Of a member whose state is not known, it must have
+    /// applied what linked peers have.
     pub fn converged(&self) -> bool {
+        // What no linked peer has of a replica that is perhaps dead may never arrive.
+        let expected = |replica: &ReplicaId, member: &super::Member, set| match member.state {
+            None => self.links.values().map(|link| link.has(set, replica)).max().unwrap_or(0),
+            Some(_) => member.known_seq(set),
+        };
         let up_to_date = |replica: &ReplicaId, member: &super::Member| {
             self.set_ids().all(|set| match self.lane(set, replica) {
-                Some(lane) => lane.head().seq >= member.known_seq(set) && !lane.in_doubt(),
-                None => member.known_seq(set) == 0,
+                Some(lane) => lane.head().seq >= expected(replica, member, set) && !lane.in_doubt(),
+                None => expected(replica, member, set) == 0,
             })
         };
+        let counts = |member: &super::Member| member.state.is_none_or(MemberState::is_live);
         self.revoked.iter().all(|replica| self.members.contains_key(replica))
             && !self.restart_asked
-            && self.live_members().all(|(replica, member)| up_to_date(replica, member))
+            && self.members.iter().all(|(replica, member)| !counts(member) || up_to_date(replica, member))
     }
 
     /// The lanes of a set and their elements, by replica; those of members that are not visible on request.
