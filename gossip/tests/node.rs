@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rumormq_gossip::{
-    Config, Delta, Digest, Event, Frontier, Head, Incarnation, Interval, LaneLimits, LinkState, MemberState, Message,
-    MessageError, Node, NodeName, Observation, Pull, ReplicaId, RestartReason, SetId, Status,
+    Config, Delta, Digest, Event, Frontier, Head, Incarnation, Interval, LaneLimits, LinkState, MemberState,
+    Message, MessageError, Node, NodeName, Observation, Pull, ReplicaId, RestartReason, SetId, Status,
 };
 
 const ROUTES: SetId = SetId(0);
