@@ -199,6 +199,6 @@ impl QueuedMessage {
 
     /// Bytes it counts for in a queue's bound. A shared message counts in full for each of its subscribers.
     pub fn size(&self) -> usize {
-        self.message.size() + size_of::<QueuedMessage>()
+        self.message.size() + size_of::<QueuedMessage>() + size_of_val(self.identifiers())
     }
 }

@@ -146,13 +146,11 @@ impl Client {
         let Some(attachment) = &state.attachment else { return };
         if let Some(direct) = attachment.direct.clone() {
             write(&mut state, &mut |slices| direct.try_write_vectored(slices), now);
+            if state.blocked {
+                state.leave_to_owner();
+            }
         } else {
-            state.blocked = true;
-        }
-        if state.blocked
-            && let Some(attachment) = &state.attachment
-        {
-            attachment.signal.waker.wake();
+            state.leave_to_owner();
         }
     }
 
@@ -182,6 +180,13 @@ impl Client {
 }
 
 impl ClientState {
+    fn leave_to_owner(&mut self) {
+        self.blocked = true;
+        if let Some(attachment) = &self.attachment {
+            attachment.signal.waker.wake();
+        }
+    }
+
     /// Opens the next connection: whatever state of writing the one before left is void.
     pub fn attach(&mut self, attachment: Attachment) -> u64 {
         self.epoch += 1;
@@ -223,6 +228,9 @@ impl ClientState {
     }
 }
 
+/// Writes of one outbox that one task makes in a row for others.
+const ROUNDS_MAX: usize = 4;
+
 /// Takes the outbox, writes it with the lock released, and goes on while others have appended more. Leaves `blocked`
 /// where the writer would.
 fn write(
@@ -232,7 +240,15 @@ fn write(
 ) {
     let epoch = state.epoch;
     state.flushing = true;
+    let mut rounds = 0;
     while !state.session.outbox().is_empty() {
+        if rounds == ROUNDS_MAX {
+            // Others append as fast as this task writes: let the connection's own task serve its client.
+            state.flushing = false;
+            state.leave_to_owner();
+            return;
+        }
+        rounds += 1;
         let mut taken = state.session.outbox().take();
         let result = MutexGuard::unlocked(state, || write_out(&mut taken, write));
         if state.epoch != epoch {

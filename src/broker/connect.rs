@@ -64,7 +64,8 @@ impl Broker {
             if state.record.ended {
                 drop(state);
                 self.registry.remove(&client);
-            } else if connect.clean_start && state.epoch > 0 {
+            } else if state.epoch > 0 && (connect.clean_start || state.record.expiry.is_zero()) {
+                // A session that lasts as long as its connection ends with it, whoever ends that [MQTT-3.1.2-6 of 3.1.1].
                 if let Some(former) = state.attachment.take() {
                     former.signal.close(Close::TakenOver { between_frames: state.between_frames() });
                 }

@@ -91,6 +91,16 @@ impl ClientConnection {
         Ok(())
     }
 
+    /// Whether matches of its publishes are kept for the next ones.
+    pub fn remembers_matches(&self) -> bool {
+        !self.matches.is_empty()
+    }
+
+    /// The client has not published for a while: what is kept for its next publish is given back.
+    pub fn forget_matches(&mut self) {
+        self.matches.clear();
+    }
+
     /// Lets `handle` change the session and flushes what it says. Not where another connection has the session by now:
     /// what this one still had to say is not that one's business.
     fn with_session(&self, batch: &mut Batch, handle: impl FnOnce(&mut Session)) {
@@ -117,10 +127,16 @@ impl ClientConnection {
             batch.flush();
             state = self.client.lock();
         }
-        let waits = state.session.unacknowledged() >= usize::from(limits.session.receive_maximum.get())
+        let maximum = usize::from(limits.session.receive_maximum.get());
+        // Who was told of our Receive Maximum keeps to it by himself, and is listened to meanwhile [MQTT-4.9.0-3]; what he
+        // left behind on former connections counts as well in the end.
+        let told = state.session.negotiated().is_some_and(|n| n.announced_receive_maximum.is_some());
+        let maximum = if told { 4 * maximum } else { maximum };
+        let waits = state.session.unacknowledged() >= maximum
             || state.pending_subscribes >= limits.max_pending_subscribes;
         // Messages stop at the outbox's bound; what goes far beyond it are answers to packets of the client's own.
-        let deaf = state.session.outbox().len() > 2 * limits.session.max_outbox_bytes;
+        let messages_max = limits.session.max_outbox_bytes + limits.max_packet_size as usize;
+        let deaf = state.session.outbox().len() > messages_max + limits.session.max_outbox_bytes;
         state.throttled = waits || deaf;
         if waits { Some(Hold::OtherNodes) } else { deaf.then_some(Hold::UnreadAnswers) }
     }

@@ -97,7 +97,9 @@ impl Replication {
         let written = hello.applied.iter().find(|(replica, _)| replica == peer);
         let routes = written.and_then(|(_, heads)| heads.iter().find(|(set, _)| *set == ROUTES));
         let written = routes.map_or(0, |(_, head)| head.seq);
-        self.node.handle_link_up(peer.clone(), hello, now);
+        if !self.node.handle_link_up(peer.clone(), hello, now) {
+            return false;
+        }
         if written > 0 {
             let behind = self.behind.entry(peer.clone()).or_insert(Behind { written, patience });
             behind.written = behind.written.max(written);

@@ -30,8 +30,10 @@ pub struct Connection<T> {
     transport: T,
     signal: Arc<Signal>,
     phase: Phase,
-    /// The beginning of a packet whose end has not come yet.
+    /// The beginning of a packet whose end has not come yet, or packets that had to wait.
     partial: BytesMut,
+    /// `partial` begins with a whole packet.
+    held_back: bool,
     /// The first packet in `partial` waits for the node to catch up.
     waits: bool,
     /// Clients that the last turn promised to flush and did not get to.
@@ -59,14 +61,20 @@ struct Open {
     version: ProtocolVersion,
     /// Longest silence of the client.
     silence_max: Option<Duration>,
+    /// The timer also ends the memory of the client's matches.
+    remembers: bool,
 }
 
 /// Bytes read at once.
 const READ_BUFFER: usize = 64 << 10;
+/// Larger packets are read into memory of their own.
+const LARGE_FRAME: usize = READ_BUFFER / 2;
 /// Reads in one turn before other tasks run.
 const READS_A_TURN: usize = 4;
 /// Time for our last words.
 const LINGER: Duration = Duration::from_secs(1);
+/// A publisher's matches are kept for so long after its last packet.
+const MATCHES_KEPT: Duration = Duration::from_secs(60);
 /// Far enough to be never.
 const NEVER: Duration = Duration::from_secs(3600 * 24 * 365);
 
@@ -85,6 +93,7 @@ impl<T: Transport> Connection<T> {
             signal: Arc::default(),
             phase: Phase::Connecting,
             partial: BytesMut::new(),
+            held_back: false,
             waits: false,
             touched: Vec::new(),
             timer,
@@ -113,7 +122,7 @@ impl<T: Transport> Connection<T> {
             }
             match self.poll_read(cx, batch) {
                 Poll::Pending => return self.poll_timer(cx, batch),
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => self.remember(),
                 Poll::Ready(Err(end)) => {
                     self.end(end, batch);
                     batch.flush();
@@ -126,6 +135,16 @@ impl<T: Transport> Connection<T> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Sees to it that what is kept for a publisher is given back when it falls silent.
+    fn remember(&mut self) {
+        let Phase::Open(open) = &mut self.phase else { return };
+        if !open.remembers && open.client.remembers_matches() {
+            open.remembers = true;
+            let due = open.silence_max.map_or(MATCHES_KEPT, |silence| silence.min(MATCHES_KEPT));
+            self.timer.as_mut().reset((self.last_read + due).into());
+        }
     }
 
     /// Writes what the socket refused other tasks.
@@ -155,45 +174,61 @@ impl<T: Transport> Connection<T> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Result<(), Stop>> {
-        if !self.partial.is_empty() {
-            return self.poll_read_rest(cx, batch);
+        if std::mem::take(&mut self.held_back) {
+            self.handle_partial(batch)?;
+            return Poll::Ready(Ok(()));
+        }
+        if !self.partial.is_empty()
+            && self.frame_len(&self.partial)?.is_some_and(|length| length > LARGE_FRAME)
+        {
+            return self.poll_read_large(cx, batch);
         }
         READ.with_borrow_mut(|memory| {
-            let mut buffer = ReadBuf::new(memory);
+            // What is left of the last read goes in front of this one.
+            let begun = self.partial.len();
+            memory[..begun].copy_from_slice(&self.partial);
+            let mut buffer = ReadBuf::new(&mut memory[begun..]);
             match Pin::new(&mut self.transport).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Stop::Lost)),
                 Poll::Ready(Ok(())) => {}
             }
-            let mut input: &[u8] = buffer.filled();
-            if input.is_empty() {
+            let count = buffer.filled().len();
+            if count == 0 {
                 return Poll::Ready(Err(Stop::Lost));
             }
-            batch.bytes_in += input.len() as u64;
+            batch.bytes_in += count as u64;
             self.last_read = batch.now;
+            let mut input = &memory[..begun + count];
             while let Some(length) = self.frame_len(input)? {
                 if input.len() < length {
                     break;
                 }
                 let (frame, rest) = input.split_at(length);
                 match self.handle_frame(frame, None, batch) {
-                    Err(Stop::Wait) => break,
+                    Err(Stop::Wait) => {
+                        self.held_back = true;
+                        break;
+                    }
                     result => result?,
                 }
                 input = rest;
             }
-            self.partial.extend_from_slice(input);
+            match input {
+                [] => self.partial = BytesMut::new(),
+                rest => {
+                    self.partial.clear();
+                    self.partial.extend_from_slice(rest);
+                }
+            }
             Poll::Ready(Ok(()))
         })
     }
 
-    /// Reads on behind the beginning of a packet, or handles packets that had to wait.
-    fn poll_read_rest(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Result<(), Stop>> {
-        if self.handle_partial(batch)? {
-            return Poll::Ready(Ok(()));
-        }
+    /// Reads on in a packet that is too large for the thread's memory: in place, so that its payload can be kept as it is.
+    fn poll_read_large(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Result<(), Stop>> {
         let length = self.frame_len(&self.partial)?.unwrap_or(0);
-        self.partial.reserve(length.saturating_sub(self.partial.len()).max(4096));
+        self.partial.reserve(length.saturating_sub(self.partial.len()));
         match pin!(self.transport.read_buf(&mut self.partial)).poll(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(_) | Ok(0)) => return Poll::Ready(Err(Stop::Lost)),
@@ -204,20 +239,19 @@ impl<T: Transport> Connection<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Handles the packets that are complete. True if something was handled, or has to wait.
-    fn handle_partial(&mut self, batch: &mut Batch) -> Result<bool, Stop> {
-        let mut handled = false;
+    /// Handles the packets of `partial` that are complete.
+    fn handle_partial(&mut self, batch: &mut Batch) -> Result<(), Stop> {
         while let Some(length) = self.frame_len(&self.partial)? {
             if self.partial.len() < length {
                 break;
             }
-            handled = true;
             let frame = self.partial.split_to(length).freeze();
             match self.handle_frame(&frame, Some(&frame), batch) {
                 Err(Stop::Wait) => {
                     let mut whole = BytesMut::from(&frame[..]);
                     whole.extend_from_slice(&self.partial);
                     self.partial = whole;
+                    self.held_back = true;
                     break;
                 }
                 result => result?,
@@ -226,7 +260,7 @@ impl<T: Transport> Connection<T> {
         if self.partial.is_empty() {
             self.partial = BytesMut::new();
         }
-        Ok(handled)
+        Ok(())
     }
 
     fn frame_len(&self, input: &[u8]) -> Result<Option<usize>, Stop> {
@@ -267,6 +301,7 @@ impl<T: Transport> Connection<T> {
         self.timer.as_mut().reset((Instant::now() + connected.silence_max.unwrap_or(NEVER)).into());
         self.phase = Phase::Open(Box::new(Open {
             silence_max: connected.silence_max,
+            remembers: false,
             version: connect.version,
             client: ClientConnection::new(connected.client, connected.epoch),
         }));
@@ -275,19 +310,22 @@ impl<T: Transport> Connection<T> {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<()> {
         while self.timer.as_mut().poll(cx).is_ready() {
-            let silence_max = match &self.phase {
-                Phase::Open(open) => open.silence_max.unwrap_or(NEVER),
-                // CONNECT did not come in time.
-                Phase::Connecting | Phase::Closing { .. } => return Poll::Ready(()),
-            };
-            let due = self.last_read + silence_max;
+            // CONNECT did not come in time.
+            let Phase::Open(open) = &mut self.phase else { return Poll::Ready(()) };
+            let due = self.last_read + open.silence_max.unwrap_or(NEVER);
             // Not the batch's: the timer may have become due since that began.
             if due <= Instant::now() {
                 self.end(Stop::End(End::Violation(ReasonCode::KeepAliveTimeout)), batch);
                 batch.flush();
                 return self.poll_closing(cx);
             }
-            self.timer.as_mut().reset(due.into());
+            let quiet = self.last_read + MATCHES_KEPT;
+            if quiet <= Instant::now() {
+                open.client.forget_matches();
+            }
+            open.remembers = open.client.remembers_matches();
+            let next = if open.remembers { due.min(quiet) } else { due };
+            self.timer.as_mut().reset(next.into());
         }
         Poll::Pending
     }
@@ -315,6 +353,8 @@ impl<T: Transport> Connection<T> {
                 let interrupted = state.is_blocked() && !superseded;
                 if !superseded && !interrupted {
                     rest = state.session.outbox().take();
+                    // From here on nobody else writes to the socket.
+                    state.attachment = None;
                 }
                 drop(state);
                 if let (Some(reason), false) = (reason, interrupted) {

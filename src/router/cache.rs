@@ -71,6 +71,11 @@ impl<S: Subscriber> MatchCache<S> {
         &self.slots[self.last].matched
     }
 
+    /// Whether no match is cached.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// Drops all matches and their memory, as for a connection that has gone idle.
     pub fn clear(&mut self) {
         self.slots = Vec::new();

@@ -67,6 +67,11 @@ impl<'a> Frames<'a> {
         self.application
     }
 
+    /// When they are made.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
     /// The message as it is kept, made once.
     pub fn message(&mut self) -> &Arc<Message> {
         self.message.get_or_insert_with(|| Arc::new(self.application.to_message()))

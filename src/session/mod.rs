@@ -212,19 +212,19 @@ impl Session {
     /// PUBREC: the client has the message; or refuses it, which ends it too [MQTT-4.4.0-2].
     pub fn handle_pubrec(&mut self, ack: &Ack<'_>, now: Instant) {
         let known = match self.window.get_mut(ack.packet_id) {
-            Some(InFlight::Published(message)) if message.qos == QoS::AtLeastOnce => None,
-            Some(entry) => Some(entry),
-            None => None,
+            Some(InFlight::Published(message)) => message.qos == QoS::ExactlyOnce,
+            Some(_) => true,
+            None => false,
         };
         match known {
-            Some(_) if ack.reason.is_error() => self.complete(ack.packet_id, now),
-            Some(entry) => {
-                *entry = InFlight::Released;
+            true if ack.reason.is_error() => self.complete(ack.packet_id, now),
+            true => {
+                self.window.release(ack.packet_id);
                 self.forget_resend(ack.packet_id);
                 self.answer(Packet::PubRel, ack.packet_id, ReasonCode::Success);
             }
-            None if ack.reason.is_error() => {}
-            None => self.answer(Packet::PubRel, ack.packet_id, ReasonCode::PacketIdentifierNotFound),
+            false if ack.reason.is_error() => {}
+            false => self.answer(Packet::PubRel, ack.packet_id, ReasonCode::PacketIdentifierNotFound),
         }
     }
 
@@ -389,17 +389,24 @@ impl Session {
     ) -> Delivered {
         let message = frames.message().clone();
         let queued = QueuedMessage::new(message, qos, retain, identifiers);
-        let full = self.queue.len() >= self.limits.max_queued_messages
-            || self.queue.bytes() + queued.size() > self.limits.max_queued_bytes;
-        if full {
-            return Delivered::Dropped(DropReason::QueueFull);
+        let limits = &self.limits;
+        let is_full = |queue: &Queue| {
+            queue.len() >= limits.max_queued_messages
+                || queue.bytes() + queued.size() > limits.max_queued_bytes
+        };
+        if is_full(&self.queue) {
+            self.expired += self.queue.purge_expired(frames.now());
+            if is_full(&self.queue) {
+                return Delivered::Dropped(DropReason::QueueFull);
+            }
         }
         self.queue.push(queued);
         Delivered::Queued
     }
 
     fn may_send(&self, negotiated: Negotiated) -> bool {
-        self.resend.is_empty() && self.window.has_room(usize::from(negotiated.receive_maximum))
+        self.resend.is_empty()
+            && self.window.has_room(usize::from(negotiated.receive_maximum), self.limits.max_queued_bytes)
     }
 
     /// Moves what waits into the outbox, as far as the client's Receive Maximum and the outbox allow.
@@ -416,7 +423,7 @@ impl Session {
                 self.send_again(packet_id, negotiated, now);
                 continue;
             }
-            if !self.window.has_room(receive_maximum) {
+            if !self.window.has_room(receive_maximum, self.limits.max_queued_bytes) {
                 return;
             }
             let Some(queued) = self.queue.pop(now, &mut self.expired) else { return };

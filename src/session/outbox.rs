@@ -66,6 +66,18 @@ impl Outbox {
         }
         self.recycle();
         *self = rest;
+        self.compact();
+    }
+
+    /// Gives back the memory of what is written, so that a reader who is always behind costs no more than he is behind.
+    fn compact(&mut self) {
+        if self.written > self.buffer.len() / 2 {
+            self.buffer.drain(..self.written);
+            for (at, _) in &mut self.shared {
+                *at -= self.written;
+            }
+            self.written = 0;
+        }
     }
 
     /// Fills `slices` with what is to be written first; returns how many it used.
@@ -201,6 +213,7 @@ mod tests {
             let mut outbox = Outbox::default();
             let mut model: Vec<u8> = Vec::new();
             for step in steps {
+                let put_back = matches!(step, Step::TakeAppendPutBack(..));
                 match step {
                     Step::Append(bytes) => {
                         outbox.buffer().extend_from_slice(&bytes);
@@ -228,6 +241,9 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(outbox.len(), model.len());
+                if put_back {
+                    prop_assert!(outbox.buffer.len() <= 2 * outbox.len() + 1, "what is written takes no memory");
+                }
                 prop_assert_eq!(contents(&outbox), model.clone());
             }
         }

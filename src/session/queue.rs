@@ -1,15 +1,19 @@
 //! Messages that wait for their turn: the client is away, slow, or has its window full.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::message::QueuedMessage;
+
+/// Between two looks for expired messages in a full queue.
+const PURGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A bounded first-in first-out queue.
 #[derive(Debug, Default)]
 pub struct Queue {
     messages: VecDeque<QueuedMessage>,
     bytes: usize,
+    purged_at: Option<Instant>,
 }
 
 impl Queue {
@@ -32,6 +36,19 @@ impl Queue {
     pub fn push(&mut self, message: QueuedMessage) {
         self.bytes += message.size();
         self.messages.push_back(message);
+    }
+
+    /// Drops messages past their expiry, which nobody will get [MQTT-3.3.2-5]; returns how many. Looks at all of them at
+    /// most once a second.
+    pub fn purge_expired(&mut self, now: Instant) -> u64 {
+        if self.purged_at.is_some_and(|last| now.saturating_duration_since(last) < PURGE_INTERVAL) {
+            return 0;
+        }
+        self.purged_at = Some(now);
+        let before = self.messages.len();
+        self.messages.retain(|queued| !queued.message.is_expired(now));
+        self.bytes = self.messages.iter().map(QueuedMessage::size).sum();
+        (before - self.messages.len()) as u64
     }
 
     /// Takes the oldest message. Counts in `expired` those found past their expiry and left out [MQTT-3.3.2-5].

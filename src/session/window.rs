@@ -26,11 +26,12 @@ pub struct Window {
     /// Identifier of the first entry, or of the next message where the ring is empty.
     first: u16,
     in_flight: usize,
+    bytes: usize,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Window { ring: VecDeque::new(), first: 1, in_flight: 0 }
+        Window { ring: VecDeque::new(), first: 1, in_flight: 0, bytes: 0 }
     }
 }
 
@@ -45,14 +46,16 @@ impl Window {
         self.in_flight
     }
 
-    /// Whether one more message may be sent, with at most `maximum` unacknowledged [MQTT-4.9.0-2].
-    pub fn has_room(&self, maximum: usize) -> bool {
-        self.in_flight < maximum && self.ring.len() < RING_MAX
+    /// Whether one more message may be sent, with at most `maximum` unacknowledged [MQTT-4.9.0-2] that take less than
+    /// `max_bytes`. One may always be, however large.
+    pub fn has_room(&self, maximum: usize, max_bytes: usize) -> bool {
+        self.in_flight < maximum && self.ring.len() < RING_MAX && self.bytes < max_bytes.max(1)
     }
 
     /// Enters a message and gives its packet identifier. The caller has asked [`Window::has_room`].
     pub fn push(&mut self, message: QueuedMessage) -> PacketId {
         let id = self.id_at(self.ring.len());
+        self.bytes += message.size();
         self.ring.push_back(InFlight::Published(message));
         self.in_flight += 1;
         id
@@ -64,9 +67,14 @@ impl Window {
         self.ring.get_mut(at as usize).filter(|entry| !matches!(entry, InFlight::Done))
     }
 
+    /// The client has the message of `id` and will say PUBCOMP: the message itself is needed no more.
+    pub fn release(&mut self, id: PacketId) {
+        self.replace(id, InFlight::Released);
+    }
+
     /// Ends the entry of `id`.
     pub fn complete(&mut self, id: PacketId) -> Option<InFlight> {
-        let done = std::mem::replace(self.get_mut(id)?, InFlight::Done);
+        let done = self.replace(id, InFlight::Done)?;
         self.in_flight -= 1;
         while matches!(self.ring.front(), Some(InFlight::Done)) {
             self.ring.pop_front();
@@ -76,6 +84,14 @@ impl Window {
             self.ring = VecDeque::new();
         }
         Some(done)
+    }
+
+    fn replace(&mut self, id: PacketId, by: InFlight) -> Option<InFlight> {
+        let former = std::mem::replace(self.get_mut(id)?, by);
+        if let InFlight::Published(message) = &former {
+            self.bytes -= message.size();
+        }
+        Some(former)
     }
 
     /// Everything unacknowledged, in the order of sending [MQTT-4.6.0-1].
@@ -147,7 +163,7 @@ mod tests {
             let mut model: BTreeMap<PacketId, (usize, bool)> = BTreeMap::new();
             let message = message();
             for (time, step) in steps.into_iter().enumerate() {
-                prop_assert_eq!(window.has_room(MAXIMUM), model.len() < MAXIMUM);
+                prop_assert_eq!(window.has_room(MAXIMUM, usize::MAX), model.len() < MAXIMUM);
                 let chosen = |index: prop::sample::Index| model.keys().nth(index.index(model.len().max(1))).copied();
                 match step {
                     Step::Push if model.len() < MAXIMUM => {
