@@ -122,6 +122,20 @@ fn a_second_connection_takes_over_and_the_first_is_told() {
     third.waits();
 }
 
+/// A session without an expiry lasts as long as its connection, so the one that ends that connection cannot have it
+/// [MQTT-3.1.2-6 of 3.1.1].
+#[test]
+fn a_session_without_an_expiry_is_not_taken_over() {
+    let node = Node::start();
+    let mut first = node.connect_with(Connect { clean_start: false, ..connect("c") });
+    first.subscribes(&[("a", options(Q1))], "0x01");
+    let mut second = node.start_connect(lasting("c", 100));
+    second.gets("CONNACK 0x00");
+    first.gets("DISCONNECT 0x8e");
+    node.connect("p").publishes(publish(1, Q1, "a", "for nobody"));
+    second.waits();
+}
+
 #[test]
 fn the_old_protocol_learns_of_a_takeover_by_the_end() {
     let node = Node::start();

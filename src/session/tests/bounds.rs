@@ -53,6 +53,29 @@ fn the_queue_is_bounded_by_bytes() {
     );
 }
 
+/// What is sent and not acknowledged is bounded like what waits, but one message may always be.
+#[test]
+fn the_window_is_bounded_by_bytes() {
+    run_with(
+        queue_of(100, 10_000),
+        "
+        * connect receive=100
+        * message q1 6000
+        = Sent
+        < PUBLISH 1 q1 6000
+        * message q1 6000
+        = Sent
+        < PUBLISH 2 q1 6000
+        * message q1 6000
+        = Queued
+        > PUBACK 1
+        < PUBLISH 3 q1 6000
+        * state
+        = in flight 2, queued 0, unacknowledged 0, expired 0
+    ",
+    );
+}
+
 #[test]
 fn expired_messages_make_room_when_they_are_come_upon() {
     run_with(
