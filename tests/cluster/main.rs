@@ -12,6 +12,7 @@ mod p3_suback_means_routed;
 mod p4_puback_means_safe;
 mod p5_partitions;
 mod p6_death_and_leave;
+mod p7_bounded;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod processes;

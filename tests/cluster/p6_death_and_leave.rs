@@ -7,7 +7,7 @@ use rumormq::admin::view::MemberState;
 
 use crate::clients::{connect, message, subscriber, time_of_puback};
 use crate::p5_partitions::hosts;
-use crate::processes::{PATIENCE, Process, await_converged, awaits, start_cluster};
+use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits, start_cluster};
 use crate::support::client::{Client, Q1};
 
 /// What the promise allows in all cases.
@@ -147,4 +147,40 @@ fn p6_death_and_leave_a_silent_host_is_noticed() {
     assert_eq!(message(&mut beyond), "x");
     host.heal();
     println!("converged {:?} after it was back", await_converged(&[n1, n2, n3]));
+}
+
+/// The others have dropped everything about a node when it comes back to its senses. It begins anew under a later incarnation
+/// and keeps its clients.
+#[test]
+fn p6_death_and_leave_a_forgotten_node_returns_with_its_clients() {
+    let launch = |name| Launch::new(name).flag("--forget-after", "1s");
+    let n1 = launch("n1").start();
+    let n2 = launch("n2").join(n1.cluster_addr()).start();
+    let n3 = launch("n3").join(n2.cluster_addr()).start();
+    let all = [&n1, &n2, &n3];
+    await_converged(&all);
+    let before = n3.incarnation();
+    let mut client = subscriber(&n3, "c", &["kept"], Q1);
+    for round in 0..2 {
+        n3.freeze();
+        let forgotten = || n1.state_of(n3.name()).is_none() && n2.state_of(n3.name()).is_none();
+        println!("forgotten after {:?}", awaits("it is forgotten", 2 * PATIENCE, forgotten));
+        assert_eq!(n1.metric("trie_filters", &[]), 0.0);
+        n3.thaw();
+        println!("converged {:?} after it was back", await_converged(&all));
+        assert!(n3.incarnation() > before);
+        let payload = round.to_string();
+        for node in all {
+            awaits("its route is back", PATIENCE, || node.routes().len() == 1);
+            time_of_puback(&mut connect(node, "p"), "kept", &payload);
+            assert_eq!(message(&mut client), payload, "from {}", node.name());
+        }
+        // It is watched like any other.
+        awaits("heartbeats of its new incarnation arrive", PATIENCE, || {
+            all.iter().all(|node| node.cluster().members.len() == 3)
+        });
+    }
+    n3.freeze();
+    let took = await_state(&[&n1, &n2], n3.name(), MemberState::Dead, NOTICED);
+    println!("its next death was noticed after {took:?}");
 }

@@ -153,6 +153,12 @@ impl Process {
 
     // What it says.
 
+    /// The answer to a GET of this path.
+    #[track_caller]
+    pub fn page(&self, path: &str) -> String {
+        self.http.get(path)
+    }
+
     /// Its view of the cluster, if it answers.
     pub fn try_cluster(&self) -> Option<ClusterView> {
         self.http.try_get("/api/v1/cluster").and_then(|body| serde_json::from_str(&body).ok())
@@ -187,7 +193,7 @@ impl Process {
     pub fn routes(&self) -> Vec<(String, Vec<String>)> {
         let (mut routes, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = self.http.get(&format!("/api/v1/routes?limit=1000{cursor}"));
+            let page = self.page(&format!("/api/v1/routes?limit=1000{cursor}"));
             let page: RoutesPage = serde_json::from_str(&page).expect("a page of routes");
             routes.extend(page.routes.into_iter().map(|route| (route.filter, route.nodes)));
             match page.next {
@@ -200,7 +206,7 @@ impl Process {
     /// The filters that match a topic, with their nodes.
     #[track_caller]
     pub fn matches(&self, topic: &str) -> Vec<(String, Vec<String>)> {
-        let body = self.http.get(&format!("/api/v1/match?topic={}", topic.replace('#', "%23")));
+        let body = self.page(&format!("/api/v1/match?topic={}", topic.replace('#', "%23")));
         let view: MatchView = serde_json::from_str(&body).expect("a match");
         view.matches.into_iter().map(|route| (route.filter, route.nodes)).collect()
     }
@@ -209,7 +215,7 @@ impl Process {
     /// is none.
     #[track_caller]
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let page = self.http.get("/metrics");
+        let page = self.page("/metrics");
         let values = page.lines().filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
             let (found, found_labels) = series.split_once('{').unwrap_or((series, ""));
