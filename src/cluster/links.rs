@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rumormq_gossip::{Message, MessageError, NodeName, ReplicaId};
+use rumormq_gossip::{Digest, Message, MessageError, NodeName, ReplicaId};
 use tokio::sync::Notify;
 
 use super::forward::inbound::Received;
@@ -65,8 +65,9 @@ impl Cluster {
         if theirs.name == me.name {
             return Err(LinkError::SameName(theirs.clone()));
         }
-        let gossip =
+        let gossip: Digest =
             postcard::from_bytes(&hello.gossip).map_err(|_| LinkError::MalformedFrame(kind::HELLO))?;
+        self.outdo_earlier_starts(&gossip, &me, now)?;
         let dialled_by = if dialled { &me.name } else { &theirs.name };
         let link = Arc::new(Link {
             id: self.links.fetch_add(1, Ordering::Relaxed),
@@ -106,6 +107,20 @@ impl Cluster {
         confirm_all(done, now);
         tracing::info!(peer = %theirs, dialled, "link up");
         Ok((peer, link, self.inbound.stream(theirs)))
+    }
+
+    /// A start of this node whose clock was behind would be taken for an earlier one than those that others remember. Once
+    /// clients are let in, a higher incarnation means that another node has the name; then both keep theirs.
+    fn outdo_earlier_starts(&self, gossip: &Digest, me: &ReplicaId, now: Instant) -> Result<(), LinkError> {
+        let starts = gossip.applied.iter().map(|(replica, _)| replica).filter(|other| other.name == me.name);
+        match starts.map(|start| start.incarnation).max() {
+            Some(highest) if highest > me.incarnation && !*self.ready.borrow() => {
+                tracing::warn!(?highest, "others remember a later start of this node: is its clock behind?");
+                self.with_replication(now, |replication| replication.begin_incarnation_after(highest, now));
+                Err(LinkError::Superseded)
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn handle_link_down(&self, peer: &Peer, link: &Link) {

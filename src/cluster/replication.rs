@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rumormq_gossip::{
-    Digest, Event, MemberState, MemberStatus, Message, Node, Observation, ReplicaId, RestartReason, Status,
+    Digest, Event, Incarnation, MemberState, MemberStatus, Message, Node, Observation, ReplicaId,
+    RestartReason, Status,
 };
 
 use super::config::ClusterConfig;
@@ -32,6 +33,8 @@ pub struct Replication {
     behind: BTreeMap<ReplicaId, Behind>,
     /// When the task that does what is due will look next.
     planned: Option<Instant>,
+    /// Another incarnation began.
+    restarted: bool,
 }
 
 /// How far a peer's routes are known to reach beyond what is applied.
@@ -63,6 +66,7 @@ impl Replication {
             waiting: BTreeMap::new(),
             behind: BTreeMap::new(),
             planned: None,
+            restarted: false,
         }
     }
 
@@ -129,6 +133,12 @@ impl Replication {
         self.node.handle_observation(stopped, now);
     }
 
+    /// This node goes on under another incarnation, higher than that one.
+    pub fn begin_incarnation_after(&mut self, last: Incarnation, now: Instant) {
+        self.node.restart_lane(Incarnation(wall_clock_ms().max(last.0.saturating_add(1))), now);
+        self.restarted = true;
+    }
+
     /// What the membership tells of our lanes.
     pub fn published_heads(&self) -> Vec<(String, String)> {
         let heads = self.node.heads();
@@ -168,7 +178,7 @@ impl Replication {
             while let Some(event) = self.node.poll_event() {
                 self.handle_event(event, peers, host, counters, &mut effects, now);
             }
-            let Some((to, message)) = self.node.poll_transmit() else { return effects };
+            let Some((to, message)) = self.node.poll_transmit() else { break };
             if let Some(peer) = peers.find(&to.name) {
                 peer.send(&to, |out| {
                     let before = out.len();
@@ -179,6 +189,8 @@ impl Replication {
                 });
             }
         }
+        effects.restarted = std::mem::take(&mut self.restarted);
+        effects
     }
 
     fn handle_event(
@@ -236,10 +248,7 @@ impl Replication {
                 if reason == RestartReason::IncarnationReused {
                     tracing::error!(node = %self.node.me(), "this incarnation was used before; a new one begins");
                 }
-                let last = self.node.me().incarnation.0;
-                let incarnation = rumormq_gossip::Incarnation(wall_clock_ms().max(last + 1));
-                self.node.restart_lane(incarnation, now);
-                effects.restarted = true;
+                self.begin_incarnation_after(self.node.me().incarnation, now);
             }
             Event::Propagated { elapsed, .. } => counters.propagation_seconds.observe(elapsed.as_secs_f64()),
         }
@@ -280,6 +289,10 @@ impl Replication {
             && let Some(peer) = peers.remove(&replica.name)
         {
             peer.handle_liveness(false, now, &mut effects.confirmed);
+            // Should it be there after all, the next greeting says that it was forgotten.
+            if let Some(link) = peer.link() {
+                link.closed.notify_one();
+            }
         }
         effects.gone.push(replica);
     }
