@@ -139,7 +139,7 @@ fn dial(cluster: &Arc<Cluster>, target: Target, address: String, now: Instant, c
                 let result = driver::run(cluster.clone(), stream, true).await;
                 itself = matches!(result, Err(LinkError::Itself));
                 if let Ok(peer) = peer {
-                    cluster.handle_link_end(peer, result);
+                    cluster.handle_link_end(peer, true, result);
                 }
             }
             Ok(Err(error)) => tracing::debug!(%address, %error, "cannot reach"),

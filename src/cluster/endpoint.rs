@@ -50,7 +50,7 @@ pub(super) async fn accept(cluster: Arc<Cluster>, listener: TcpListener) {
                 let cluster = cluster.clone();
                 tokio::spawn(async move {
                     let result = driver::run(cluster.clone(), stream, false).await;
-                    cluster.handle_link_end(address, result);
+                    cluster.handle_link_end(address, false, result);
                 });
             }
             Err(error) => {

@@ -17,7 +17,7 @@ use super::link::handshake::Credentials;
 use super::link::hello::{Hello, ProtocolRange};
 use super::link::kind;
 use super::peer::{Link, Peer};
-use super::{Cluster, wall_clock_ms};
+use super::{Cluster, NameTaken, wall_clock_ms};
 
 /// The protocol versions this node speaks on links.
 const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
@@ -67,7 +67,10 @@ impl Cluster {
         }
         let gossip: Digest =
             postcard::from_bytes(&hello.gossip).map_err(|_| LinkError::MalformedFrame(kind::HELLO))?;
-        self.outdo_earlier_starts(&gossip, &me, now)?;
+        if !*self.ready.borrow() {
+            self.check_name(&gossip, &me, now)?;
+            self.outdo_earlier_starts(&gossip, &me, now)?;
+        }
         let dialled_by = if dialled { &me.name } else { &theirs.name };
         let link = Arc::new(Link {
             id: self.links.fetch_add(1, Ordering::Relaxed),
@@ -109,12 +112,27 @@ impl Cluster {
         Ok((peer, link, self.inbound.stream(theirs)))
     }
 
+    /// Whether another node answers its peers under this node's name. An answer speaks for a second, in which this node may
+    /// have been started again: so it is asked again after that.
+    fn check_name(&self, gossip: &Digest, me: &ReplicaId, now: Instant) -> Result<(), LinkError> {
+        const ASK_AGAIN_AFTER: Duration = Duration::from_millis(1200);
+        let Some(holder) = gossip.links.iter().map(|link| &link.peer).find(|peer| peer.name == me.name)
+        else {
+            return Ok(());
+        };
+        let first = *self.name_contested.get_or_init(|| now);
+        match now.saturating_duration_since(first) < ASK_AGAIN_AFTER {
+            true => Err(LinkError::NameContested(holder.clone())),
+            false => Err(LinkError::SameName(holder.clone())),
+        }
+    }
+
     /// A start of this node whose clock was behind would be taken for an earlier one than those that others remember. Once
     /// clients are let in, a higher incarnation means that another node has the name; then both keep theirs.
     fn outdo_earlier_starts(&self, gossip: &Digest, me: &ReplicaId, now: Instant) -> Result<(), LinkError> {
         let starts = gossip.applied.iter().map(|(replica, _)| replica).filter(|other| other.name == me.name);
         match starts.map(|start| start.incarnation).max() {
-            Some(highest) if highest > me.incarnation && !*self.ready.borrow() => {
+            Some(highest) if highest > me.incarnation => {
                 tracing::warn!(?highest, "others remember a later start of this node: is its clock behind?");
                 self.with_replication(now, |replication| replication.begin_incarnation_after(highest, now));
                 Err(LinkError::Superseded)
@@ -160,10 +178,17 @@ impl Cluster {
     }
 
     /// A link, or an attempt at one, has ended.
-    pub(super) fn handle_link_end(&self, address: SocketAddr, result: Result<(), LinkError>) {
+    pub(super) fn handle_link_end(&self, address: SocketAddr, dialled: bool, result: Result<(), LinkError>) {
         let Err(error) = result else { return };
         match error {
             LinkError::Superseded | LinkError::Itself => {}
+            // A newcomer ends; whoever serves clients goes on.
+            LinkError::SameName(holder)
+                if (dialled || self.name_contested.get().is_some()) && !*self.ready.borrow() =>
+            {
+                let _ = self.name_taken.set(NameTaken { holder, address });
+                self.ready.send_replace(true);
+            }
             error => match error.rejection() {
                 Some(reason) => {
                     self.counters.rejected.with_label_values(&[reason]).inc();
@@ -186,14 +211,13 @@ fn is_preferred(
     lower: &NodeName,
     now: Instant,
 ) -> bool {
+    let doubtful = now.saturating_duration_since(*present.answered.lock()) > DOUBTFUL_AFTER;
     match replica.incarnation.cmp(&present.replica.incarnation) {
-        std::cmp::Ordering::Greater => true,
+        // Where the former start still answers, its end has not been noticed yet, or the name was given twice.
+        std::cmp::Ordering::Greater => doubtful,
         std::cmp::Ordering::Less => false,
         // Of two crossing links the one stays that the lower name dialled. A node that dials again has lost the one
         // it had.
-        std::cmp::Ordering::Equal => {
-            let silence = now.saturating_duration_since(*present.answered.lock());
-            *dialled_by == present.dialled_by || dialled_by == lower || silence > DOUBTFUL_AFTER
-        }
+        std::cmp::Ordering::Equal => *dialled_by == present.dialled_by || dialled_by == lower || doubtful,
     }
 }

@@ -22,8 +22,9 @@ mod replication;
 mod rounds;
 mod snapshot;
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
@@ -77,11 +78,25 @@ pub struct Cluster {
     /// The tasks that run until the node stops.
     tasks: Mutex<Vec<AbortHandle>>,
     ready: watch::Sender<bool>,
+    /// When a peer first said that another node has the name.
+    name_contested: OnceLock<Instant>,
+    /// Found out before the node was ready.
+    name_taken: OnceLock<NameTaken>,
     /// Routes are known to be missing.
     behind: AtomicBool,
     /// The sets have begun a new incarnation: the membership has to follow.
     restarted: Notify,
     stopped: AtomicBool,
+}
+
+/// A live node has the name of this one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{holder} lives already, says the node at {address}: give this one another --node NAME@HOST")]
+pub struct NameTaken {
+    /// Who has it.
+    pub holder: ReplicaId,
+    /// Who says so: it, or a peer that it answers.
+    pub address: SocketAddr,
 }
 
 impl Cluster {
@@ -103,6 +118,8 @@ impl Cluster {
             counters: ClusterCounters::default(),
             tasks: Mutex::default(),
             ready: watch::Sender::new(false),
+            name_contested: OnceLock::new(),
+            name_taken: OnceLock::new(),
             behind: AtomicBool::new(false),
             restarted: Notify::new(),
             stopped: AtomicBool::new(false),
@@ -149,11 +166,13 @@ impl Cluster {
         Ok(observations)
     }
 
-    /// Waits until the node may serve: it has what a reachable peer had, or waited long enough for one.
-    pub async fn ready(&self) {
+    /// Waits until the node may serve: it has what a reachable peer had, or waited long enough for one. An error says that
+    /// its name is taken.
+    pub async fn ready(&self) -> Result<(), NameTaken> {
         let mut ready = self.ready.subscribe();
         let _ = tokio::time::timeout(self.config.join_grace, ready.wait_for(|ready| *ready)).await;
         self.ready.send_replace(true);
+        self.name_taken.get().cloned().map_or(Ok(()), Err)
     }
 
     /// Tells the others that this node stops, so that they need not find out. Links stay up for what is to be said yet.

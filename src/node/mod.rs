@@ -18,7 +18,7 @@ use crate::broker::Broker;
 use crate::broker::client::Close;
 use crate::cluster::forward::stream::ForwardLimits;
 use crate::cluster::link::hello::Addresses;
-use crate::cluster::{Cluster, ClusterConfig, Endpoint};
+use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken};
 use crate::config::{Config, ConfigError, advertised};
 use crate::net::Listener;
 use view::View;
@@ -42,6 +42,9 @@ pub enum StartError {
     /// The cookie yields no keys.
     #[error("cannot derive keys from the cookie: {0}")]
     Keys(#[from] KeyError),
+    /// Another node has this one's name.
+    #[error(transparent)]
+    NameTaken(#[from] NameTaken),
     /// The membership does not start.
     #[error(transparent)]
     Membership(#[from] rumormq_gossip::chitchat::StartError),
@@ -50,7 +53,7 @@ pub enum StartError {
 impl StartError {
     /// Whether the operator has to change the configuration.
     pub fn is_usage(&self) -> bool {
-        matches!(self, StartError::Config(_))
+        matches!(self, StartError::Config(_) | StartError::NameTaken(_))
     }
 }
 
@@ -104,7 +107,7 @@ impl Node {
         let view = Arc::new(View::new(broker.clone(), cluster.clone(), draining.clone()));
         let tasks = vec![tokio::spawn(http.run(view.clone())), tokio::spawn(tick(broker.clone()))];
         cluster.start(endpoint).await?;
-        cluster.ready().await;
+        cluster.ready().await?;
         view.set_ready();
         let listening = tokio::spawn(mqtt.run(broker.clone()));
         tracing::info!(node = %name, mqtt = %mqtt_addr, http = %http_addr, "started");

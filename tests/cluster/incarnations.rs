@@ -55,15 +55,20 @@ fn a_start_with_a_clock_that_is_behind_counts_as_the_latest() {
     await_converged(&[&node, &other]);
 }
 
-/// A name that is taken: the newcomer says so, and whoever was there goes on.
+/// A name that is taken: the newcomer ends and says so, and whoever was there goes on.
 #[test]
-fn a_name_that_is_taken_is_told_and_harms_nobody() {
+fn a_name_that_is_taken_is_refused_to_newcomers() {
     let one = Launch::new("n1").start();
     let two = Launch::new("n2").join(one.cluster_addr()).start();
     await_converged(&[&one, &two]);
     let before = one.incarnation();
-    let same = Launch::new("n1").join(one.cluster_addr()).flag("--join-grace", "1s").start();
-    assert!(same.log().contains("has this node's name"), "the operator is told");
-    assert!(one.rejected("link_same_name") > 0.0);
+    // By itself, and by a third one.
+    for seed in [&one, &two] {
+        let (code, says) = Launch::new("n1").join(seed.cluster_addr()).fails();
+        assert_eq!(code, Some(2), "{says}");
+        let both = format!("n1@127.0.0.1#{before} lives already, says the node at {}", seed.cluster_addr());
+        assert!(says.contains(&both), "{says}");
+    }
+    await_converged(&[&one, &two]);
     assert_eq!(one.incarnation(), before);
 }

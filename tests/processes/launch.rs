@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::Process;
 use super::netns::Namespace;
+use super::{PATIENCE, Process};
 
 /// The command line of a node, in the making.
 #[derive(Clone, Debug)]
@@ -76,6 +77,19 @@ impl Launch {
     #[track_caller]
     pub fn start(self) -> Process {
         Process::start(self)
+    }
+
+    /// Runs a node that is expected to end by itself; gives its exit code, and what it says about that.
+    pub fn fails(self) -> (Option<i32>, String) {
+        let mut child = self.command().spawn().expect("the command starts");
+        let began = Instant::now();
+        while child.try_wait().expect("a child of this process").is_none() && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // It stops now, if it has not failed before.
+        drop(child.stdin.take());
+        let output = child.wait_with_output().expect("it ends");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     /// The node's name.

@@ -57,6 +57,9 @@ pub enum LinkError {
     /// The cluster has as many members as it may.
     #[error("there is no room for {0} among the members")]
     NotAdmitted(ReplicaId),
+    /// The peer has, or had a moment ago, an answer of another node with this node's name.
+    #[error("a peer of this name may still live: {0}")]
+    NameContested(ReplicaId),
     /// Another link to the peer took its place, or this node stops.
     #[error("the link is not needed any more")]
     Superseded,
@@ -101,7 +104,11 @@ impl LinkError {
             // A link that was just replaced may still deliver something.
             LinkError::Gossip(MessageError::NotLinked(_)) => None,
             LinkError::Gossip(_) => Some("link_protocol"),
-            LinkError::Silent | LinkError::Io(_) | LinkError::Superseded | LinkError::Itself => None,
+            LinkError::Silent
+            | LinkError::Io(_)
+            | LinkError::NameContested(_)
+            | LinkError::Superseded
+            | LinkError::Itself => None,
         }
     }
 }
