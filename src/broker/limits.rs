@@ -19,7 +19,7 @@ pub struct Limits {
     pub max_sessions: usize,
     /// Subscriptions of one client.
     pub max_subscriptions: usize,
-    /// Levels of a topic filter. Each costs memory on every node.
+    /// Levels of a topic filter, each of which costs memory on every node; and of a topic with a retained message.
     pub max_filter_levels: usize,
     /// SUBSCRIBE packets of a client that may wait for other nodes before it is not read from.
     pub max_pending_subscribes: usize,
@@ -32,7 +32,7 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// Retained messages.
     pub max_retained_messages: usize,
-    /// Bytes of retained messages.
+    /// Memory of retained messages in bytes, the levels of their topics included.
     pub max_retained_bytes: usize,
     /// Bounds of each session.
     pub session: Arc<SessionLimits>,

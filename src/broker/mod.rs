@@ -26,6 +26,7 @@ use client::{Client, ClientState, Close, Signal, Subscriber};
 pub use connect::{Connected, Ending, Refused};
 pub use limits::Limits;
 use metrics::Metrics;
+use owed_retained::OwedRetained;
 use parking_lot::{Mutex, MutexGuard};
 use registry::Registry;
 use retained::RetainedMessages;
@@ -129,6 +130,7 @@ impl Broker {
     /// Does what has become due. Call it about ten times a second.
     pub fn handle_tick(&self, now: Instant) {
         let mut batch = Batch::new(now);
+        self.retained.sweep(now);
         loop {
             let Some((key, due, client)) = self.timers.lock().pop(now) else { break };
             let Some(client) = client.upgrade() else { continue };
@@ -168,6 +170,8 @@ impl Broker {
         state.void();
         // Cached matches may hold the client for a while yet; what it holds itself goes now.
         state.session = Session::new(self.limits.session.clone());
+        state.record.owed_retained = OwedRetained::default();
+        state.owes_retained = false;
         let will = state.record.will.take();
         self.cancel_timers(&mut state);
         drop(state);

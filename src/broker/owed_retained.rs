@@ -1,94 +1,162 @@
 //! Retained messages on their way to a new subscription [MQTT-3.3.1-9].
 //!
-//! They are in the store already, so nothing forces them into the subscriber's queue: they are sent as fast as the client
-//! takes them, and until then only remembered.
+//! They are in the store already, so nothing forces them into the subscriber's queue, or even to be looked for: what is
+//! remembered is the filters. The subscriber's own connection looks for their messages, a piece at a time, and sends them
+//! as fast as the client takes them.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Broker;
 use super::batch::Batch;
-use super::client::{Client, Subscriber};
-use crate::message::Message;
-use crate::router::Subscription;
+use super::client::{Client, ClientState};
+use super::retained::Search;
 use crate::session::frames::Frames;
-use crate::session::{Delivered, Delivery, DropReason};
+use crate::session::{Delivered, Delivery};
 use crate::topic::TopicFilter;
 
-/// What a client is still owed, oldest subscription first.
+/// What a client is still owed. A filter that is subscribed to again before its turn has come is owed once.
 #[derive(Debug, Default)]
 pub struct OwedRetained {
-    messages: VecDeque<(Arc<RetainedFor>, Arc<Message>)>,
+    /// Never more than the client has subscriptions.
+    waiting: BTreeSet<TopicFilter>,
+    /// The filter whose messages are being sent.
+    current: Option<Box<(TopicFilter, Search)>>,
 }
 
-/// A subscription that retained messages are owed to.
-#[derive(Debug)]
-pub struct RetainedFor {
-    /// Its filter.
-    pub filter: TopicFilter,
-    /// What it asked for.
-    pub subscription: Subscription,
+/// Filters without a wildcard, each of which finds one message at most, that are looked for in one go.
+const FILTERS_A_TURN: usize = 64;
+
+impl OwedRetained {
+    /// The subscription is gone.
+    pub fn forget(&mut self, filter: &TopicFilter) {
+        self.waiting.remove(filter);
+        if self.current.as_ref().is_some_and(|current| current.0 == *filter) {
+            self.current = None;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.current.is_none()
+    }
+}
+
+impl ClientState {
+    /// Owes the client what these filters match, and wakes the connection to look for it.
+    pub fn owe_retained(&mut self, filters: Vec<TopicFilter>) {
+        if filters.is_empty() {
+            return;
+        }
+        self.record.owed_retained.waiting.extend(filters);
+        self.owes_retained = true;
+        self.wake_connection();
+    }
+
+    fn wake_connection(&self) {
+        if let Some(attachment) = &self.attachment {
+            attachment.signal.waker.wake();
+        }
+    }
 }
 
 impl Broker {
-    /// Owes the client what the subscription's filter matches now. A client is owed no more messages than the store may
-    /// hold, however often it subscribes.
-    pub(super) fn owe_retained(&self, client: &Client, to: RetainedFor, batch: &mut Batch) {
-        let found = self.retained.matching(&to.filter, batch.now);
-        if found.is_empty() {
-            return;
-        }
-        let to = Arc::new(to);
-        let mut state = client.lock();
-        let owed = &mut state.record.owed_retained.messages;
-        for message in found {
-            if owed.len() < self.limits.max_retained_messages {
-                owed.push_back((to.clone(), message));
-            } else {
-                batch.count_delivered(Delivered::Dropped(DropReason::QueueFull), to.subscription.qos);
+    /// Sends a piece of what the client is owed, as far as its connection takes it now. The connection is woken to go on:
+    /// at once where it could take more, else when its outbox has drained. An acknowledgement it reads itself.
+    pub fn send_retained(&self, client: &Arc<Client>, epoch: u64, batch: &mut Batch) {
+        for _ in 0..FILTERS_A_TURN {
+            let mut state = client.lock();
+            if state.epoch != epoch || !state.session.is_idle() {
+                return;
+            }
+            let owed = &mut state.record.owed_retained;
+            let (current, next) = match owed.current.take() {
+                Some(current) => (Some(current), None),
+                None => (None, owed.waiting.pop_first()),
+            };
+            drop(state);
+            let mut current = match (current, next) {
+                (Some(current), _) => current,
+                (None, Some(filter)) => {
+                    let search = self.retained.search(&filter);
+                    Box::new((filter, search))
+                }
+                (None, None) => break,
+            };
+            let (filter, search) = &mut *current;
+            let last = filter.has_wildcards();
+            if search.found.is_empty() {
+                self.retained.search_on(filter, search);
+            }
+            self.send_found(client, epoch, filter, search, batch);
+            if !put_back(client, epoch, current) || last {
+                break;
             }
         }
-        state.owes_retained = true;
-    }
-
-    /// Sends what the client is owed, as far as its connection takes it now. Goes on when its outbox has drained or an
-    /// acknowledgement has come, for both of which its connection is woken.
-    pub fn send_retained(&self, client: &Arc<Client>, epoch: u64, batch: &mut Batch) {
-        while let Some((to, message)) = self.next_retained(client, epoch) {
-            let mut scratch = std::mem::take(&mut batch.scratch);
-            message.with_application(|application| {
-                let mut frames = Frames::new(application, &mut scratch, batch.now);
-                let delivery = Delivery {
-                    qos: to.subscription.qos,
-                    retain: true, // [MQTT-3.3.1-8] of 3.1.1
-                    identifiers: to.subscription.identifier.as_slice(),
-                };
-                Subscriber(client.clone()).deliver(&mut frames, delivery, batch);
-            });
-            batch.scratch = scratch;
-        }
-    }
-
-    fn next_retained(&self, client: &Client, epoch: u64) -> Option<(Arc<RetainedFor>, Arc<Message>)> {
         let mut state = client.lock();
         if state.epoch != epoch {
-            return None;
+            return;
         }
+        if state.record.owed_retained.is_empty() {
+            state.record.owed_retained = OwedRetained::default();
+            state.owes_retained = false;
+        } else if state.session.is_idle() {
+            state.wake_connection();
+        }
+    }
+
+    /// Sends what a search has found.
+    fn send_found(
+        &self,
+        client: &Arc<Client>,
+        epoch: u64,
+        filter: &TopicFilter,
+        search: &mut Search,
+        batch: &mut Batch,
+    ) {
         loop {
-            if !state.session.is_idle() {
-                return None;
+            let mut state = client.lock();
+            if state.epoch != epoch || !state.session.is_idle() {
+                return;
             }
-            let record = &mut state.record;
-            let Some((to, message)) = record.owed_retained.messages.pop_front() else {
-                record.owed_retained = OwedRetained::default();
-                state.owes_retained = false;
-                return None;
-            };
-            // What has been replaced since came as a message of its own, and must not be followed by an older one.
-            let wanted = record.subscriptions.contains_key(&to.filter);
-            if wanted && self.retained.is_current(&message) {
-                return Some((to, message));
+            let Some(number) = search.found.pop_front() else { return };
+            let Some(subscription) = state.record.subscriptions.get(filter).copied() else { continue };
+            // Seen under the lock under which it is sent: what replaces the message is in the store before it is delivered,
+            // so it comes behind.
+            let Some(message) = self.retained.message(number, batch.now) else { continue };
+            let mut scratch = std::mem::take(&mut batch.scratch);
+            let delivered = message.with_application(|application| {
+                let mut frames = Frames::new(application, &mut scratch, batch.now);
+                let delivery = Delivery {
+                    qos: subscription.qos,
+                    retain: true, // [MQTT-3.3.1-8] of 3.1.1
+                    identifiers: subscription.identifier.as_slice(),
+                };
+                state.session.deliver(&mut frames, delivery)
+            });
+            batch.scratch = scratch;
+            let Some(delivered) = delivered else { continue };
+            let touch = delivered == Delivered::Sent && state.touch();
+            drop(state);
+            batch.count_delivered(delivered, message.qos.min(subscription.qos));
+            if touch {
+                batch.touched.push(client.clone());
             }
         }
     }
+}
+
+/// Gives an unfinished search back to its client; false where it is another connection's now, which begins anew.
+fn put_back(client: &Client, epoch: u64, current: Box<(TopicFilter, Search)>) -> bool {
+    let mut state = client.lock();
+    let here = state.epoch == epoch;
+    let subscribed = state.record.subscriptions.contains_key(&current.0);
+    if !current.1.is_over() && subscribed && !state.record.ended {
+        match here {
+            true => state.record.owed_retained.current = Some(current),
+            false => {
+                state.owe_retained(vec![current.0]);
+            }
+        }
+    }
+    here
 }

@@ -35,8 +35,9 @@ impl Broker {
         publisher: Option<Publisher<'_>>,
         batch: &mut Batch,
     ) {
-        if application.retain && self.retained.retain(application, &self.limits).is_err() {
-            return acknowledge(publisher, application.qos, ReasonCode::QuotaExceeded, batch);
+        if application.retain && self.retained.retain(application, &self.limits, batch.now).is_err() {
+            // Who is subscribed gets it all the same.
+            self.metrics.messages_dropped.with_label_values(&["retained_full"]).inc();
         }
         let peers = &matches.peers;
         let reason = match matches.locals.is_empty() && peers.is_empty() {

@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
-use super::owed_retained::RetainedFor;
 use super::session_record::granted;
 use crate::codec::packet::{
     Packet, PacketId, Properties, PropertySet, ReasonCode, ReasonCodes, RetainHandling, Subscribe,
@@ -26,8 +25,8 @@ struct Subscribed {
     new: Vec<TopicFilter>,
     /// Filters granted, new or not.
     granted: Vec<TopicFilter>,
-    /// Subscriptions that are owed retained messages once SUBACK is sent.
-    retained: Vec<RetainedFor>,
+    /// Those that are owed retained messages once SUBACK is sent.
+    retained: Vec<TopicFilter>,
 }
 
 impl Broker {
@@ -112,7 +111,7 @@ impl Broker {
             RetainHandling::DoNotSend => false,
         };
         if send_retained {
-            subscribed.retained.push(RetainedFor { filter: filter.clone(), subscription });
+            subscribed.retained.push(filter.clone());
         }
         if new {
             subscribed.new.push(filter.clone());
@@ -138,12 +137,12 @@ impl Broker {
             return;
         }
         state.session.send(&Packet::SubAck(ReasonCodes { packet_id, reasons, properties }));
+        // Looked for by the client's own connection: this may be the task of a link, and there may be many.
+        if self.retained.len() > 0 {
+            state.owe_retained(retained);
+        }
         drop(state);
         batch.touch(&client);
-        for to in retained {
-            self.owe_retained(&client, to, &mut batch);
-        }
-        self.send_retained(&client, epoch, &mut batch);
         batch.flush();
         batch.report(&self.metrics);
     }
@@ -166,7 +165,11 @@ impl Broker {
         for text in &unsubscribe.filters {
             reasons.push(match SubscriptionFilter::parse(text) {
                 Ok(parsed) if parsed.share.is_none() => {
-                    match client.lock().record.subscriptions.remove(&parsed.filter) {
+                    let mut state = client.lock();
+                    state.record.owed_retained.forget(&parsed.filter);
+                    let former = state.record.subscriptions.remove(&parsed.filter);
+                    drop(state);
+                    match former {
                         Some(_) => {
                             self.router.unsubscribe(&parsed.filter, &subscriber);
                             removed.push(parsed.filter);

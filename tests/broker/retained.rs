@@ -13,6 +13,10 @@ fn retained<'a>(topic: &'a str, payload: &'a str) -> Publish<'a> {
     Publish { retain: true, ..publish(1, Q1, topic, payload) }
 }
 
+fn dropped(node: &Node) -> u64 {
+    node.broker.metrics.messages_dropped.with_label_values(&["retained_full"]).get()
+}
+
 /// [MQTT-3.3.1-5], [MQTT-3.3.1-8].
 #[test]
 fn the_last_retained_message_waits_for_subscribers() {
@@ -140,8 +144,12 @@ fn the_store_is_bounded_by_messages() {
     let mut publisher = node.connect("p");
     publisher.publishes(retained("a", "1"));
     publisher.publishes(retained("b", "1"));
+    let mut live = node.connect("live");
+    live.subscribes(&[("c", options(Q0))], "0x00");
     publisher.sends(Packet::Publish(retained("c", "1")));
-    publisher.gets("PUBACK 1 0x97");
+    publisher.gets("PUBACK 1");
+    live.gets("PUBLISH q0 c 1");
+    assert_eq!(dropped(&node), 1);
     publisher.publishes(retained("a", "2"));
     publisher.publishes(retained("b", ""));
     publisher.publishes(retained("c", "2"));
@@ -156,12 +164,88 @@ fn the_store_is_bounded_by_bytes() {
     let large = "x".repeat(6000);
     let mut publisher = node.connect("p");
     publisher.publishes(retained("a", &large));
-    publisher.sends(Packet::Publish(retained("b", &large)));
-    publisher.gets("PUBACK 1 0x97");
+    publisher.publishes(retained("b", &large));
+    assert_eq!((node.broker.census().retained_messages, dropped(&node)), (1, 1));
     publisher.publishes(retained("a", &large));
     publisher.publishes(retained("a", ""));
     publisher.publishes(retained("b", &large));
+    assert_eq!((node.broker.census().retained_messages, dropped(&node)), (1, 1));
 }
+
+/// The old message is not the last one of its topic any more.
+#[test]
+fn a_message_that_does_not_fit_clears_what_it_would_replace() {
+    let node = Node::with(Limits { max_retained_bytes: 2000, ..Limits::default() });
+    let mut publisher = node.connect("p");
+    publisher.publishes(retained("a", "old"));
+    publisher.publishes(retained("a", &"x".repeat(2000)));
+    assert_eq!(node.broker.census().retained_messages, 0);
+    let mut client = node.connect("c");
+    client.subscribes(&[("a", options(Q0))], "0x00");
+    client.waits();
+}
+
+/// Each level of a topic takes memory, however short.
+#[test]
+fn topics_that_are_too_deep_are_not_retained() {
+    let node = Node::with(Limits { max_filter_levels: 3, ..Limits::default() });
+    let mut client = node.connect("c");
+    client.subscribes(&[("#", options(Q0))], "0x00");
+    let mut publisher = node.connect("p");
+    publisher.publishes(retained("a/b/c", "x"));
+    publisher.publishes(retained("a/b/c/d", "x"));
+    client.gets("PUBLISH q0 a/b/c x");
+    client.gets("PUBLISH q0 a/b/c/d x");
+    assert_eq!((node.broker.census().retained_messages, dropped(&node)), (1, 1));
+}
+
+#[test]
+fn expired_retained_messages_go_by_themselves() {
+    let node = Node::start();
+    let set = PropertySet { message_expiry_interval_secs: Some(10), ..PropertySet::EMPTY };
+    node.connect("p").publishes(Publish { properties: set.into(), ..retained("a", "x") });
+    node.after_secs(9);
+    assert_eq!(node.broker.census().retained_messages, 1);
+    node.after_secs(11);
+    assert_eq!(node.broker.census().retained_messages, 0);
+}
+
+/// However often one packet names a filter, its messages come once.
+#[test]
+fn a_filter_that_is_repeated_in_a_packet_is_owed_once() {
+    let node = Node::start();
+    let mut publisher = node.connect("p");
+    publisher.publishes(retained("a", "x"));
+    let mut client = node.connect("c");
+    client.subscribes(&[("#", options(Q0)); 5], "0x00 0x00 0x00 0x00 0x00");
+    client.gets("PUBLISH q0 a x retain");
+    client.waits();
+}
+
+/// More than one step of a search finds, for several filters, and each once.
+#[test]
+fn many_retained_messages_come_piece_by_piece() {
+    const MESSAGES: usize = 3000;
+    let node = Node::start();
+    let mut publisher = node.connect("p");
+    for n in 0..MESSAGES {
+        let topic = format!("a/{n}");
+        publisher.sends(Packet::Publish(Publish { retain: true, ..publish(1, Q0, &topic, "x") }));
+    }
+    publisher.waits();
+    let mut client = node.connect("c");
+    client.subscribes(&[("#", options(Q0)), ("a/7", options(Q0)), ("+/+", options(Q0))], "0x00 0x00 0x00");
+    let mut topics = std::collections::HashMap::new();
+    for _ in 0..2 * MESSAGES + 1 {
+        let frame = client.frame().expect("a retained message");
+        let Packet::Publish(publish) = frame.packet() else { panic!("not a PUBLISH") };
+        *topics.entry(publish.topic.expect("a topic").as_str().to_owned()).or_insert(0) += 1;
+    }
+    client.waits();
+    assert_eq!(topics.len(), MESSAGES);
+    assert!(topics.iter().all(|(topic, count)| *count == if topic == "a/7" { 3 } else { 2 }));
+}
+
 /// [MQTT-3.3.1-9]: all of them, however many, to a client that takes them. The queue's bounds are for messages that come
 /// faster than they go; these can wait where they are.
 #[test]
