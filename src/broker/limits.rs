@@ -21,6 +21,10 @@ pub struct Limits {
     pub max_subscriptions: usize,
     /// Levels of a topic filter, each of which costs memory on every node; and of a topic with a retained message.
     pub max_filter_levels: usize,
+    /// Bytes of a topic filter. A client's subscriptions take up to this times [`Limits::max_subscriptions`].
+    pub max_filter_len: usize,
+    /// Topic filters of one SUBSCRIBE packet, which is handled in one go.
+    pub max_filters_per_subscribe: usize,
     /// SUBSCRIBE packets of a client that may wait for other nodes before it is not read from.
     pub max_pending_subscribes: usize,
     /// Topic aliases a client may set on its connection.
@@ -47,6 +51,8 @@ impl Default for Limits {
             max_sessions: 1_000_000,
             max_subscriptions: 100_000,
             max_filter_levels: 128,
+            max_filter_len: 4096,
+            max_filters_per_subscribe: 1024,
             max_pending_subscribes: 64,
             topic_alias_maximum: 32,
             max_session_expiry: Duration::from_secs(7 * 24 * 3600),

@@ -49,12 +49,15 @@ impl Broker {
             retained: Vec::new(),
         };
         let changing = client.change_subscriptions();
-        for (text, options) in &subscribe.filters {
+        let (taken, surplus) =
+            subscribe.filters.split_at(subscribe.filters.len().min(self.limits.max_filters_per_subscribe));
+        for (text, options) in taken {
             let reason = match self.subscribe_one(&mut subscribed, text, *options, identifier) {
                 Ok(reason) | Err(reason) => reason,
             };
             subscribed.reasons.push(reason);
         }
+        subscribed.reasons.extend(surplus.iter().map(|_| ReasonCode::QuotaExceeded));
         let Some(cluster) = self.cluster.get().filter(|_| !subscribed.granted.is_empty()) else {
             drop(changing);
             return self.finish_subscribe(subscribed, 0, now);
@@ -78,6 +81,9 @@ impl Broker {
         options: SubscriptionOptions,
         identifier: Option<NonZeroU32>,
     ) -> Result<ReasonCode, ReasonCode> {
+        if text.len() > self.limits.max_filter_len {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
         let parsed = SubscriptionFilter::parse(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
         if parsed.share.is_some() {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);

@@ -265,6 +265,12 @@ pub const SETTINGS: &[Setting] = &[
     number(Limits, "max_filter_levels", Count, 1..=65_535, "Levels of a topic filter", |c| {
         &mut c.limits.max_filter_levels
     }),
+    number(Limits, "max_filter_len", Bytes, 1..=65_535, "Longest topic filter", |c| {
+        &mut c.limits.max_filter_len
+    }),
+    number(Limits, "max_filters_per_subscribe", Count, 1..=MANY, "Topic filters of a SUBSCRIBE", |c| {
+        &mut c.limits.max_filters_per_subscribe
+    }),
     number(
         Limits,
         "max_pending_subscribes",

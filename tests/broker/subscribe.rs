@@ -190,6 +190,27 @@ fn subscriptions_have_a_limit() {
     client.subscribes(&[("c", options(Q1))], "0x01");
 }
 
+#[test]
+fn filters_have_a_longest_length() {
+    let node = Node::with(Limits { max_filter_len: 5, ..Limits::default() });
+    let mut client = node.connect("c");
+    client.subscribes(&[("12345", options(Q0)), ("123456", options(Q0))], "0x00 0x8f");
+    let node = Node::start();
+    node.connect("c").subscribes(&[(&"x".repeat(4097), options(Q0))], "0x8f");
+}
+
+#[test]
+fn a_packet_has_a_limited_number_of_filters() {
+    let node = Node::with(Limits { max_filters_per_subscribe: 2, ..Limits::default() });
+    let mut client = node.connect("c");
+    client.subscribes(&["a", "b", "c", "a"].map(|filter| (filter, options(Q0))), "0x00 0x00 0x97 0x97");
+    let mut publisher = node.connect("p");
+    publisher.publishes(publish(1, Q1, "b", "x"));
+    client.gets("PUBLISH q0 b x");
+    publisher.publishes(publish(1, Q1, "c", "x"));
+    client.waits();
+}
+
 /// [MQTT-3.8.4-4]: nothing is lost while a subscription is replaced over and over.
 #[test]
 fn replacing_a_subscription_loses_nothing() {
