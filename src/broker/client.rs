@@ -405,6 +405,7 @@ mod tests {
             max_packet_size: u32::MAX,
             receive_maximum: 1,
             announced_receive_maximum: None,
+            problem_information: true,
         });
         state.session.send(&Packet::PingResp);
         drop(state);

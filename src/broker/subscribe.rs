@@ -133,15 +133,17 @@ impl Broker {
             self.metrics.suback_timeouts.inc();
             format!("{missed} nodes of the cluster have not confirmed the route yet")
         });
-        let properties = match &reason {
-            None => Properties::NONE,
-            Some(reason) => PropertySet { reason_string: Some(reason), ..PropertySet::EMPTY }.into(),
-        };
         let mut batch = Batch::new(now);
         let mut state = client.lock();
         if state.epoch != epoch {
             return;
         }
+        let properties = match &reason {
+            Some(reason) if state.session.negotiated().is_some_and(|with| with.problem_information) => {
+                PropertySet { reason_string: Some(reason), ..PropertySet::EMPTY }.into()
+            }
+            _ => Properties::NONE,
+        };
         state.session.send(&Packet::SubAck(ReasonCodes { packet_id, reasons, properties }));
         // Looked for by the client's own connection: this may be the task of a link, and there may be many.
         if self.retained.len() > 0 {
@@ -207,5 +209,96 @@ impl Broker {
         if let Some(cluster) = self.cluster.get() {
             cluster.remove_interest(filters, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::client::{Attachment, Signal};
+    use crate::broker::{Connected, Limits};
+    use crate::codec;
+    use crate::codec::packet::{Connect, ProtocolVersion};
+
+    fn connect(broker: &Broker, problem_information: Option<bool>) -> Connected {
+        let set = PropertySet { request_problem_information: problem_information, ..PropertySet::EMPTY };
+        let connect = Connect {
+            version: ProtocolVersion::V500,
+            clean_start: true,
+            keep_alive_secs: 0,
+            client_id: "c",
+            will: None,
+            username: None,
+            password: None,
+            properties: set.into(),
+        };
+        let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()) };
+        let mut batch = Batch::new(Instant::now());
+        let connected = broker.connect(&connect, attachment, &mut batch).expect("accepted");
+        connected.client.lock().session.outbox().recycle();
+        connected
+    }
+
+    /// [MQTT-3.1.2-29].
+    #[test]
+    fn who_wants_no_problem_information_gets_no_reason_string() {
+        for (asked, told) in [(None, true), (Some(true), true), (Some(false), false)] {
+            let broker = Broker::new(Limits::default());
+            let Connected { client, epoch, .. } = connect(&broker, asked);
+            let subscribed = Subscribed {
+                client: client.clone(),
+                epoch,
+                packet_id: PacketId::MIN,
+                reasons: vec![ReasonCode::Success],
+                new: Vec::new(),
+                granted: Vec::new(),
+                retained: Vec::new(),
+            };
+            broker.finish_subscribe(subscribed, 2, Instant::now());
+            let mut state = client.lock();
+            let outbox = state.session.outbox().take();
+            let packet = codec::decode(outbox.first().0, ProtocolVersion::V500).expect("a packet");
+            let Packet::SubAck(suback) = packet else { panic!("not a SUBACK") };
+            assert_eq!(suback.properties.reason_string.is_some(), told, "{asked:?}");
+        }
+    }
+
+    /// What it costs must not fall on the task that finishes the SUBACK.
+    #[test]
+    fn finishing_a_subscribe_looks_for_no_retained_messages() {
+        let (broker, now) = (Broker::new(Limits::default()), Instant::now());
+        let set = PropertySet::EMPTY;
+        let topic = crate::topic::Topic::new("a").expect("a topic name");
+        let application = crate::message::Application {
+            topic,
+            payload: b"x",
+            backing: None,
+            qos: crate::codec::packet::QoS::AtMostOnce,
+            retain: true,
+            properties: &set,
+            expires_at: None,
+        };
+        broker.retained.retain(&application, &broker.limits, now).expect("room");
+        let broker = Arc::new(broker);
+        let Connected { client, epoch, .. } = connect(&broker, None);
+        let options = SubscriptionOptions {
+            qos: crate::codec::packet::QoS::AtMostOnce,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: RetainHandling::Send,
+        };
+        let subscribe = Subscribe {
+            packet_id: PacketId::MIN,
+            filters: vec![("#", options); 100],
+            properties: Properties::NONE,
+        };
+        broker.subscribe(&client, epoch, &subscribe, now);
+        let taken = client.lock().session.outbox().len();
+        let mut batch = Batch::new(now);
+        assert!(client.lock().owes_retained);
+        broker.send_retained(&client, epoch, &mut batch);
+        let mut state = client.lock();
+        assert!(!state.owes_retained, "once, however often the filter was named");
+        assert!((1..20).contains(&(state.session.outbox().len() - taken)), "one message");
     }
 }

@@ -43,6 +43,8 @@ pub struct Negotiated {
     pub receive_maximum: u16,
     /// Our own Receive Maximum, where the client was told of it.
     pub announced_receive_maximum: Option<u16>,
+    /// Whether reason strings may be sent [MQTT-3.1.2-29].
+    pub problem_information: bool,
 }
 
 /// What a subscription lets through to its client.

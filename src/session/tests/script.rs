@@ -140,6 +140,7 @@ impl Script {
             max_packet_size: option(words, "size=").unwrap_or(u32::MAX),
             receive_maximum: asked.min(limits.max_inflight).get(),
             announced_receive_maximum: (!old).then_some(limits.receive_maximum.get()),
+            problem_information: true,
         });
         self.stalled = false;
         self.session.resume(self.now);
