@@ -301,4 +301,15 @@ mod tests {
         assert!(!state.owes_retained, "once, however often the filter was named");
         assert!((1..20).contains(&(state.session.outbox().len() - taken)), "one message");
     }
+
+    #[test]
+    fn a_session_that_is_over_is_owed_nothing() {
+        let broker = Broker::new(Limits::default());
+        let Connected { client, .. } = connect(&broker, None);
+        client.lock().owe_retained(vec![TopicFilter::parse("#").expect("a filter")]);
+        let mut batch = Batch::new(Instant::now());
+        broker.end_session(&client, client.lock(), &mut batch);
+        let state = client.lock();
+        assert!(!state.owes_retained && state.record.owed_retained.is_empty());
+    }
 }
