@@ -1,5 +1,7 @@
 //! What operators ask a node about its cluster.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use rumormq_gossip::{Counters, Head, MemberStatus, NodeName, ReplicaId, SetId};
@@ -37,7 +39,8 @@ impl Cluster {
         }
     }
 
-    /// Calls `visit` with every route of a node that is not dead, this one included, in no order.
+    /// Calls `visit` with every route of a node that is not dead, this one included, in no order. Replication waits for
+    /// it, so `visit` should compare before it copies.
     pub fn for_each_route(&self, mut visit: impl FnMut(&str, &NodeName)) {
         let replication = self.replication.lock();
         for (replica, element) in replication.node.elements(ROUTES, false) {
@@ -47,9 +50,21 @@ impl Cluster {
         }
     }
 
-    /// The replica that an index in a match stands for, unless it is dead.
-    pub fn visible_replica(&self, index: PeerIndex) -> Option<ReplicaId> {
-        let replica = self.peers.replica(index)?;
-        self.replication.lock().node.is_visible(&replica).then_some(replica)
+    /// The replicas that indices in matches stand for, without those that are dead.
+    pub fn visible_replicas(
+        &self,
+        indices: impl IntoIterator<Item = PeerIndex>,
+    ) -> BTreeMap<PeerIndex, ReplicaId> {
+        let mut replicas: BTreeMap<PeerIndex, ReplicaId> = BTreeMap::new();
+        for index in indices {
+            if let Entry::Vacant(place) = replicas.entry(index)
+                && let Some(replica) = self.peers.replica(index)
+            {
+                place.insert(replica);
+            }
+        }
+        let replication = self.replication.lock();
+        replicas.retain(|_, replica| replication.node.is_visible(replica));
+        replicas
     }
 }

@@ -56,23 +56,21 @@ impl NodeView for View {
     }
 
     fn routes(&self, query: &RoutesQuery) -> RoutesPage {
-        let mut routes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        self.cluster.for_each_route(|filter, node| {
-            if query.admits(filter) {
-                routes.entry(filter.to_owned()).or_default().insert(node.to_string());
-            }
-        });
-        query.page(
-            routes
-                .into_iter()
-                .map(|(filter, nodes)| RouteView { filter, nodes: nodes.into_iter().collect() }),
-        )
+        let mut first = FirstRoutes::of(query);
+        self.cluster.for_each_route(|filter, node| first.handle_route(filter, node.as_str()));
+        if query.node.is_some() {
+            self.cluster.for_each_route(|filter, node| first.add_node(filter, node.as_str()));
+        }
+        query.page(first.into_routes())
     }
 
     fn matches(&self, topic: Topic<'_>) -> MatchView {
         let me = self.cluster.me().name;
-        let matches = self.broker.matching_filters(topic).into_iter().filter_map(|matching| {
-            let visible = matching.peers.iter().filter_map(|index| self.cluster.visible_replica(index));
+        let matching = self.broker.matching_filters(topic);
+        let indices = matching.iter().flat_map(|matching| matching.peers.iter());
+        let replicas = self.cluster.visible_replicas(indices);
+        let matches = matching.into_iter().filter_map(|matching| {
+            let visible = matching.peers.iter().filter_map(|index| replicas.get(&index));
             let mut nodes: BTreeSet<String> = visible.map(|replica| replica.name.to_string()).collect();
             if matching.locals > 0 {
                 nodes.insert(me.to_string());
@@ -103,6 +101,49 @@ impl NodeView for View {
             Some(lag) => Readiness::NotReady(format!("{} s behind a live member", lag.as_secs())),
             None => Readiness::Ready,
         }
+    }
+}
+
+/// The first routes behind the cursor, one more than the page takes: all others are compared, and not copied.
+struct FirstRoutes<'a> {
+    query: &'a RoutesQuery,
+    nodes: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl<'a> FirstRoutes<'a> {
+    fn of(query: &'a RoutesQuery) -> FirstRoutes<'a> {
+        FirstRoutes { query, nodes: BTreeMap::new() }
+    }
+
+    /// A route, in any order. Where the query names a node, the other nodes of its filters are asked for afterwards, when
+    /// it is known which filters these are.
+    fn handle_route(&mut self, filter: &str, node: &str) {
+        if self.query.node.as_deref().is_some_and(|wanted| wanted != node) || !self.query.admits(filter) {
+            return;
+        }
+        if let Some(nodes) = self.nodes.get_mut(filter) {
+            nodes.insert(node.to_owned());
+            return;
+        }
+        // What was once too far behind stays so: a filter that is here has all its nodes.
+        let full = self.nodes.len() > self.query.limit.max(1);
+        if full && self.nodes.last_key_value().is_some_and(|(last, _)| filter > last.as_str()) {
+            return;
+        }
+        self.nodes.insert(filter.to_owned(), BTreeSet::from([node.to_owned()]));
+        if full {
+            self.nodes.pop_last();
+        }
+    }
+
+    fn add_node(&mut self, filter: &str, node: &str) {
+        if let Some(nodes) = self.nodes.get_mut(filter) {
+            nodes.insert(node.to_owned());
+        }
+    }
+
+    fn into_routes(self) -> impl Iterator<Item = RouteView> {
+        self.nodes.into_iter().map(|(filter, nodes)| RouteView { filter, nodes: nodes.into_iter().collect() })
     }
 }
 
@@ -168,4 +209,37 @@ fn set(lane: &LaneStatus) -> SetView {
 
 fn head_view(head: &Head) -> HeadView {
     HeadView { seq: head.seq, hash: head.hash.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The page of a bounded number of routes is the page of all.
+        #[test]
+        fn the_first_routes_make_the_page(
+            routes in prop::collection::vec(("[a-d]{1,2}", "[xyz]"), 0..60),
+            filter in prop::option::weighted(0.1, "[a-d]"),
+            node in prop::option::of("[xyz]"),
+            after in prop::option::of("[a-d]{1,2}"),
+            limit in 0..8_usize,
+        ) {
+            let query = RoutesQuery { filter, node, after, limit };
+            let mut first = FirstRoutes::of(&query);
+            let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            for (filter, node) in &routes {
+                first.handle_route(filter, node);
+                prop_assert!(first.nodes.len() <= limit.max(1) + 1, "memory for a page");
+                all.entry(filter.clone()).or_default().insert(node.clone());
+            }
+            if query.node.is_some() {
+                routes.iter().for_each(|(filter, node)| first.add_node(filter, node));
+            }
+            let all = FirstRoutes { query: &query, nodes: all };
+            prop_assert_eq!(query.page(first.into_routes()), query.page(all.into_routes()));
+        }
+    }
 }
