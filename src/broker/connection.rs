@@ -206,6 +206,7 @@ impl ClientConnection {
         });
         match (well_formed, publisher) {
             (true, publisher) => {
+                broker.retain(&application, batch);
                 let matches = self.matches.look_up(&broker.router, topic);
                 broker.publish(&application, matches, publisher, batch);
             }

@@ -38,7 +38,7 @@ impl Metrics {
             counters("messages_delivered_total", "Messages given to local subscribers.", &["qos"]);
         let by_qos = |family: &IntCounterVec| ["0", "1", "2"].map(|qos| family.with_label_values(&[qos]));
         let dropped =
-            counters("messages_dropped_total", "Messages dropped on the way to a subscriber.", &["reason"]);
+            counters("messages_dropped_total", "Messages not delivered, or not retained.", &["reason"]);
         let connects = counters("connect_total", "CONNECT packets, by result.", &["result"]);
         let bytes = counters("bytes_total", "Bytes exchanged with clients.", &["direction"]);
         let connections =

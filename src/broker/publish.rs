@@ -26,8 +26,17 @@ pub(super) struct Publisher<'a> {
 }
 
 impl Broker {
-    /// Stores the message if it is to be retained, gives it to every local subscriber and every node with a matching
-    /// route, and acknowledges it when it is safe with all of them.
+    /// Stores the message if it is to be retained. To be called before its subscribers are looked up: whoever subscribes
+    /// in between then gets it one way or the other.
+    pub(super) fn retain(&self, application: &Application<'_>, batch: &Batch) {
+        if application.retain && self.retained.retain(application, &self.limits, batch.now).is_err() {
+            // Who is subscribed gets it all the same.
+            self.metrics.messages_dropped.with_label_values(&["retained_full"]).inc();
+        }
+    }
+
+    /// Gives the message to every local subscriber and every node with a matching route, and acknowledges it when it is
+    /// safe with all of them.
     pub(super) fn publish(
         &self,
         application: &Application<'_>,
@@ -35,10 +44,6 @@ impl Broker {
         publisher: Option<Publisher<'_>>,
         batch: &mut Batch,
     ) {
-        if application.retain && self.retained.retain(application, &self.limits, batch.now).is_err() {
-            // Who is subscribed gets it all the same.
-            self.metrics.messages_dropped.with_label_values(&["retained_full"]).inc();
-        }
         let peers = &matches.peers;
         let reason = match matches.locals.is_empty() && peers.is_empty() {
             true => ReasonCode::NoMatchingSubscribers,
@@ -68,6 +73,7 @@ impl Broker {
     /// Publishes a client's will, as if the client did it [MQTT-3.8.3-3].
     pub(super) fn publish_will(&self, client: &Arc<Client>, will: PendingWill, batch: &mut Batch) {
         will.into_message(batch.now).with_application(|application| {
+            self.retain(application, batch);
             let matches = self.router.matches(application.topic, Some(&Subscriber(client.clone())));
             self.publish(application, &matches, None, batch);
         });

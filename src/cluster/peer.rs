@@ -16,8 +16,6 @@ use crate::message::{Application, Message};
 
 /// Frames that may wait for a link's writer before QoS 0 to this peer is dropped.
 const QUEUE_MAX: usize = 8 << 20;
-/// How far the buffer of a live peer may exceed its limits while its publishers are slowed down.
-const LIVE_FACTOR: usize = 2;
 /// Frames of QoS 1 and 2 enter the queue while it is shorter than this; the others stay in the stream.
 const FILL_MAX: usize = 1 << 20;
 
@@ -128,8 +126,7 @@ impl Peer {
         done.extend(settled);
         state.stream.push(publish, message, waiting, now);
         // What is for a live peer slows its publishers down before it is dropped.
-        let factor = if reachable { LIVE_FACTOR } else { 1 };
-        self.counters.dropped_overflow.inc_by(state.stream.trim(factor, done));
+        self.counters.dropped_overflow.inc_by(state.stream.trim(reachable, done));
         self.fill(&mut state, now);
     }
 

@@ -8,6 +8,9 @@ use super::wire::Place;
 use crate::cluster::host::Receipt;
 use crate::message::Message;
 
+/// Messages that a live peer's buffer may hold beyond twice its limit: what clients had sent when it was full.
+const LIVE_SLACK: usize = 4096;
+
 /// What a forward buffer may hold for one destination.
 #[derive(Clone, Copy, Debug)]
 pub struct ForwardLimits {
@@ -90,10 +93,12 @@ impl ForwardStream {
         self.entries.len() >= self.limits.messages || self.bytes >= self.limits.bytes
     }
 
-    /// Drops the oldest until the limits, times `factor`, are kept; returns how many. Their receipts are in `done`, for nobody will
+    /// Drops the oldest until the limits are kept; returns how many. For a live peer, whose publishers are slowed down,
+    /// there is as much room again, and a few publishers' worth of messages. Their receipts are in `done`, for nobody will
     /// confirm them any more.
-    pub fn trim(&mut self, factor: usize, done: &mut Vec<Receipt>) -> u64 {
-        let (messages, bytes) = (self.limits.messages * factor, self.limits.bytes * factor);
+    pub fn trim(&mut self, live: bool, done: &mut Vec<Receipt>) -> u64 {
+        let ForwardLimits { messages, bytes } = self.limits;
+        let (messages, bytes) = if live { (2 * messages + LIVE_SLACK, 2 * bytes) } else { (messages, bytes) };
         let mut dropped = 0;
         while self.entries.len() > messages || self.bytes > bytes {
             self.drop_oldest(done);

@@ -157,7 +157,7 @@ impl World {
                 self.high_water = HighWater::default();
                 self.step(Step::Cut);
             }
-            Step::Trim => self.trimmed += self.stream.trim(1, &mut done),
+            Step::Trim => self.trimmed += self.stream.trim(false, &mut done),
         }
         self.confirm(done);
     }
