@@ -360,6 +360,7 @@ impl std::fmt::Debug for Subscriber {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{OnceLock, Weak};
     use std::task::{Wake, Waker};
 
     use super::*;
@@ -379,6 +380,18 @@ mod tests {
     impl DirectWrite for Refusing {
         fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
             refuse(slices)
+        }
+    }
+
+    /// While one task writes, another appends.
+    struct Refilling(OnceLock<Weak<Client>>);
+
+    impl DirectWrite for Refilling {
+        fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let client = self.0.get().and_then(Weak::upgrade).expect("set by the test");
+            let answer = [0; 1000];
+            client.lock().session.outbox().buffer().extend_from_slice(&answer);
+            take_all(slices)
         }
     }
 
@@ -423,5 +436,29 @@ mod tests {
         assert!(client.drain(epoch, &mut take_all, now));
         assert!(client.lock().session.outbox().is_empty());
         assert!(!client.drain(epoch - 1, &mut take_all, now), "another connection's time");
+    }
+
+    #[test]
+    fn nobody_flushes_for_others_without_end() {
+        let now = Instant::now();
+        let client = Arc::new(Client::new("c", Session::new(Arc::default()), SessionRecord::default()));
+        let signal = Arc::new(Signal::default());
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        signal.waker.register(&waker);
+        let writer = Arc::new(Refilling(OnceLock::new()));
+        writer.0.set(Arc::downgrade(&client)).expect("empty");
+        let mut state = client.lock();
+        let epoch = state.attach(Attachment { direct: Some(writer.clone()), signal: signal.clone() });
+        state.session.outbox().buffer().push(0);
+        drop(state);
+        client.flush(now);
+        assert_eq!(wakes.0.swap(0, Ordering::Relaxed), 1, "the owner goes on");
+        signal.waker.register(&waker);
+        assert!(client.drain(epoch, &mut |slices| writer.try_write_vectored(slices), now));
+        assert_eq!(wakes.0.swap(0, Ordering::Relaxed), 1, "and again after others had their turn");
+        assert!(client.drain(epoch, &mut take_all, now));
+        assert!(client.lock().session.outbox().is_empty());
+        assert_eq!(wakes.0.swap(0, Ordering::Relaxed), 0);
     }
 }
