@@ -209,7 +209,7 @@ fn silence_beyond_the_keep_alive_ends_the_connection() {
     old.is_closed();
     listener.gets("DISCONNECT 0x8d");
     listener.is_closed();
-    assert!(begin.elapsed() < Duration::from_millis(3000), "after {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(6), "after {:?}", begin.elapsed());
     unbound.waits();
 }
 
@@ -307,7 +307,7 @@ fn who_does_not_connect_in_time_is_closed() {
     }
     silent.is_closed();
     dawdler.is_closed();
-    assert!((connect_timeout..4 * connect_timeout).contains(&begin.elapsed()), "after {:?}", begin.elapsed());
+    assert!((connect_timeout..20 * connect_timeout).contains(&begin.elapsed()), "after {:?}", begin.elapsed());
 }
 
 #[test]
