@@ -18,6 +18,9 @@ mod session_record;
 mod subscribe;
 mod timers;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 

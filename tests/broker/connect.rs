@@ -307,7 +307,11 @@ fn who_does_not_connect_in_time_is_closed() {
     }
     silent.is_closed();
     dawdler.is_closed();
-    assert!((connect_timeout..20 * connect_timeout).contains(&begin.elapsed()), "after {:?}", begin.elapsed());
+    assert!(
+        (connect_timeout..20 * connect_timeout).contains(&begin.elapsed()),
+        "after {:?}",
+        begin.elapsed()
+    );
 }
 
 #[test]

@@ -1,0 +1,206 @@
+//! The broker without sockets, where what two connections do can be put in any order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::batch::Batch;
+use super::client::{Attachment, Client, Signal};
+use super::connection::ClientConnection;
+use super::{Broker, Ending, Limits};
+use crate::codec;
+use crate::codec::packet::{
+    Ack, Connect, Packet, PacketId, Properties, PropertySet, ProtocolVersion, Publish, QoS, ReasonCode,
+    RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe,
+};
+use crate::topic::Topic;
+
+const VERSION: ProtocolVersion = ProtocolVersion::V500;
+
+pub fn broker() -> Arc<Broker> {
+    Arc::new(Broker::new(Limits::default()))
+}
+
+pub fn batch() -> Batch {
+    Batch::new(Instant::now())
+}
+
+/// Connects with a session of this lifetime.
+fn connect(broker: &Broker, clean_start: bool, expiry_secs: u32) -> ClientConnection {
+    let set = PropertySet { session_expiry_interval_secs: Some(expiry_secs), ..PropertySet::EMPTY };
+    connect_with(broker, clean_start, set)
+}
+
+pub fn connect_with(broker: &Broker, clean_start: bool, set: PropertySet<'_>) -> ClientConnection {
+    let connect = Connect {
+        version: VERSION,
+        clean_start,
+        keep_alive_secs: 0,
+        client_id: "c",
+        will: None,
+        username: None,
+        password: None,
+        properties: set.into(),
+    };
+    // Without a direct writer everything stays in the outbox, where the test looks for it.
+    let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()) };
+    let connected = broker.connect(&connect, attachment, &mut batch()).expect("accepted");
+    ClientConnection::new(connected.client, connected.epoch)
+}
+
+fn handle(broker: &Arc<Broker>, connection: &mut ClientConnection, packet: Packet<'_>) {
+    connection.handle_packet(broker, &packet, None, &mut batch()).expect("no violation");
+}
+
+/// The names of the packets in the client's outbox, which is empty then.
+fn written(client: &Client) -> Vec<&'static str> {
+    let mut state = client.lock();
+    let bytes = state.session.outbox().buffer().clone();
+    state.session.outbox().recycle();
+    let mut rest = &bytes[..];
+    let mut names = Vec::new();
+    while let Some(length) = codec::frame_len(rest, u32::MAX).expect("frames") {
+        names.push(match codec::decode(&rest[..length], VERSION).expect("a packet") {
+            Packet::ConnAck(connack) if connack.session_present => "CONNACK present",
+            Packet::ConnAck(_) => "CONNACK",
+            Packet::Publish(_) => "PUBLISH",
+            Packet::PubAck(_) => "PUBACK",
+            Packet::PubRec(_) => "PUBREC",
+            Packet::SubAck(_) => "SUBACK",
+            Packet::UnsubAck(_) => "UNSUBACK",
+            Packet::PingResp => "PINGRESP",
+            other => panic!("unexpected {other:?}"),
+        });
+        rest = &rest[length..];
+    }
+    names
+}
+
+fn publish(qos: QoS) -> Packet<'static> {
+    Packet::Publish(Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic: Some(Topic::new("t").expect("a topic")),
+        packet_id: Some(PacketId::MIN),
+        properties: Properties::NONE,
+        payload: b"x",
+    })
+}
+
+fn subscribe() -> Packet<'static> {
+    let options = SubscriptionOptions {
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+    };
+    let filters = vec![("t", options)];
+    Packet::Subscribe(Subscribe { packet_id: PacketId::MIN, filters, properties: Properties::NONE })
+}
+
+fn unsubscribe() -> Packet<'static> {
+    Packet::Unsubscribe(Unsubscribe {
+        packet_id: PacketId::MIN,
+        filters: vec!["t"],
+        properties: Properties::NONE,
+    })
+}
+
+fn subscribers(broker: &Broker) -> usize {
+    broker.router.matches(Topic::new("t").expect("a topic"), None).locals.len()
+}
+
+/// Packets that were read before the takeover was noticed, in every case where the answer would go to the wrong connection.
+#[test]
+fn a_former_connection_changes_nothing_for_its_successor() {
+    let broker = broker();
+    let mut former = connect(&broker, false, 100);
+    handle(&broker, &mut former, subscribe());
+    handle(&broker, &mut former, publish(QoS::AtLeastOnce));
+    let client = former.client.clone();
+    assert_eq!(written(&client), ["CONNACK", "SUBACK", "PUBLISH", "PUBACK"]);
+    let present = connect(&broker, false, 100);
+    assert!(Arc::ptr_eq(&client, &present.client));
+    assert_eq!(written(&client), ["CONNACK present", "PUBLISH"]);
+    let ack = Ack { packet_id: PacketId::MIN, reason: ReasonCode::Success, properties: Properties::NONE };
+    let late = [
+        Packet::PingReq,
+        subscribe(),
+        unsubscribe(),
+        publish(QoS::AtLeastOnce),
+        publish(QoS::ExactlyOnce),
+        Packet::PubRel(ack.clone()),
+        Packet::PubAck(ack),
+    ];
+    for packet in late {
+        handle(&broker, &mut former, packet);
+        assert_eq!(written(&client), [""; 0]);
+    }
+    assert_eq!(subscribers(&broker), 1);
+    assert_eq!(client.lock().session.inflight(), 1);
+    assert_eq!(former.before_read(&broker, &mut batch()), None);
+}
+
+/// What it says is lost with its session; its publish is not acknowledged, so the client says it again.
+#[test]
+fn a_former_connection_of_an_ended_session_leaves_no_subscription() {
+    let broker = broker();
+    let mut former = connect(&broker, false, 100);
+    handle(&broker, &mut former, subscribe());
+    let present = connect(&broker, true, 100);
+    assert!(!Arc::ptr_eq(&former.client, &present.client));
+    assert_eq!(subscribers(&broker), 0);
+    handle(&broker, &mut former, subscribe());
+    handle(&broker, &mut former, publish(QoS::ExactlyOnce));
+    assert_eq!(subscribers(&broker), 0);
+    let ending = Ending { publish_will: true, expiry_secs: None };
+    broker.disconnect(&former.client, former.epoch, ending, &mut batch());
+    assert_eq!(written(&present.client), ["CONNACK"]);
+}
+
+/// The timer of a session that was taken up again between its becoming due and its being handled.
+#[test]
+fn a_session_that_is_taken_up_again_does_not_end() {
+    let broker = broker();
+    let ending = Ending { publish_will: true, expiry_secs: None };
+    let mut first = connect(&broker, false, 100);
+    handle(&broker, &mut first, subscribe());
+    broker.disconnect(&first.client, first.epoch, ending, &mut batch());
+    let second = connect(&broker, false, 100);
+    assert!(Arc::ptr_eq(&first.client, &second.client));
+    broker.handle_tick(Instant::now() + Duration::from_secs(1000));
+    assert_eq!(subscribers(&broker), 1);
+    broker.disconnect(&second.client, second.epoch, ending, &mut batch());
+    broker.handle_tick(Instant::now() + Duration::from_secs(1000));
+    assert_eq!(subscribers(&broker), 0);
+    let third = connect(&broker, false, 100);
+    assert_eq!(written(&third.client), ["CONNACK"]);
+}
+
+/// Any order of connecting and going from four threads: one session at most, and no subscription without one.
+#[test]
+fn connections_that_race_leave_no_orphans() {
+    let broker = broker();
+    std::thread::scope(|scope| {
+        for racer in 0..4 {
+            let broker = &broker;
+            scope.spawn(move || {
+                for round in 0..500 {
+                    let mut connection = connect(broker, (racer + round) % 3 == 0, (round % 2) as u32);
+                    handle(broker, &mut connection, subscribe());
+                    if round % 5 == 0 {
+                        handle(broker, &mut connection, unsubscribe());
+                    }
+                    let ending = Ending { publish_will: false, expiry_secs: None };
+                    broker.disconnect(&connection.client, connection.epoch, ending, &mut batch());
+                }
+            });
+        }
+    });
+    assert!(broker.registry.clients().len() <= 1);
+    assert!(subscribers(&broker) <= 1);
+    broker.handle_tick(Instant::now() + Duration::from_secs(10));
+    assert_eq!(broker.registry.clients().len(), 0);
+    assert_eq!(subscribers(&broker), 0);
+    assert_eq!(broker.metrics.connections.get(), 0);
+}
