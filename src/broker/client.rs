@@ -91,6 +91,8 @@ pub struct ClientState {
     pub epoch: u64,
     /// Someone writes the outbox at the moment, without the lock.
     flushing: bool,
+    /// A connection that was taken over while someone wrote to it.
+    former: Option<Box<Former>>,
     /// The socket refused bytes: the connection's task writes when it may.
     blocked: bool,
     /// Someone has promised to flush.
@@ -103,6 +105,11 @@ pub struct ClientState {
     pub throttled: bool,
 }
 
+struct Former {
+    epoch: u64,
+    signal: Arc<Signal>,
+}
+
 impl Client {
     /// A client without a connection.
     pub fn new(id: &str, session: Session, record: SessionRecord) -> Client {
@@ -112,6 +119,7 @@ impl Client {
             attachment: None,
             epoch: 0,
             flushing: false,
+            former: None,
             blocked: false,
             touched: false,
             owes_retained: false,
@@ -202,9 +210,24 @@ impl ClientState {
         self.blocked || self.flushing
     }
 
-    /// Whether everything written so far ends with a whole packet.
-    pub fn between_frames(&self) -> bool {
-        !self.is_blocked()
+    /// Ends the connection, if there is one, because another comes [MQTT-3.1.4-3].
+    pub fn take_over(&mut self) {
+        let Some(Attachment { signal, .. }) = self.attachment.take() else { return };
+        if !self.flushing {
+            return signal.close(Close::TakenOver { between_frames: !self.blocked });
+        }
+        // Whoever writes to it at the moment will know in what state it is left.
+        let former = Former { epoch: self.epoch, signal };
+        if let Some(earlier) = self.former.replace(Box::new(former)) {
+            earlier.signal.close(Close::TakenOver { between_frames: false });
+        }
+    }
+
+    /// A connection that has been taken over is not written to any more.
+    fn release_former(&mut self, epoch: u64, between_frames: bool) {
+        if let Some(former) = self.former.take_if(|former| former.epoch == epoch) {
+            former.signal.close(Close::TakenOver { between_frames });
+        }
     }
 
     /// Makes the connection that was there a former one, without opening another.
@@ -252,6 +275,7 @@ fn write(
         let mut taken = state.session.outbox().take();
         let result = MutexGuard::unlocked(state, || write_out(&mut taken, write));
         if state.epoch != epoch {
+            state.release_former(epoch, taken.is_empty());
             taken.recycle();
             return;
         }
@@ -436,6 +460,42 @@ mod tests {
         assert!(client.drain(epoch, &mut take_all, now));
         assert!(client.lock().session.outbox().is_empty());
         assert!(!client.drain(epoch - 1, &mut take_all, now), "another connection's time");
+    }
+
+    /// Takes the client over while it writes, and writes all but so many bytes, then nothing more.
+    struct Overtaken {
+        client: OnceLock<Weak<Client>>,
+        cut: usize,
+    }
+
+    impl DirectWrite for Overtaken {
+        fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let client = self.client.get().and_then(Weak::upgrade).expect("set by the test");
+            let mut state = client.lock();
+            if state.attachment.as_ref().is_none_or(|attachment| attachment.direct.is_none()) {
+                return refuse(slices);
+            }
+            state.take_over();
+            state.attach(Attachment { direct: None, signal: Arc::default() });
+            Ok(take_all(slices)? - self.cut)
+        }
+    }
+
+    #[test]
+    fn whoever_writes_during_a_takeover_says_whether_a_packet_was_cut() {
+        for cut in [0, 1] {
+            let client = Arc::new(Client::new("c", Session::new(Arc::default()), SessionRecord::default()));
+            let signal = Arc::new(Signal::default());
+            let writer = Arc::new(Overtaken { client: OnceLock::new(), cut });
+            writer.client.set(Arc::downgrade(&client)).expect("empty");
+            let mut state = client.lock();
+            state.attach(Attachment { direct: Some(writer), signal: signal.clone() });
+            state.session.outbox().buffer().extend_from_slice(&[0; 10]);
+            drop(state);
+            client.flush(Instant::now());
+            assert_eq!(signal.closing(), Some(Close::TakenOver { between_frames: cut == 0 }));
+            assert!(client.lock().former.is_none());
+        }
     }
 
     #[test]

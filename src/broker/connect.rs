@@ -7,7 +7,7 @@ use parking_lot::MutexGuard;
 
 use super::Broker;
 use super::batch::Batch;
-use super::client::{Attachment, Client, ClientState, Close};
+use super::client::{Attachment, Client, ClientState};
 use super::session_record::{PendingWill, SessionRecord};
 use super::timers::Due;
 use crate::codec;
@@ -66,9 +66,7 @@ impl Broker {
                 self.registry.remove(&client);
             } else if state.epoch > 0 && (connect.clean_start || state.record.expiry.is_zero()) {
                 // A session that lasts as long as its connection ends with it, whoever ends that [MQTT-3.1.2-6 of 3.1.1].
-                if let Some(former) = state.attachment.take() {
-                    former.signal.close(Close::TakenOver { between_frames: state.between_frames() });
-                }
+                state.take_over();
                 self.end_session(&client, state, batch); // [MQTT-3.1.2-4]
             } else {
                 let connack = self.connack(connect, assigned.as_deref(), state.epoch > 0);
@@ -103,9 +101,7 @@ impl Broker {
     ) -> u64 {
         let will = state.record.will.take();
         self.cancel_timers(&mut state);
-        if let Some(former) = state.attachment.take() {
-            former.signal.close(Close::TakenOver { between_frames: state.between_frames() });
-        }
+        state.take_over();
         state.record.handle_connect(connect, self.session_expiry(connect));
         let epoch = state.attach(attachment);
         state.session.handle_connected(negotiated);
