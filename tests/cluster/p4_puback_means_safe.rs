@@ -111,3 +111,24 @@ fn p4_puback_means_safe_qos_1_across_an_outage() {
 fn p4_puback_means_safe_qos_2_across_an_outage() {
     exactly_once_across_an_outage(Q2);
 }
+
+/// The links break while it stands still: `cargo test --test cluster -- --ignored p4_`
+#[test]
+#[ignore = "half a minute"]
+fn p4_puback_means_safe_across_an_outage_that_breaks_links() {
+    let nodes = start_cluster(2);
+    let [n1, n2] = &nodes[..] else { panic!("two nodes") };
+    let mut subscriber = subscriber(n2, "s", &["a"], Q2);
+    let mut publisher = connect(n1, "p");
+    publish_numbers(&mut publisher, "a", Q2, 0..100, 10);
+    assert_eq!((0..100).map(|_| message(&mut subscriber)).collect::<Vec<_>>(), numbers(0..100));
+    n2.freeze();
+    publish_numbers(&mut publisher, "a", Q2, 100..200, 100);
+    awaits("the link is cut", Duration::from_secs(30), || n1.metric("link_up", &[]) == 0.0);
+    publish_numbers(&mut publisher, "a", Q2, 200..300, 100);
+    n2.thaw();
+    publish_numbers(&mut publisher, "a", Q2, 300..400, 10);
+    publisher.publishes(publish(1, Q2, "a", "last"));
+    assert_eq!(messages_until(&mut subscriber, "last"), numbers(100..400), "in order, each once");
+    await_converged(&[n1, n2]);
+}
