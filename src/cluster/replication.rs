@@ -189,6 +189,10 @@ impl Replication {
                 });
             }
         }
+        // Its routes have left the trie by now: until then their index must stay its own.
+        for replica in &effects.gone {
+            self.handle_gone(replica, peers, &mut effects.confirmed, now);
+        }
         effects.restarted = std::mem::take(&mut self.restarted);
         effects
     }
@@ -228,7 +232,7 @@ impl Replication {
                 counters.member_transitions.with_label_values(&[state_label(to)]).inc();
                 tracing::info!(member = %replica, ?from, ?to, "member");
                 match to {
-                    Some(MemberState::Left) | None => self.handle_gone(replica, peers, effects, now),
+                    Some(MemberState::Left) | None => effects.gone.push(replica),
                     Some(state) => {
                         if let Some(peer) = peers.find(&replica.name)
                             && peer.link().is_none_or(|link| link.replica == replica)
@@ -278,23 +282,22 @@ impl Effects {
 impl Replication {
     /// A replica will not come back: what stood for it goes, and what was kept for its node, unless another incarnation
     /// of that is known.
-    fn handle_gone(&mut self, replica: ReplicaId, peers: &Peers, effects: &mut Effects, now: Instant) {
-        peers.release_index(&replica);
+    fn handle_gone(&self, replica: &ReplicaId, peers: &Peers, confirmed: &mut Vec<Receipt>, now: Instant) {
+        peers.release_index(replica);
         let with_name = |other: &MemberStatus| {
             other.replica.name == replica.name
-                && other.replica != replica
+                && other.replica != *replica
                 && other.state != Some(MemberState::Left)
         };
         if !self.node.members(now).iter().any(with_name)
             && let Some(peer) = peers.remove(&replica.name)
         {
-            peer.handle_liveness(false, now, &mut effects.confirmed);
+            peer.handle_liveness(false, now, confirmed);
             // Should it be there after all, the next greeting says that it was forgotten.
             if let Some(link) = peer.link() {
                 link.closed.notify_one();
             }
         }
-        effects.gone.push(replica);
     }
 }
 
