@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use crate::clients::{connect, message, subscriber, time_of_puback};
-use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits};
+use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits, start_cluster};
 use crate::support::client::Q1;
 
 #[test]
@@ -61,6 +61,20 @@ fn p1_join_anywhere_a_dead_seed_beside_a_live_one_does_no_harm() {
     await_converged(&[&one, &two]);
 }
 
+#[test]
+fn p1_join_anywhere_by_name_and_by_ipv6() {
+    let one = Launch::new("n1").start();
+    let by_name = format!("localhost:{}", one.cluster_addr().port());
+    let two = Launch::new("n2").flag("--join", &by_name).start();
+    await_converged(&[&one, &two]);
+    let one = Launch::ipv6("n1").start();
+    let two = Launch::ipv6("n2").join(one.cluster_addr()).start();
+    await_converged(&[&one, &two]);
+    let mut client = subscriber(&one, "c", &["a"], Q1);
+    time_of_puback(&mut connect(&two, "p"), "a", "x");
+    assert_eq!(message(&mut client), "x");
+}
+
 /// The seed restarts without seeds of its own: those who know it find it again.
 #[test]
 fn p1_join_anywhere_a_restarted_seed_is_found_again() {
@@ -90,6 +104,21 @@ fn p1_join_anywhere_at_the_same_time() {
     awaits("no link is dialled twice for long", PATIENCE, || {
         nodes.iter().all(|node| node.metric("link_up", &[]) == 4.0)
     });
+}
+
+/// `cargo test --test cluster -- --ignored p1_`
+#[test]
+#[ignore = "twelve processes"]
+fn p1_join_anywhere_twelve_nodes() {
+    let nodes = start_cluster(12);
+    let last = &nodes[11];
+    println!("twelve nodes converged {:?} after the last ready line", last.ready_at().elapsed());
+    let mut client = subscriber(last, "c", &["a/+"], Q1);
+    for node in &nodes {
+        assert_eq!(node.routes().len(), 1, "on {}", node.name());
+        time_of_puback(&mut connect(node, "p"), "a/b", node.name());
+        assert_eq!(message(&mut client), node.name());
+    }
 }
 
 /// An address that nobody has at the moment.

@@ -96,6 +96,55 @@ fn p6_death_and_leave_a_restart_begins_a_new_incarnation() {
     assert_eq!(message(&mut client), "x");
 }
 
+/// However often it restarts, there is one of it.
+#[test]
+fn p6_death_and_leave_restarts_leave_nothing_behind() {
+    let mut nodes = start_cluster(3);
+    let mut restarting = nodes.pop().expect("three nodes");
+    let [n1, n2] = &nodes[..] else { panic!("two more nodes") };
+    let mut client = subscriber(n1, "c", &["kept"], Q1);
+    for round in 0..6 {
+        let own = format!("round/{round}");
+        let mut lost = subscriber(&restarting, "lost", &["always", &own], Q1);
+        time_of_puback(&mut connect(n1, "p"), "always", "x");
+        assert_eq!(message(&mut lost), "x");
+        time_of_puback(&mut connect(&restarting, "p"), "kept", &own);
+        assert_eq!(message(&mut client), own);
+        if round % 2 == 0 {
+            restarting.kill();
+        } else {
+            restarting.terminate();
+            restarting.wait();
+        }
+        restarting.restart();
+    }
+    let all = [n1, n2, &restarting];
+    await_converged(&all);
+    for node in all {
+        awaits("one of each is known", PATIENCE, || node.cluster().members.len() == 3);
+        assert_eq!(node.routes().len(), 1, "on {}", node.name());
+        awaits("old routes go", PATIENCE, || node.metric("trie_filters", &[]) == 1.0);
+    }
+}
+
+/// A whole cluster falls and rises.
+#[test]
+fn p6_death_and_leave_all_at_once() {
+    let mut nodes = start_cluster(3);
+    let _lost: Vec<Client> = nodes.iter().map(|node| subscriber(node, "lost", &["old"], Q1)).collect();
+    nodes.iter_mut().for_each(Process::kill);
+    std::thread::scope(|scope| {
+        for node in &mut nodes {
+            scope.spawn(|| node.restart());
+        }
+    });
+    let all: Vec<&Process> = nodes.iter().collect();
+    println!("converged {:?} after all were ready", await_converged(&all));
+    for node in &nodes {
+        assert_eq!(node.routes(), [], "on {}", node.name());
+    }
+}
+
 #[test]
 fn p6_death_and_leave_a_stop_is_noticed_at_once() {
     let mut nodes = start_cluster(3);

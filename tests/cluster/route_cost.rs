@@ -67,6 +67,8 @@ fn route_cost(count: usize) {
     assert_eq!(n1.metric("suback_timeouts_total", &[]), 0.0);
     await_converged(&[n1, n2, n3]);
 
+    assert!(n2.routes() == n1.routes() && n3.routes() == n1.routes(), "the tables are equal");
+
     let full = bytes_of_a_route(n1, &mut probe, 2.0, 2);
     println!("a route costs {full} bytes a peer beside {count} others");
     assert!(full <= 1024.0);

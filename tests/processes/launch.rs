@@ -1,6 +1,6 @@
 //! How a node is started.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +24,11 @@ impl Launch {
     /// `NAME@127.0.0.1` on free ports of loopback.
     pub fn new(name: &str) -> Launch {
         Launch::on(IpAddr::V4(Ipv4Addr::LOCALHOST), name)
+    }
+
+    /// `NAME@::1`.
+    pub fn ipv6(name: &str) -> Launch {
+        Launch::on(IpAddr::V6(Ipv6Addr::LOCALHOST), name)
     }
 
     /// A node in a network namespace, at its address. It needs a cookie.
