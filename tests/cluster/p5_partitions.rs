@@ -5,10 +5,10 @@ use std::time::Duration;
 use rumormq::admin::view::MemberState;
 use rumormq::codec::packet::QoS;
 
-use crate::clients::{connect, messages_until, numbers, publish_numbers, subscriber};
+use crate::clients::{connect, messages_until, numbers, publish_numbers, subscriber, time_of_puback};
 use crate::processes::netns::{Namespace, Network};
 use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits};
-use crate::support::client::{Client, Q1, Q2, publish};
+use crate::support::client::{Client, Q1, Q2, options, publish};
 
 const COOKIE: &str = "a secret for tests only";
 
@@ -125,16 +125,76 @@ fn p5_partitions_routes_find_a_way_around() {
     // It takes a while until the nodes know that their link carries nothing; nothing waits for that.
     let filters: Vec<String> = (0..20).map(|number| format!("around/{number}")).collect();
     for filter in &filters {
-        subscriber.subscribes(&[(filter, crate::support::client::options(Q1))], "0x01");
+        subscriber.subscribes(&[(filter, options(Q1))], "0x01");
     }
     let took =
         awaits("the routes arrive", PATIENCE, || n1.routes() == n3.routes() && n1.routes().len() == 20);
     println!("routes came around {took:?} after the last SUBACK");
+    // By now it is known who has to pass them on, and that is waited for.
+    let began = std::time::Instant::now();
+    for number in 20..60 {
+        let filter = format!("around/{number}");
+        subscriber.subscribes(&[(&filter, options(Q1))], "0x01");
+        let known = n1.routes().iter().any(|(known, _)| *known == filter);
+        assert!(known || n3.metric("suback_timeouts_total", &[]) > 0.0, "SUBACK, and no route");
+    }
+    let timeouts = n3.metric("suback_timeouts_total", &[]);
+    println!("{timeouts} SUBACKs of the next 40 came too early; all came within {:?}", began.elapsed());
     for node in [n1, n2, n3] {
         let dead = |other: &Process| node.state_of(other.name()) == Some(MemberState::Dead);
         assert!(!dead(n1) && !dead(n2) && !dead(n3), "whoever is heard of through another is not dead");
     }
     h1.heal();
+    await_converged(&[n1, n2, n3]);
+}
+
+/// A node that is cut off crashes and comes back while it still is: what was kept for it by name reaches its new clients.
+#[test]
+fn p5_partitions_a_restart_on_the_other_side() {
+    let Some(mut nodes) = hosts::<2>() else { return };
+    let (host, mut n2) = nodes.pop().expect("two nodes");
+    let n1 = &nodes[0].1;
+    let lost = subscriber(&n2, "s", &["a", "old"], Q1);
+    let mut publisher = connect(n1, "p");
+    publish_numbers(&mut publisher, "a", Q1, 0..50, 10);
+    drop(lost);
+    let mut lost = subscriber(&n2, "s", &["a", "old"], Q1);
+    host.isolate();
+    publish_numbers(&mut publisher, "a", Q1, 50..150, 100);
+    n2.kill();
+    assert!(lost.frame().is_none(), "nothing arrived on the other side");
+    n2.restart_with(|launch| launch.flag("--join-grace", "500ms"));
+    let mut client = subscriber(&n2, "s", &["a"], Q1);
+    publish_numbers(&mut publisher, "a", Q1, 150..200, 50);
+    host.heal();
+    println!("converged {:?} after the partition", await_converged(&[n1, &n2]));
+    publisher.publishes(publish(1, Q1, "a", "last"));
+    assert_eq!(messages_until(&mut client, "last"), numbers(50..200), "in order, each once");
+    assert_eq!(n1.routes().len(), 1, "the routes of the start before are gone");
+}
+
+/// Nothing arrives at a host, and what it sends arrives: its words are no answers.
+#[test]
+fn p5_partitions_a_deaf_node_holds_up_nobody() {
+    let Some(nodes) = hosts::<3>() else { return };
+    let [(_, n1), (_, n2), (host, n3)] = &nodes[..] else { panic!("three nodes") };
+    let mut here = subscriber(n2, "here", &["a"], Q1);
+    let mut there = subscriber(n3, "there", &["a"], Q1);
+    let mut publisher = connect(n1, "p");
+    host.deafen();
+    let slowest = (0..5).map(|number| time_of_puback(&mut publisher, "a", &number.to_string())).max();
+    println!("slowest PUBACK beside a deaf node: {slowest:?}");
+    assert!(slowest < Some(Duration::from_millis(2500)), "{slowest:?}");
+    let mut other = connect(n2, "other");
+    let began = std::time::Instant::now();
+    other.subscribes(&[("b", options(Q1))], "0x01");
+    println!("SUBACK beside a deaf node: {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+    host.heal();
+    publisher.publishes(publish(1, Q1, "a", "last"));
+    for client in [&mut here, &mut there] {
+        assert_eq!(messages_until(client, "last"), numbers(0..5), "in order, each once");
+    }
     await_converged(&[n1, n2, n3]);
 }
 

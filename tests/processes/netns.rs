@@ -107,6 +107,11 @@ impl Namespace {
         self.iptables(&["-A", "OUTPUT", "-o", "eth0", "-j", "DROP"]);
     }
 
+    /// Loses every packet that arrives here; those that leave arrive elsewhere.
+    pub fn deafen(&self) {
+        self.iptables(&["-A", "INPUT", "-i", "eth0", "-j", "DROP"]);
+    }
+
     /// Loses every packet between this host and another one, both ways.
     pub fn separate(&self, other: &Namespace) {
         let other = other.address.to_string();
