@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use crate::may_go_on;
-use crate::processes::{Launch, PATIENCE, Process, awaits};
+use crate::processes::{Launch, PATIENCE, Process, awaits, start_cluster};
 
 const VERSIONS: [&str; 2] = ["mqttv311", "mqttv5"];
 
@@ -79,6 +79,32 @@ fn lines(stream: ChildStdout) -> mpsc::Receiver<String> {
         }
     });
     receiver
+}
+
+#[test]
+fn messages_cross_nodes_in_order_each_once() {
+    if !are_installed() {
+        return;
+    }
+    let nodes = start_cluster(3);
+    for version in VERSIONS {
+        for qos in ["0", "1", "2"] {
+            let topic = format!("{version}/{qos}");
+            let subscriber = Subscriber::start(&nodes[2], version, &["-t", &topic, "-q", qos]);
+            let mut publisher = client("mosquitto_pub", &nodes[0], version, &["-t", &topic, "-q", qos, "-l"]);
+            let mut publisher = publisher.stdin(Stdio::piped()).spawn().expect("installed");
+            let mut lines = publisher.stdin.take().expect("piped");
+            for number in 0..500 {
+                writeln!(lines, "{number}").expect("it reads");
+            }
+            drop(lines);
+            assert!(publisher.wait().expect("it ends").success());
+            for number in 0..500 {
+                subscriber.gets(&number.to_string());
+            }
+            assert!(subscriber.lines.try_recv().is_err(), "each came once");
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::may_go_on;
-use crate::processes::Launch;
+use crate::processes::start_cluster;
 
 #[test]
 fn paho_is_content() {
@@ -11,9 +11,10 @@ fn paho_is_content() {
     if !may_go_on("paho-mqtt for python3", import.is_ok_and(|import| import.status.success())) {
         return;
     }
-    let node = Launch::new("n1").start();
+    let nodes = start_cluster(2);
+    let ports = nodes.iter().map(|node| node.mqtt_addr().port().to_string());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/scenarios.py");
-    let output = Command::new("python3").args([script, &node.mqtt_addr().port().to_string()]).output();
+    let output = Command::new("python3").arg(script).args(ports).output();
     let output = output.expect("installed");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");

@@ -1,4 +1,4 @@
-"""Paho against a broker on 127.0.0.1, port given: every function named scenario_* runs in both protocol versions."""
+"""Paho against two nodes of a cluster on 127.0.0.1, ports given: every function named scenario_* runs in both protocol versions."""
 
 import queue
 import sys
@@ -9,6 +9,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 PORT = int(sys.argv[1])
+OTHER_NODE = int(sys.argv[2])
 PATIENCE = 20
 MESSAGES = 1000
 
@@ -16,7 +17,7 @@ MESSAGES = 1000
 class Client:
     """A client whose callbacks put what happens into queues, where scenarios wait for it."""
 
-    def __init__(self, version, client_id="", lasting=False, will=None):
+    def __init__(self, version, client_id="", lasting=False, will=None, port=PORT):
         five = version == mqtt.MQTTv5
         self.client = mqtt.Client(
             mqtt.CallbackAPIVersion.VERSION2,
@@ -37,7 +38,7 @@ class Client:
             if lasting:
                 options["properties"] = Properties(PacketTypes.CONNECT)
                 options["properties"].SessionExpiryInterval = 100
-        self.client.connect("127.0.0.1", PORT, keepalive=30, **options)
+        self.client.connect("127.0.0.1", port, keepalive=30, **options)
         self.client.loop_start()
         self.session_present, reason = self.connected.get(timeout=PATIENCE)
         assert not reason.is_failure, reason
@@ -91,6 +92,20 @@ def scenario_order(version):
         equal([subscriber.payload() for _ in sent], [str(n) for n in range(MESSAGES)])
         for message in sent:
             message.wait_for_publish(PATIENCE)
+    subscriber.disconnect()
+    publisher.disconnect()
+
+
+def scenario_across_nodes(version):
+    subscriber, publisher = Client(version, port=OTHER_NODE), Client(version)
+    for qos in 0, 1, 2:
+        topic = f"across/{qos}"
+        subscriber.subscribe((topic, qos))
+        sent = [publisher.client.publish(topic, str(n), qos) for n in range(MESSAGES)]
+        equal([subscriber.payload() for _ in sent], [str(n) for n in range(MESSAGES)])
+        for message in sent:
+            message.wait_for_publish(PATIENCE)
+    assert subscriber.messages.empty(), "each came once"
     subscriber.disconnect()
     publisher.disconnect()
 
