@@ -105,7 +105,7 @@ impl MessageProperties {
     }
 }
 
-/// The properties of `set` that travel with a message, without copying what they hold.
+/// Whether `set` has any property that travels with a message.
 pub fn forwarded(set: &PropertySet<'_>) -> bool {
     set.payload_format_indicator.is_some()
         || set.content_type.is_some()

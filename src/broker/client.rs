@@ -33,8 +33,6 @@ pub enum Close {
     },
     /// The node stops.
     ShuttingDown,
-    /// An operator said so.
-    Kicked,
     /// The socket failed.
     Broken,
 }

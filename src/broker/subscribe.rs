@@ -215,28 +215,17 @@ impl Broker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::client::{Attachment, Signal};
-    use crate::broker::{Connected, Limits};
+    use crate::broker::Limits;
+    use crate::broker::connection::ClientConnection;
+    use crate::broker::tests::connect_with;
     use crate::codec;
-    use crate::codec::packet::{Connect, ProtocolVersion};
+    use crate::codec::packet::ProtocolVersion;
 
-    fn connect(broker: &Broker, problem_information: Option<bool>) -> Connected {
+    fn connect(broker: &Broker, problem_information: Option<bool>) -> ClientConnection {
         let set = PropertySet { request_problem_information: problem_information, ..PropertySet::EMPTY };
-        let connect = Connect {
-            version: ProtocolVersion::V500,
-            clean_start: true,
-            keep_alive_secs: 0,
-            client_id: "c",
-            will: None,
-            username: None,
-            password: None,
-            properties: set.into(),
-        };
-        let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()) };
-        let mut batch = Batch::new(Instant::now());
-        let connected = broker.connect(&connect, attachment, &mut batch).expect("accepted");
-        connected.client.lock().session.outbox().recycle();
-        connected
+        let connection = connect_with(broker, true, set);
+        connection.client.lock().session.outbox().recycle();
+        connection
     }
 
     /// [MQTT-3.1.2-29].
@@ -244,7 +233,7 @@ mod tests {
     fn who_wants_no_problem_information_gets_no_reason_string() {
         for (asked, told) in [(None, true), (Some(true), true), (Some(false), false)] {
             let broker = Broker::new(Limits::default());
-            let Connected { client, epoch, .. } = connect(&broker, asked);
+            let ClientConnection { client, epoch, .. } = connect(&broker, asked);
             let subscribed = Subscribed {
                 client: client.clone(),
                 epoch,
@@ -280,7 +269,7 @@ mod tests {
         };
         broker.retained.retain(&application, &broker.limits, now).expect("room");
         let broker = Arc::new(broker);
-        let Connected { client, epoch, .. } = connect(&broker, None);
+        let ClientConnection { client, epoch, .. } = connect(&broker, None);
         let options = SubscriptionOptions {
             qos: crate::codec::packet::QoS::AtMostOnce,
             no_local: false,
@@ -305,7 +294,7 @@ mod tests {
     #[test]
     fn a_session_that_is_over_is_owed_nothing() {
         let broker = Broker::new(Limits::default());
-        let Connected { client, .. } = connect(&broker, None);
+        let ClientConnection { client, .. } = connect(&broker, None);
         client.lock().owe_retained(vec![TopicFilter::parse("#").expect("a filter")]);
         let mut batch = Batch::new(Instant::now());
         broker.end_session(&client, client.lock(), &mut batch);

@@ -52,7 +52,7 @@ use replication::{Replication, WhenRouted};
 pub use snapshot::Snapshot;
 
 use crate::message::Application;
-use crate::router::{PeerIndex, PeerSet};
+use crate::router::PeerSet;
 use crate::topic::TopicFilter;
 
 /// This node's part in its cluster.
@@ -266,11 +266,6 @@ impl Cluster {
     /// This incarnation of this node.
     pub fn me(&self) -> ReplicaId {
         self.replication.lock().node.me().clone()
-    }
-
-    /// The replica that an index in a match stands for.
-    pub fn replica(&self, index: PeerIndex) -> Option<ReplicaId> {
-        self.peers.replica(index)
     }
 
     /// How far the clocks of linked members were ahead, in milliseconds.

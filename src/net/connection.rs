@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -153,10 +153,7 @@ impl<T: Transport> Connection<T> {
         let transport = &mut self.transport;
         open.client.client.drain(
             open.client.epoch,
-            &mut |slices| match Pin::new(&mut *transport).poll_write_vectored(cx, slices) {
-                Poll::Ready(result) => result,
-                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-            },
+            &mut |slices| try_write(transport, cx, slices),
             batch.now,
         );
     }
@@ -336,7 +333,6 @@ impl<T: Transport> Connection<T> {
             Close::TakenOver { between_frames: true } => Some(ReasonCode::SessionTakenOver),
             Close::TakenOver { between_frames: false } | Close::Broken => None,
             Close::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
-            Close::Kicked => Some(ReasonCode::AdministrativeAction),
         };
         self.end(reason.map_or(Stop::Lost, |reason| Stop::End(End::Violation(reason))), batch);
     }
@@ -394,12 +390,7 @@ impl<T: Transport> Connection<T> {
         let Phase::Closing { rest, shut } = &mut self.phase else { return Poll::Ready(()) };
         let transport = &mut self.transport;
         if !*shut {
-            let written = write_out(rest, &mut |slices| match Pin::new(&mut *transport)
-                .poll_write_vectored(cx, slices)
-            {
-                Poll::Ready(result) => result,
-                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-            });
+            let written = write_out(rest, &mut |slices| try_write(transport, cx, slices));
             if written.is_err() {
                 return Poll::Ready(());
             }
@@ -424,6 +415,18 @@ impl<T: Transport> Connection<T> {
             cx.waker().wake_by_ref();
             Poll::Pending
         })
+    }
+}
+
+/// Writes what the transport takes now; its task is woken when it takes more.
+fn try_write<T: Transport>(
+    transport: &mut T,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> io::Result<usize> {
+    match Pin::new(transport).poll_write_vectored(cx, slices) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 

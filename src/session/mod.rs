@@ -203,7 +203,7 @@ impl Session {
         }
     }
 
-    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    /// PUBACK ends a QoS 1 delivery.
     pub fn handle_puback(&mut self, ack: &Ack<'_>, now: Instant) {
         if matches!(self.window.get_mut(ack.packet_id), Some(InFlight::Published(m)) if m.qos == QoS::AtLeastOnce)
         {
