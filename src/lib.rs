@@ -11,7 +11,8 @@
 //!   cluster      interest, links, and forwarding between nodes
 //!   router       topic trie: local subscribers, and the nodes that want a filter
 //!   session      the protocol state of one client
-//!   message      application messages        codec    bytes <-> packets        topic    names and filters
+//!   message      application messages        codec    bytes <-> packets
+//!   access       who a client is             topic    names and filters
 //!
 //!   gossip       (crate rumormq_gossip) replicated OR-set, membership, anti-entropy: knows no MQTT
 //! ```
@@ -30,6 +31,7 @@
 //!
 //! [`session`], [`router`] and [`codec`] use no clock, socket, task or randomness: `now` is an argument.
 
+pub mod access;
 pub mod admin;
 pub mod broker;
 pub mod cli;

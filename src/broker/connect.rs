@@ -8,8 +8,10 @@ use parking_lot::MutexGuard;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Attachment, Client, ClientState};
+use super::pending_connect::{PendingConnect, Progress, Stage, Wait};
 use super::session_record::{PendingWill, SessionRecord};
 use super::timers::Due;
+use crate::access::Identity;
 use crate::codec;
 use crate::codec::packet::{ConnAck, Connect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode};
 use crate::session::{Negotiated, Session};
@@ -29,18 +31,50 @@ pub struct Connected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused(pub ReasonCode);
 
+/// What a connection is opened with.
+struct Opening<'a> {
+    connect: &'a Connect<'a>,
+    identity: Identity,
+    negotiated: Negotiated,
+    attachment: Attachment,
+}
+
 impl Broker {
-    /// A client asks to connect.
+    /// A client asks to connect; `frame` is the bytes of its CONNECT. Where nothing has to be awaited it is done at once.
     pub fn connect(
         &self,
         connect: &Connect<'_>,
+        frame: &[u8],
         attachment: Attachment,
         batch: &mut Batch,
-    ) -> Result<Connected, Refused> {
+    ) -> Result<Progress, Refused> {
         if connect.properties.authentication_method.is_some() {
             // No method is configured [MQTT-4.12.0-1].
             return Err(Refused(ReasonCode::BadAuthenticationMethod));
         }
+        let identity = Identity::ANONYMOUS;
+        match self.before_open(connect) {
+            None => self.open(connect, identity, attachment, batch).map(Progress::Open),
+            Some(wait) => {
+                let stage = Stage::Opening(identity, wait);
+                Ok(Progress::Pending(PendingConnect::new(frame, connect.version, attachment, stage)))
+            }
+        }
+    }
+
+    /// What has to be awaited, once it is known who the client is, before its session is opened.
+    pub(super) fn before_open(&self, _: &Connect<'_>) -> Option<Wait<()>> {
+        None // The sessions of a node are its own.
+    }
+
+    /// Opens a connection on the session that the client asks for.
+    pub(super) fn open(
+        &self,
+        connect: &Connect<'_>,
+        identity: Identity,
+        attachment: Attachment,
+        batch: &mut Batch,
+    ) -> Result<Connected, Refused> {
         let assigned = match connect.client_id {
             "" if connect.version < ProtocolVersion::V500 && !connect.clean_start => {
                 return Err(Refused(ReasonCode::ClientIdentifierNotValid)); // [MQTT-3.1.3-8] of 3.1.1
@@ -80,7 +114,8 @@ impl Broker {
                     }
                     return Err(Refused(ReasonCode::PacketTooLarge));
                 }
-                let epoch = self.open(&client, state, connect, negotiated, attachment, batch);
+                let opening = Opening { connect, identity, negotiated, attachment };
+                let epoch = self.attach(&client, state, opening, batch);
                 let keep_alive = u64::from(connect.keep_alive_secs);
                 let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
                 return Ok(Connected { client, epoch, silence_max });
@@ -90,19 +125,18 @@ impl Broker {
 
     /// Opens the connection on this session, whose lock `state` is, and ends the one it had. Its CONNACK is in the
     /// batch's scratch memory.
-    fn open(
+    fn attach(
         &self,
         client: &Arc<Client>,
         mut state: MutexGuard<'_, ClientState>,
-        connect: &Connect<'_>,
-        negotiated: Negotiated,
-        attachment: Attachment,
+        opening: Opening<'_>,
         batch: &mut Batch,
     ) -> u64 {
+        let Opening { connect, identity, negotiated, attachment } = opening;
         let will = state.record.will.take();
         self.cancel_timers(&mut state);
         state.take_over();
-        state.record.handle_connect(connect, self.session_expiry(connect));
+        state.record.handle_connect(connect, identity, self.session_expiry(connect));
         let epoch = state.attach(attachment);
         state.session.handle_connected(negotiated);
         state.session.outbox().buffer().extend_from_slice(&batch.scratch);

@@ -1,7 +1,7 @@
 //! Joins sessions, router and cluster: the one place where the effects of a packet are decided.
 //!
 //! Everything here is synchronous and runs on the task of whoever caused it: a connection, a link or a timer. It knows
-//! no sockets and starts no tasks.
+//! no sockets and starts no tasks. Only a connect may have to wait: its connection polls it.
 
 pub mod batch;
 pub mod client;
@@ -11,6 +11,7 @@ pub mod connection;
 mod limits;
 pub mod metrics;
 mod owed_retained;
+mod pending_connect;
 mod publish;
 mod registry;
 mod retained;
@@ -31,6 +32,7 @@ pub use limits::Limits;
 use metrics::Metrics;
 use owed_retained::OwedRetained;
 use parking_lot::{Mutex, MutexGuard};
+pub use pending_connect::{PendingConnect, Progress};
 use registry::Registry;
 use retained::RetainedMessages;
 use timers::{Due, Timers};

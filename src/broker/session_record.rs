@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::owed_retained::OwedRetained;
 use super::timers::TimerKey;
+use crate::access::Identity;
 use crate::codec::packet::{Connect, QoS, ReasonCode, Will};
 use crate::message::{Application, Message};
 use crate::router::Subscription;
@@ -14,6 +15,8 @@ use crate::topic::TopicFilter;
 /// One session's subscriptions, will and lifetime.
 #[derive(Debug, Default)]
 pub struct SessionRecord {
+    /// Who opened the present connection, or the last one.
+    pub identity: Identity,
     /// By topic filter.
     pub subscriptions: HashMap<TopicFilter, Subscription>,
     /// Retained messages still to be sent to new subscriptions.
@@ -68,7 +71,8 @@ impl PendingWill {
 
 impl SessionRecord {
     /// The record of a session that `connect` opens.
-    pub fn handle_connect(&mut self, connect: &Connect<'_>, expiry: Duration) {
+    pub fn handle_connect(&mut self, connect: &Connect<'_>, identity: Identity, expiry: Duration) {
+        self.identity = identity;
         self.will = connect.will.as_ref().map(|will| Box::new(PendingWill::of(will)));
         self.expiry = expiry;
     }

@@ -17,7 +17,7 @@ use super::transport::Transport;
 use crate::broker::batch::Batch;
 use crate::broker::client::{Attachment, Client, Close, Signal, write_out};
 use crate::broker::connection::{ClientConnection, End, Hold};
-use crate::broker::{Broker, Ending, Refused};
+use crate::broker::{Broker, Connected, Ending, PendingConnect, Progress, Refused};
 use crate::codec;
 use crate::codec::DecodeError;
 use crate::codec::packet::{ConnAck, Connect, Disconnect, Packet, Properties, ProtocolVersion, ReasonCode};
@@ -47,6 +47,8 @@ pub struct Connection<T> {
 enum Phase {
     /// CONNECT is awaited.
     Connecting,
+    /// CONNECT came; what is needed to answer it is awaited. What the client sends behind it waits, too.
+    Pending(Box<PendingConnect>),
     Open(Box<Open>),
     /// Our last words are written; what the peer still sends is read and thrown away, so that its stack does not
     /// discard them.
@@ -111,6 +113,10 @@ impl<T: Transport> Connection<T> {
             batch.flush();
             return self.poll_closing(cx);
         }
+        if let Err(stop) = self.poll_connect(cx, batch) {
+            self.end(stop, batch);
+            return self.poll_closing(cx);
+        }
         if !batch.flush_some() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -122,6 +128,8 @@ impl<T: Transport> Connection<T> {
             }
             match self.poll_read(cx, batch) {
                 Poll::Pending => return self.poll_timer(cx, batch),
+                // What it waits for is polled at the beginning of a turn.
+                Poll::Ready(Ok(())) if matches!(self.phase, Phase::Pending(_)) => break,
                 Poll::Ready(Ok(())) => self.remember(),
                 Poll::Ready(Err(end)) => {
                     self.end(end, batch);
@@ -160,7 +168,11 @@ impl<T: Transport> Connection<T> {
 
     /// Whether the client is not read from at the moment. It is woken when it may be again.
     fn is_throttled(&mut self, batch: &mut Batch) -> bool {
-        let Phase::Open(open) = &self.phase else { return false };
+        let open = match &self.phase {
+            Phase::Open(open) => open,
+            Phase::Pending(_) => return true,
+            Phase::Connecting | Phase::Closing { .. } => return false,
+        };
         self.waits = self.waits && self.broker.wait_until_caught_up(&self.signal);
         let hold =
             if self.waits { Some(Hold::OtherNodes) } else { open.client.before_read(&self.broker, batch) };
@@ -277,8 +289,9 @@ impl<T: Transport> Connection<T> {
                 }
                 open.client.handle_packet(&self.broker, &packet, backing, batch).map_err(Stop::End)
             }
+            Phase::Pending(_) => Err(Stop::Wait), // [MQTT-3.1.4-5]
             Phase::Connecting => match codec::decode(frame, ProtocolVersion::V500) {
-                Ok(Packet::Connect(connect)) => self.handle_connect(&connect, batch),
+                Ok(Packet::Connect(connect)) => self.handle_connect(&connect, frame, batch),
                 Ok(_) => Err(Stop::Lost), // [MQTT-3.1.0-1]
                 Err(error) => Err(match codec::connect_version(frame) {
                     Some(version) => Stop::Refused { reason: error.reason_code(), version },
@@ -289,26 +302,51 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    fn handle_connect(&mut self, connect: &Connect<'_>, batch: &mut Batch) -> Result<(), Stop> {
+    fn handle_connect(&mut self, connect: &Connect<'_>, frame: &[u8], batch: &mut Batch) -> Result<(), Stop> {
+        let version = connect.version;
         let attachment = Attachment { direct: self.transport.direct(), signal: self.signal.clone() };
-        let connected = self
-            .broker
-            .connect(connect, attachment, batch)
-            .map_err(|Refused(reason)| Stop::Refused { reason, version: connect.version })?;
+        match self.broker.connect(connect, frame, attachment, batch) {
+            Ok(Progress::Open(connected)) => self.open(version, connected),
+            Ok(Progress::Pending(pending)) => self.phase = Phase::Pending(pending),
+            Err(Refused(reason)) => return Err(Stop::Refused { reason, version }),
+        }
+        Ok(())
+    }
+
+    /// Goes on with a connect that waits.
+    fn poll_connect(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Result<(), Stop> {
+        let Phase::Pending(pending) = &mut self.phase else { return Ok(()) };
+        let version = pending.version();
+        match self.broker.poll_connect(pending, cx, batch) {
+            Poll::Ready(Ok(connected)) => self.open(version, connected),
+            Poll::Ready(Err(Refused(reason))) => return Err(Stop::Refused { reason, version }),
+            Poll::Pending => {}
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, version: ProtocolVersion, connected: Connected) {
         self.timer.as_mut().reset((Instant::now() + connected.silence_max.unwrap_or(NEVER)).into());
         self.phase = Phase::Open(Box::new(Open {
             silence_max: connected.silence_max,
             remembers: false,
-            version: connect.version,
+            version,
             client: ClientConnection::new(connected.client, connected.epoch),
         }));
-        Ok(())
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<()> {
         while self.timer.as_mut().poll(cx).is_ready() {
-            // CONNECT did not come in time.
-            let Phase::Open(open) = &mut self.phase else { return Poll::Ready(()) };
+            let open = match &mut self.phase {
+                Phase::Open(open) => open,
+                Phase::Pending(pending) => {
+                    let (reason, version) = (ReasonCode::ServerBusy, pending.version());
+                    self.end(Stop::Refused { reason, version }, batch);
+                    return self.poll_closing(cx);
+                }
+                // CONNECT did not come in time.
+                Phase::Connecting | Phase::Closing { .. } => return Poll::Ready(()),
+            };
             let due = self.last_read + open.silence_max.unwrap_or(NEVER);
             // Not the batch's: the timer may have become due since that began.
             if due <= Instant::now() {
@@ -365,7 +403,7 @@ impl<T: Transport> Connection<T> {
                 tracing::debug!(client = client.id(), ?stop, "connection ends");
                 self.broker.disconnect(client, *epoch, ending, batch);
             }
-            Phase::Connecting => {
+            Phase::Connecting | Phase::Pending(_) => {
                 if let Some((reason, version)) = stop.refusal() {
                     self.broker.metrics.connects.with_label_values(&["refused"]).inc();
                     let connack = Packet::ConnAck(ConnAck {
@@ -462,7 +500,7 @@ impl<T> Drop for Connection<T> {
 /// Why a connection stops being read.
 #[derive(Debug)]
 enum Stop {
-    /// For now: the packet has to wait until the node has caught up with a peer.
+    /// For now: the packet has to wait until the connect is done, or the node has caught up with a peer.
     Wait,
     /// End of stream, a broken socket, or something that is not worth an answer.
     Lost,
