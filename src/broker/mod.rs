@@ -83,7 +83,7 @@ impl Broker {
             limits,
             router: Router::new(),
             registry: Registry::default(),
-            retained: RetainedMessages::new(),
+            retained: RetainedMessages::default(),
             timers: Mutex::default(),
             cluster: OnceLock::new(),
             waiting: Mutex::default(),

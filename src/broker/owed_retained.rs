@@ -76,17 +76,12 @@ impl Broker {
             drop(state);
             let mut current = match (current, next) {
                 (Some(current), _) => current,
-                (None, Some(filter)) => {
-                    let search = self.retained.search(&filter);
-                    Box::new((filter, search))
-                }
+                (None, Some(filter)) => Box::new((filter, self.retained.search())),
                 (None, None) => break,
             };
             let (filter, search) = &mut *current;
             let last = filter.has_wildcards();
-            if search.found.is_empty() {
-                self.retained.search_on(filter, search);
-            }
+            self.retained.search_on(filter, search);
             self.send_found(client, epoch, filter, search, batch);
             if !put_back(client, epoch, current) || last {
                 break;
@@ -118,11 +113,10 @@ impl Broker {
             if state.epoch != epoch || !state.session.is_idle() {
                 return;
             }
-            let Some(number) = search.found.pop_front() else { return };
-            let Some(subscription) = state.record.subscriptions.get(filter).copied() else { continue };
+            let Some(subscription) = state.record.subscriptions.get(filter).copied() else { return };
             // Seen under the lock under which it is sent: what replaces the message is in the store before it is delivered,
             // so it comes behind.
-            let Some(message) = self.retained.message(number, batch.now) else { continue };
+            let Some(message) = self.retained.take_found(search, batch.now) else { return };
             let mut scratch = std::mem::take(&mut batch.scratch);
             let delivered = message.with_application(|application| {
                 let mut frames = Frames::new(application, &mut scratch, batch.now);

@@ -25,7 +25,7 @@ use parking_lot::RwLock;
 pub use cache::MatchCache;
 pub use matched::{Local, Match, MatchingFilter};
 pub use peer::{PeerIndex, PeerSet};
-pub use retained::Retained;
+pub use retained::{Place, Retained, Search};
 
 use crate::codec::packet::QoS;
 use crate::topic::{Topic, TopicFilter};
