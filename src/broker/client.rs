@@ -440,6 +440,7 @@ mod tests {
             max_packet_size: u32::MAX,
             receive_maximum: 1,
             announced_receive_maximum: None,
+            topic_alias_maximum: 0,
             problem_information: true,
         });
         state.session.send(&Packet::PingResp);

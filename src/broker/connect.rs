@@ -220,6 +220,7 @@ impl Broker {
             receive_maximum: asked.min(limits.max_inflight.get()),
             announced_receive_maximum: (connect.version == ProtocolVersion::V500)
                 .then_some(limits.receive_maximum.get()),
+            topic_alias_maximum: connect.properties.topic_alias_maximum.unwrap_or(0),
             problem_information: connect.properties.request_problem_information != Some(false),
         }
     }

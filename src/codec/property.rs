@@ -75,7 +75,6 @@ properties! {
     0x1F reason_string CONNACK | ACKS | DISCONNECT | AUTH;
     0x21 receive_maximum CONNECT | CONNACK;
     0x22 topic_alias_maximum CONNECT | CONNACK;
-    0x23 topic_alias PUBLISH;
     0x24 maximum_qos CONNACK;
     0x25 retain_available CONNACK;
     0x26 user_properties ANY;
@@ -83,6 +82,7 @@ properties! {
     0x28 wildcard_subscription_available CONNACK;
     0x29 subscription_identifiers_available CONNACK;
     0x2A shared_subscription_available CONNACK;
+    0x23 topic_alias PUBLISH; // Last, so that its place in a packet is known.
 }
 
 /// What is left out of a packet to make it fit the receiver's limit.

@@ -15,6 +15,8 @@ const RETAIN: u8 = 0b0001;
 pub struct PublishHead {
     /// Where in `out` the two bytes of the packet identifier are, if the QoS is not 0.
     pub packet_id_at: Option<usize>,
+    /// Where in `out` the two bytes of the topic alias are, if there is one.
+    pub topic_alias_at: Option<usize>,
     /// Length of the whole packet in bytes, its payload included.
     pub frame_len: usize,
 }
@@ -111,7 +113,8 @@ fn append_head(
     let remaining = out.len() - start - 1 - reserved + publish.payload.len();
     let width = set_length(out, start + 1, reserved, remaining)?;
     let packet_id_at = if acknowledged { Some(start + 1 + width + 2 + topic.len()) } else { None };
-    Ok(PublishHead { packet_id_at, frame_len: 1 + width + remaining })
+    let topic_alias_at = if alias { Some(out.len() - 2) } else { None };
+    Ok(PublishHead { packet_id_at, topic_alias_at, frame_len: 1 + width + remaining })
 }
 
 #[inline]

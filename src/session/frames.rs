@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
+use super::outbound_alias::{self, Naming};
 use super::outbox::Outbox;
 use crate::codec::packet::{PacketId, Properties, PropertySet, ProtocolVersion, Publish, QoS};
 use crate::codec::{PublishHead, encode_publish_head};
@@ -31,6 +33,8 @@ pub struct Copy<'a> {
     pub packet_id: Option<PacketId>,
     /// Whether it was sent before.
     pub dup: bool,
+    /// How it names its topic.
+    pub naming: Naming,
 }
 
 /// The packet would exceed the receiver's Maximum Packet Size [MQTT-3.1.2-24].
@@ -43,15 +47,28 @@ pub struct Frames<'a> {
     application: &'a Application<'a>,
     now: Instant,
     scratch: &'a mut Vec<u8>,
-    encoded: [Option<Encoded>; 12],
+    /// One for each variant that was needed, of which there are rarely more than two.
+    encoded: SmallVec<[Encoded; 2]>,
+    topic_hash: Option<u64>,
     message: Option<Arc<Message>>,
     payload: Option<Bytes>,
 }
 
+/// What makes frames of one message differ, but for the numbers patched into each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Variant {
+    has_properties: bool,
+    has_alias: bool,
+    retain: bool,
+    qos: QoS,
+}
+
 #[derive(Clone, Debug)]
 struct Encoded {
+    variant: Variant,
     bytes: Range<usize>,
     packet_id_at: usize,
+    topic_alias_at: usize,
     frame_len: usize,
 }
 
@@ -59,7 +76,15 @@ impl<'a> Frames<'a> {
     /// Frames of `application`, with `scratch` as the memory they are made in.
     pub fn new(application: &'a Application<'a>, scratch: &'a mut Vec<u8>, now: Instant) -> Frames<'a> {
         scratch.clear();
-        Frames { application, now, scratch, encoded: [const { None }; 12], message: None, payload: None }
+        Frames {
+            application,
+            now,
+            scratch,
+            encoded: SmallVec::new(),
+            topic_hash: None,
+            message: None,
+            payload: None,
+        }
     }
 
     /// The message they are frames of.
@@ -70,6 +95,11 @@ impl<'a> Frames<'a> {
     /// When they are made.
     pub fn now(&self) -> Instant {
         self.now
+    }
+
+    /// The hash of the topic that topic aliases are found by, made once.
+    pub(super) fn topic_hash(&mut self) -> u64 {
+        *self.topic_hash.get_or_insert_with(|| outbound_alias::hash(self.application.topic))
     }
 
     /// The message as it is kept, made once.
@@ -84,14 +114,14 @@ impl<'a> Frames<'a> {
 
     /// Appends the subscriber's copy to `outbox`.
     pub fn append(&mut self, copy: &Copy<'_>, outbox: &mut Outbox) -> Result<(), TooLarge> {
-        if !copy.identifiers.is_empty() || copy.dup {
+        if !copy.identifiers.is_empty() || copy.dup || matches!(copy.naming, Naming::Set(_)) {
             let backing = match self.application.payload.len() >= SHARED_PAYLOAD_MIN {
                 true => Some(self.shared_payload()),
                 false => None,
             };
             return append_copy(self.application, backing, copy, self.now, outbox);
         }
-        let Encoded { bytes, packet_id_at, frame_len } = self.encoded(copy)?.clone();
+        let Encoded { bytes, packet_id_at, topic_alias_at, frame_len, .. } = self.encoded(copy)?.clone();
         if frame_len > copy.max_packet_size as usize {
             return Err(TooLarge);
         }
@@ -101,6 +131,10 @@ impl<'a> Frames<'a> {
         if let Some(packet_id) = copy.packet_id {
             let at = start + packet_id_at;
             buffer[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+        }
+        if let Naming::Alias(alias) = copy.naming {
+            let at = start + topic_alias_at;
+            buffer[at..at + 2].copy_from_slice(&alias.get().to_be_bytes());
         }
         if self.application.payload.len() >= SHARED_PAYLOAD_MIN {
             outbox.push_shared(self.shared_payload());
@@ -113,22 +147,36 @@ impl<'a> Frames<'a> {
     }
 
     fn encoded(&mut self, copy: &Copy<'_>) -> Result<&Encoded, TooLarge> {
-        let properties = usize::from(copy.version == ProtocolVersion::V500);
-        let variant = (properties * 2 + usize::from(copy.retain)) * 3 + copy.qos as usize;
-        if self.encoded[variant].is_none() {
-            let start = self.scratch.len();
-            // Any identifier will do: each copy patches in its own.
-            let packet_id = (copy.qos != QoS::AtMostOnce).then_some(PacketId::MIN);
-            let plain = Copy { packet_id, identifiers: &[], ..*copy };
-            let head = encode_head(self.application, &plain, self.now, self.scratch)?;
-            if self.application.payload.len() < SHARED_PAYLOAD_MIN {
-                self.scratch.extend_from_slice(self.application.payload);
-            }
-            let packet_id_at = head.packet_id_at.map_or(0, |at| at - start);
-            let bytes = start..self.scratch.len();
-            self.encoded[variant] = Some(Encoded { bytes, packet_id_at, frame_len: head.frame_len });
+        let variant = Variant {
+            has_properties: copy.version == ProtocolVersion::V500,
+            has_alias: matches!(copy.naming, Naming::Alias(_)),
+            retain: copy.retain,
+            qos: copy.qos,
+        };
+        let at = match self.encoded.iter().position(|encoded| encoded.variant == variant) {
+            Some(at) => at,
+            None => self.encode(variant, copy)?,
+        };
+        Ok(&self.encoded[at])
+    }
+
+    fn encode(&mut self, variant: Variant, copy: &Copy<'_>) -> Result<usize, TooLarge> {
+        let start = self.scratch.len();
+        // Any identifier and alias will do: each copy patches in its own.
+        let packet_id = (copy.qos != QoS::AtMostOnce).then_some(PacketId::MIN);
+        let plain = Copy { packet_id, identifiers: &[], ..*copy };
+        let head = encode_head(self.application, &plain, self.now, self.scratch)?;
+        if self.application.payload.len() < SHARED_PAYLOAD_MIN {
+            self.scratch.extend_from_slice(self.application.payload);
         }
-        self.encoded[variant].as_ref().ok_or(TooLarge)
+        self.encoded.push(Encoded {
+            variant,
+            bytes: start..self.scratch.len(),
+            packet_id_at: head.packet_id_at.map_or(0, |at| at - start),
+            topic_alias_at: head.topic_alias_at.map_or(0, |at| at - start),
+            frame_len: head.frame_len,
+        });
+        Ok(self.encoded.len() - 1)
     }
 }
 
@@ -174,7 +222,15 @@ fn encode_head(
     out: &mut Vec<u8>,
 ) -> Result<PublishHead, TooLarge> {
     let set = application.properties;
-    let bare = application.expires_at.is_none() && copy.identifiers.is_empty() && !forwarded(set);
+    let (topic, topic_alias) = match copy.naming {
+        Naming::Name => (Some(application.topic), None),
+        Naming::Set(alias) => (Some(application.topic), Some(alias)),
+        Naming::Alias(alias) => (None, Some(alias)),
+    };
+    let bare = application.expires_at.is_none()
+        && copy.identifiers.is_empty()
+        && topic_alias.is_none()
+        && !forwarded(set);
     let properties = match bare {
         true => Properties::NONE,
         false => Properties::from(PropertySet {
@@ -185,6 +241,7 @@ fn encode_head(
             correlation_data: set.correlation_data,
             user_properties: set.user_properties.clone(),
             subscription_identifiers: copy.identifiers.to_vec(),
+            topic_alias,
             ..PropertySet::EMPTY
         }),
     };
@@ -192,7 +249,7 @@ fn encode_head(
         dup: copy.dup,
         qos: copy.qos,
         retain: copy.retain,
-        topic: Some(application.topic),
+        topic,
         packet_id: copy.packet_id,
         properties,
         payload: application.payload,

@@ -9,6 +9,7 @@ pub mod ack_ring;
 pub mod alias;
 pub mod frames;
 pub mod limits;
+mod outbound_alias;
 pub mod outbox;
 mod queue;
 mod window;
@@ -23,14 +24,16 @@ use std::time::Instant;
 
 use crate::message::QueuedMessage;
 use ack_ring::{AckRing, Owed, Slot};
-use frames::{Copy, Frames, append_queued};
+use frames::{Copy, Frames, TooLarge, append_queued};
 pub use limits::SessionLimits;
+use outbound_alias::{Naming, OutboundAliases};
 use outbox::Outbox;
 use queue::Queue;
 use window::{InFlight, Window};
 
 use crate::codec;
 use crate::codec::packet::{Ack, Packet, PacketId, Properties, ProtocolVersion, QoS, ReasonCode};
+use crate::topic::Topic;
 
 /// What was agreed on for the present connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub struct Negotiated {
     pub receive_maximum: u16,
     /// Our own Receive Maximum, where the client was told of it.
     pub announced_receive_maximum: Option<u16>,
+    /// The client's Topic Alias Maximum.
+    pub topic_alias_maximum: u16,
     /// Whether reason strings may be sent [MQTT-3.1.2-29].
     pub problem_information: bool,
 }
@@ -99,6 +104,8 @@ pub struct Session {
     /// None while no connection is open.
     negotiated: Option<Negotiated>,
     outbox: Outbox,
+    /// For a connection whose client takes topic aliases. What it knows is what the outbox has been given.
+    aliases: Option<Box<OutboundAliases>>,
     acks: AckRing,
     /// QoS 2 publishes of the client whose PUBREL is awaited.
     unreleased: HashSet<PacketId>,
@@ -116,6 +123,7 @@ impl Session {
         Session {
             negotiated: None,
             outbox: Outbox::default(),
+            aliases: None,
             acks: AckRing::default(),
             unreleased: HashSet::new(),
             window: Window::default(),
@@ -132,6 +140,7 @@ impl Session {
     pub fn handle_connected(&mut self, negotiated: Negotiated) {
         self.handle_disconnected();
         self.negotiated = Some(negotiated);
+        self.aliases = OutboundAliases::new(negotiated.topic_alias_maximum);
         let published = |entry: &InFlight| matches!(entry, InFlight::Published(_));
         self.resend = self.window.iter().filter(|(_, entry)| published(entry)).map(|(id, _)| id).collect();
     }
@@ -152,6 +161,7 @@ impl Session {
     pub fn handle_disconnected(&mut self) {
         self.negotiated = None;
         self.outbox.recycle();
+        self.aliases = None;
         self.acks.forget_connection();
         self.resend = VecDeque::new();
     }
@@ -272,11 +282,12 @@ impl Session {
             identifiers,
             packet_id: None,
             dup: false,
+            naming: Naming::Name,
         };
         if qos == QoS::AtMostOnce {
             return match writable {
                 false => Delivered::Dropped(DropReason::SlowConsumer),
-                true => match frames.append(&copy, &mut self.outbox) {
+                true => match self.append_frame(frames, copy) {
                     Ok(()) => Delivered::Sent,
                     Err(_) => Delivered::Dropped(DropReason::PacketTooLarge),
                 },
@@ -288,7 +299,7 @@ impl Session {
         let message = frames.message().clone();
         let packet_id = self.window.push(QueuedMessage::new(message, qos, retain, identifiers));
         copy.packet_id = Some(packet_id);
-        match frames.append(&copy, &mut self.outbox) {
+        match self.append_frame(frames, copy) {
             Ok(()) => Delivered::Sent,
             Err(_) => {
                 // [MQTT-3.1.2-25]: go on as if it had been sent and acknowledged.
@@ -406,6 +417,12 @@ impl Session {
         Delivered::Queued
     }
 
+    fn append_frame(&mut self, frames: &mut Frames<'_>, copy: Copy<'_>) -> Result<(), TooLarge> {
+        let Some(aliases) = &mut self.aliases else { return frames.append(&copy, &mut self.outbox) };
+        let (topic, hash) = (frames.application().topic, frames.topic_hash());
+        aliases.append(topic, hash, |naming| frames.append(&Copy { naming, ..copy }, &mut self.outbox))
+    }
+
     fn may_send(&self, negotiated: Negotiated) -> bool {
         self.resend.is_empty()
             && self.window.has_room(usize::from(negotiated.receive_maximum), self.limits.max_queued_bytes)
@@ -474,7 +491,13 @@ impl Session {
             identifiers: queued.identifiers(),
             packet_id: Some(packet_id),
             dup,
+            naming: Naming::Name,
         };
-        append_queued(queued, &copy, now, &mut self.outbox).is_ok()
+        let Some(aliases) = &mut self.aliases else {
+            return append_queued(queued, &copy, now, &mut self.outbox).is_ok();
+        };
+        let Ok(topic) = Topic::new(queued.message.topic()) else { return false };
+        let append = |naming| append_queued(queued, &Copy { naming, ..copy }, now, &mut self.outbox);
+        aliases.append(topic, outbound_alias::hash(topic), append).is_ok()
     }
 }

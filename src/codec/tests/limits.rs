@@ -82,13 +82,13 @@ fn a_head_has_room_for_the_packet_id_of_each_receiver() {
     };
     let mut out = Vec::new();
     let head = encode_publish_head(&publish, V311, &mut out).unwrap();
-    assert_eq!(head, PublishHead { packet_id_at: Some(5), frame_len: 9 });
+    assert_eq!(head, PublishHead { packet_id_at: Some(5), topic_alias_at: None, frame_len: 9 });
     assert_eq!(out, wire("3C 07 <a> 0000"));
     assert_eq!(encoded(&Packet::Publish(publish.clone()), V311), Err(EncodeError::PacketIdMissing));
 
     out.clear();
     let head = encode_publish_head(&Publish { qos: QoS::AtMostOnce, ..publish }, V500, &mut out).unwrap();
-    assert_eq!(head, PublishHead { packet_id_at: None, frame_len: 8 });
+    assert_eq!(head, PublishHead { packet_id_at: None, topic_alias_at: None, frame_len: 8 });
     assert_eq!(out, wire("30 06 <a> 00"));
 }
 

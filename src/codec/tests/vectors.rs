@@ -318,8 +318,8 @@ fn publishes() -> Vec<Vector> {
         ),
         (
             NEW,
-            "32 [<a/b> 000A [01 00  02 00000001  03 <>  08 </>  09 0001 FF  0B 01  0B FFFFFF7F  0B 8001  23 FFFF \
-             26 <k> <v>  26 <k> <v>  26 <j> <>] 'hi']",
+            "32 [<a/b> 000A [01 00  02 00000001  03 <>  08 </>  09 0001 FF  0B 01  0B FFFFFF7F  0B 8001 \
+             26 <k> <v>  26 <k> <v>  26 <j> <>  23 FFFF] 'hi']",
             Packet::Publish(Publish {
                 properties: properties(|set| {
                     set.payload_format_indicator = Some(false);

@@ -1,5 +1,6 @@
 //! Session scripts: what a client sends and what the session answers, as transcripts. See [`script`] for the language.
 
+mod aliases;
 mod bounds;
 mod from_client;
 mod resume;

@@ -8,7 +8,7 @@
 //! | `= ...` | what the session told its broker about the line before |
 //!
 //! Only `>` and `*` lines are run; they write the `<` and `=` lines anew, and the result must be the script itself.
-//! All messages go to the topic `t`. Options stand behind the fixed words, in the order in which they are printed.
+//! Messages go to the topic `t` unless they say otherwise, which then is printed. Options stand behind the fixed words, in the order in which they are printed.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -94,11 +94,11 @@ impl Script {
         self.slots.extend(slot.map(|slot| (packet_id, slot)));
     }
 
-    /// - `connect [v3.1.1] [receive=N] [size=N]`: with that Receive Maximum and Maximum Packet Size; ours is announced to
-    ///   5.0 clients alone
+    /// - `connect [v3.1.1] [receive=N] [size=N] [aliases=N]`: with that Receive Maximum, Maximum Packet Size and Topic
+    ///   Alias Maximum; our own Receive Maximum is announced to 5.0 clients alone
     /// - `lost`: the connection
-    /// - `message q0|q1|q2 PAYLOAD [times=N] [retain] [expiry=SECS] [granted=q0|q1] [id=N]...`: a subscription matches one;
-    ///   a number as payload is that many bytes
+    /// - `message q0|q1|q2 PAYLOAD [topic=NAME] [times=N] [retain] [expiry=SECS] [granted=q0|q1] [id=N]...`: a subscription
+    ///   matches one; a number as payload is that many bytes
     /// - `confirm ID`: a confirmation of another node for that publish
     /// - `stall`, `drain`: the socket takes nothing; everything
     /// - `wait SECS`
@@ -140,6 +140,7 @@ impl Script {
             max_packet_size: option(words, "size=").unwrap_or(u32::MAX),
             receive_maximum: asked.min(limits.max_inflight).get(),
             announced_receive_maximum: (!old).then_some(limits.receive_maximum.get()),
+            topic_alias_maximum: option(words, "aliases=").unwrap_or(0),
             problem_information: true,
         });
         self.stalled = false;
@@ -151,8 +152,9 @@ impl Script {
         let identifiers: Vec<NonZeroU32> =
             words.iter().filter_map(|word| word.strip_prefix("id=")?.parse().ok()).collect();
         let properties = PropertySet::default();
+        let topic: Option<String> = option(words, "topic=");
         let application = Application {
-            topic: Topic::new("t").expect("a topic"),
+            topic: Topic::new(topic.as_deref().unwrap_or("t")).expect("a topic"),
             payload: &payload,
             backing: None,
             qos: qos(words[1]),
@@ -224,6 +226,9 @@ fn describe_publish(publish: &Publish<'_>) -> String {
         Ok(text) if text.len() < 20 => text.to_owned(),
         _ => publish.payload.len().to_string(),
     });
+    let topic = publish.topic.map(|topic| topic.as_str()).filter(|topic| *topic != "t");
+    words.extend(topic.map(|topic| format!("topic={topic}")));
+    words.extend(publish.properties.topic_alias.map(|alias| format!("alias={alias}")));
     words.extend(publish.dup.then(|| "dup".to_owned()));
     words.extend(publish.retain.then(|| "retain".to_owned()));
     words.extend(publish.properties.message_expiry_interval_secs.map(|secs| format!("expiry={secs}")));

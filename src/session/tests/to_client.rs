@@ -354,6 +354,7 @@ fn a_large_payload_is_shared_by_all_outboxes() {
             max_packet_size: u32::MAX,
             receive_maximum: 1,
             announced_receive_maximum: None,
+            topic_alias_maximum: 0,
             problem_information: true,
         });
         let delivery = Delivery { qos: QoS::AtMostOnce, retain: false, identifiers: &[] };
