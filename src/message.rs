@@ -1,5 +1,7 @@
 //! Application messages: borrowed while they pass through, owned where they have to stay.
 
+mod carried;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use bytes::Bytes;
 
 use crate::codec::packet::{Properties, PropertySet, QoS};
 use crate::topic::Topic;
+pub use carried::CarriedProperties;
 
 /// Payloads of at least this many bytes are shared instead of copied.
 pub const SHARED_PAYLOAD_MIN: usize = 2048;

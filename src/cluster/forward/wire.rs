@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::link::frame::{self, FrameError};
 use crate::cluster::link::kind;
-use crate::codec::packet::{Properties, PropertySet, QoS};
-use crate::message::{Application, Message, forwarded, remaining_expiry_secs};
+use crate::codec::packet::QoS;
+use crate::message::{Application, CarriedProperties, Message, remaining_expiry_secs};
 use crate::topic::Topic;
 
 /// What comes before the payload in a forward. The payload is the rest of the frame.
@@ -22,18 +22,7 @@ struct Head<'a> {
     expiry_secs: Option<u32>,
     topic: &'a str,
     #[serde(borrow)]
-    properties: Option<ForwardedProperties<'a>>,
-}
-
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct ForwardedProperties<'a> {
-    payload_format_indicator: Option<bool>,
-    content_type: Option<&'a str>,
-    response_topic: Option<&'a str>,
-    #[serde(borrow, with = "serde_bytes")]
-    correlation_data: Option<&'a [u8]>,
-    #[serde(borrow)]
-    user_properties: Vec<(&'a str, &'a str)>,
+    properties: Option<CarriedProperties<'a>>,
 }
 
 /// Acknowledges every forward of the stream up to `sequence`: the destination's sessions have them.
@@ -71,7 +60,6 @@ pub fn append(
     application: &Application<'_>,
     now: Instant,
 ) -> Result<(), FrameError> {
-    let set = application.properties;
     let head = Head {
         sequence: place.sequence,
         publish: place.publish,
@@ -79,13 +67,7 @@ pub fn append(
         retain: application.retain,
         expiry_secs: remaining_expiry_secs(application.expires_at, now),
         topic: application.topic.as_str(),
-        properties: forwarded(set).then(|| ForwardedProperties {
-            payload_format_indicator: set.payload_format_indicator,
-            content_type: set.content_type,
-            response_topic: set.response_topic.map(Topic::as_str),
-            correlation_data: set.correlation_data,
-            user_properties: set.user_properties.clone(),
-        }),
+        properties: CarriedProperties::of(application.properties),
     };
     frame::append(out, kind::FORWARD, false, |out| {
         append_postcard(out, &head);
@@ -139,20 +121,9 @@ pub fn read<R>(
     if (qos == QoS::AtMostOnce) != (head.sequence == 0) {
         return Err(MalformedForward);
     }
-    let topic = |name| Topic::new(name).map_err(|_| MalformedForward);
-    let properties = match head.properties {
-        None => Properties::NONE,
-        Some(forwarded) => Properties::from(PropertySet {
-            payload_format_indicator: forwarded.payload_format_indicator,
-            content_type: forwarded.content_type,
-            response_topic: forwarded.response_topic.map(topic).transpose()?,
-            correlation_data: forwarded.correlation_data,
-            user_properties: forwarded.user_properties,
-            ..PropertySet::EMPTY
-        }),
-    };
+    let properties = CarriedProperties::read(head.properties).map_err(|_| MalformedForward)?;
     let application = Application {
-        topic: topic(head.topic)?,
+        topic: Topic::new(head.topic).map_err(|_| MalformedForward)?,
         payload,
         backing: None,
         qos,
@@ -171,6 +142,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::link::frame::Frame;
+    use crate::codec::packet::PropertySet;
 
     proptest! {
         #[test]
