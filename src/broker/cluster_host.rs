@@ -10,9 +10,9 @@ use super::client::{Client, Signal, Subscriber};
 use crate::cluster::host::{Confirm, Host, Inbound};
 use crate::codec::packet::{Packet, Publish, QoS};
 use crate::message::Application;
-use crate::router::{MatchCache, PeerIndex};
+use crate::router::{MatchCache, Members, PeerIndex, PeerMembers};
 use crate::session::ack_ring::Slot;
-use crate::topic::TopicFilter;
+use crate::topic::{SubscriptionFilter, TopicFilter};
 
 /// The broker, held weakly: the cluster does not keep it alive.
 pub struct ClusterHost(pub Weak<Broker>);
@@ -28,6 +28,24 @@ impl Host for ClusterHost {
         if let Some(broker) = self.0.upgrade() {
             broker.router.remove_route(filter, peer);
         }
+    }
+
+    fn set_peer_members(&self, share: &SubscriptionFilter, members: PeerMembers) {
+        if let (Some(broker), Some(name)) = (self.0.upgrade(), &share.share) {
+            broker.router.set_peer_members(name, &share.filter, members);
+        }
+    }
+
+    fn remove_peer_members(&self, share: &SubscriptionFilter, peer: PeerIndex) {
+        if let (Some(broker), Some(name)) = (self.0.upgrade(), &share.share) {
+            broker.router.remove_peer_members(name, &share.filter, peer);
+        }
+    }
+
+    fn own_members(&self, share: &SubscriptionFilter) -> Members {
+        let group = self.0.upgrade().zip(share.share.as_ref());
+        let group = group.and_then(|(broker, name)| broker.router.group(name, &share.filter));
+        group.map(|group| group.members()).unwrap_or_default()
     }
 
     fn handle_caught_up(&self) {

@@ -16,6 +16,7 @@ mod publish;
 mod registry;
 mod retained;
 mod session_record;
+mod shared;
 mod subscribe;
 mod timers;
 
@@ -185,7 +186,7 @@ impl Broker {
         let subscriptions = std::mem::take(&mut client.lock().record.subscriptions);
         let subscriber = Subscriber(client.clone());
         for filter in subscriptions.keys() {
-            self.router.unsubscribe(filter, &subscriber);
+            self.unroute(filter, &subscriber);
         }
         self.remove_interest(subscriptions.keys(), batch.now);
         if let Some(will) = will {

@@ -113,7 +113,9 @@ impl Broker {
             if state.epoch != epoch || !state.session.is_idle() {
                 return;
             }
-            let Some(subscription) = state.record.subscriptions.get(filter).copied() else { return };
+            let Some(subscription) = state.record.subscriptions.get(&filter.clone().into()).copied() else {
+                return;
+            };
             // Seen under the lock under which it is sent: what replaces the message is in the store before it is delivered,
             // so it comes behind.
             let Some(message) = self.retained.take_found(search, batch.now) else { return };
@@ -143,7 +145,7 @@ impl Broker {
 fn put_back(client: &Client, epoch: u64, current: Box<(TopicFilter, Search)>) -> bool {
     let mut state = client.lock();
     let here = state.epoch == epoch;
-    let subscribed = state.record.subscriptions.contains_key(&current.0);
+    let subscribed = state.record.subscriptions.contains_key(&current.0.clone().into());
     if !current.1.is_over() && subscribed && !state.record.ended {
         match here {
             true => state.record.owed_retained.current = Some(current),

@@ -10,15 +10,15 @@ use crate::access::Identity;
 use crate::codec::packet::{Connect, QoS, ReasonCode, Will};
 use crate::message::{Application, Message};
 use crate::router::Subscription;
-use crate::topic::TopicFilter;
+use crate::topic::SubscriptionFilter;
 
 /// One session's subscriptions, will and lifetime.
 #[derive(Debug, Default)]
 pub struct SessionRecord {
     /// Who opened the present connection, or the last one.
     pub identity: Identity,
-    /// By topic filter.
-    pub subscriptions: HashMap<TopicFilter, Subscription>,
+    /// By topic filter, and share group if it is a shared one.
+    pub subscriptions: HashMap<SubscriptionFilter, Subscription>,
     /// Retained messages still to be sent to new subscriptions.
     pub owed_retained: OwedRetained,
     /// Published if the connection is lost.

@@ -22,9 +22,9 @@ struct Subscribed {
     packet_id: PacketId,
     reasons: Vec<ReasonCode>,
     /// Filters that are new to the client.
-    new: Vec<TopicFilter>,
+    new: Vec<SubscriptionFilter>,
     /// Filters granted, new or not.
-    granted: Vec<TopicFilter>,
+    granted: Vec<SubscriptionFilter>,
     /// Those that are owed retained messages once SUBACK is sent.
     retained: Vec<TopicFilter>,
 }
@@ -84,12 +84,11 @@ impl Broker {
         if text.len() > self.limits.max_filter_len {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let parsed = SubscriptionFilter::parse(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
-        if parsed.share.is_some() {
+        let filter = SubscriptionFilter::parse(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        if filter.share.is_some() {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
-        let filter = parsed.filter;
-        if filter.levels().count() > self.limits.max_filter_levels {
+        if filter.filter.levels().count() > self.limits.max_filter_levels {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let subscription = Subscription {
@@ -109,15 +108,17 @@ impl Broker {
             return Err(ReasonCode::QuotaExceeded);
         }
         subscriptions.insert(filter.clone(), subscription);
+        let connected = state.attachment.is_some();
         drop(state);
-        self.router.subscribe(&filter, Subscriber(subscribed.client.clone()), subscription);
+        self.route(&filter, Subscriber(subscribed.client.clone()), subscription, connected);
         let send_retained = match options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => new,
             RetainHandling::DoNotSend => false,
         };
-        if send_retained {
-            subscribed.retained.push(filter.clone());
+        // There is no telling which member they would be for (4.8.2).
+        if send_retained && filter.share.is_none() {
+            subscribed.retained.push(filter.filter.clone());
         }
         if new {
             subscribed.new.push(filter.clone());
@@ -172,21 +173,22 @@ impl Broker {
         let mut removed = Vec::new();
         for text in &unsubscribe.filters {
             reasons.push(match SubscriptionFilter::parse(text) {
-                Ok(parsed) if parsed.share.is_none() => {
+                Ok(filter) => {
                     let mut state = client.lock();
-                    state.record.owed_retained.forget(&parsed.filter);
-                    let former = state.record.subscriptions.remove(&parsed.filter);
+                    if filter.share.is_none() {
+                        state.record.owed_retained.forget(&filter.filter);
+                    }
+                    let former = state.record.subscriptions.remove(&filter);
                     drop(state);
                     match former {
                         Some(_) => {
-                            self.router.unsubscribe(&parsed.filter, &subscriber);
-                            removed.push(parsed.filter);
+                            self.unroute(&filter, &subscriber);
+                            removed.push(filter);
                             ReasonCode::Success
                         }
                         None => ReasonCode::NoSubscriptionExisted,
                     }
                 }
-                Ok(_) => ReasonCode::NoSubscriptionExisted,
                 Err(_) => ReasonCode::TopicFilterInvalid,
             });
         }
@@ -203,7 +205,7 @@ impl Broker {
     /// Local subscribers of these filters are gone.
     pub(super) fn remove_interest<'a>(
         &self,
-        filters: impl IntoIterator<Item = &'a TopicFilter>,
+        filters: impl IntoIterator<Item = &'a SubscriptionFilter>,
         now: Instant,
     ) {
         if let Some(cluster) = self.cluster.get() {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::message::Application;
-use crate::router::PeerIndex;
-use crate::topic::TopicFilter;
+use crate::router::{Members, PeerIndex, PeerMembers};
+use crate::topic::{SubscriptionFilter, TopicFilter};
 
 /// The broker, as the cluster sees it.
 pub trait Host: Send + Sync + 'static {
@@ -14,6 +14,15 @@ pub trait Host: Send + Sync + 'static {
 
     /// A peer does not want it any more.
     fn remove_route(&self, filter: &TopicFilter, peer: PeerIndex);
+
+    /// The group of a shared subscription has so many members on a peer.
+    fn set_peer_members(&self, share: &SubscriptionFilter, members: PeerMembers);
+
+    /// The group has no members on the peer any more.
+    fn remove_peer_members(&self, share: &SubscriptionFilter, peer: PeerIndex);
+
+    /// The members that the group has on this node.
+    fn own_members(&self, share: &SubscriptionFilter) -> Members;
 
     /// The routes that were known to be missing have arrived, or were waited for long enough.
     fn handle_caught_up(&self);

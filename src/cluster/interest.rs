@@ -1,15 +1,16 @@
 //! What this node's subscribers want, as elements of the replicated set: the first subscriber of a filter adds its
-//! route, the last one removes it.
+//! route, the last one removes it; for the group of a shared subscription the route says how many members it has here.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use rumormq_gossip::{Node, SetId};
 
-use crate::topic::TopicFilter;
+use crate::router::Members;
+use crate::topic::{SubscriptionFilter, TopicFilter};
 
-/// The replicated set of routes. Its keys are filters as text, its values the number of members, which only groups of
-/// shared subscriptions have.
+/// The replicated set of routes. Its keys are filters as text, with `$share/NAME/` before them for a group; its values
+/// [`Members`], which only groups have.
 pub const ROUTES: SetId = SetId(0);
 
 /// The sets of a cluster by name, in the order of their [`SetId`]s.
@@ -23,6 +24,8 @@ const ONE_MEMBER: &[u8] = &[1];
 #[derive(Debug, Default)]
 pub struct Interest {
     subscribers: HashMap<TopicFilter, usize>,
+    /// What the groups' routes say.
+    groups: HashMap<SubscriptionFilter, Members>,
 }
 
 impl Interest {
@@ -35,12 +38,6 @@ impl Interest {
         }
     }
 
-    /// The sequence number of the filter's route, whoever created it: when every peer has applied it, the filter is
-    /// routed.
-    pub fn route(&self, node: &Node, filter: &TopicFilter) -> Option<u64> {
-        node.dot(ROUTES, filter.as_str().as_bytes())
-    }
-
     /// One subscriber less.
     pub fn remove(&mut self, node: &mut Node, filter: &TopicFilter, now: Instant) {
         let Some(count) = self.subscribers.get_mut(filter) else { return };
@@ -50,9 +47,44 @@ impl Interest {
             node.remove(ROUTES, filter.as_str().as_bytes(), now);
         }
     }
+
+    /// A group has these members on this node now. To be asked of the router under the lock under which this is called:
+    /// so the last word is the right one, whoever changes what at the same time.
+    pub fn set_members(
+        &mut self,
+        node: &mut Node,
+        share: &SubscriptionFilter,
+        members: Members,
+        now: Instant,
+    ) {
+        let key = share.to_string();
+        if members.connected == 0 && members.offline == 0 {
+            if self.groups.remove(share).is_some() {
+                node.remove(ROUTES, key.as_bytes(), now);
+            }
+        } else if self.groups.insert(share.clone(), members) != Some(members) {
+            // Writing to memory does not fail.
+            let value = postcard::to_stdvec(&members).unwrap_or_default();
+            node.insert(ROUTES, key.as_bytes(), &value, now);
+        }
+    }
+
+    /// The sequence number of the filter's route, whoever created it: when every peer has applied it, the filter is
+    /// routed.
+    pub fn route(&self, node: &Node, filter: &SubscriptionFilter) -> Option<u64> {
+        match &filter.share {
+            None => node.dot(ROUTES, filter.filter.as_str().as_bytes()),
+            Some(_) => node.dot(ROUTES, filter.to_string().as_bytes()),
+        }
+    }
 }
 
 /// The filter that a route's key stands for; none where a peer of a later version has keys of another kind.
-pub fn filter_of(key: &[u8]) -> Option<TopicFilter> {
-    TopicFilter::parse(std::str::from_utf8(key).ok()?).ok()
+pub fn filter_of(key: &[u8]) -> Option<SubscriptionFilter> {
+    SubscriptionFilter::parse(std::str::from_utf8(key).ok()?).ok()
+}
+
+/// What the value of a group's route says; a peer's nonsense counts as no members.
+pub fn members_of(value: &[u8]) -> Members {
+    postcard::from_bytes(value).unwrap_or_default()
 }

@@ -53,7 +53,7 @@ pub use snapshot::Snapshot;
 
 use crate::message::Application;
 use crate::router::PeerSet;
-use crate::topic::TopicFilter;
+use crate::topic::SubscriptionFilter;
 
 /// This node's part in its cluster.
 pub struct Cluster {
@@ -217,15 +217,33 @@ impl Cluster {
 
     /// A local subscriber wants what matches `granted`; those in `new` it did not have before. Returns what to wait for
     /// with [`Cluster::when_routed`].
-    pub fn add_interest(&self, new: &[TopicFilter], granted: &[TopicFilter], now: Instant) -> u64 {
-        self.with_replication(now, |replication| replication.add_interest(new, granted, now))
+    pub fn add_interest(
+        &self,
+        new: &[SubscriptionFilter],
+        granted: &[SubscriptionFilter],
+        now: Instant,
+    ) -> u64 {
+        self.with_replication(now, |replication| replication.add_interest(new, granted, &*self.host, now))
     }
 
     /// Subscribers of these filters are gone.
-    pub fn remove_interest<'a>(&self, filters: impl IntoIterator<Item = &'a TopicFilter>, now: Instant) {
+    pub fn remove_interest<'a>(
+        &self,
+        filters: impl IntoIterator<Item = &'a SubscriptionFilter>,
+        now: Instant,
+    ) {
         self.with_replication(now, |replication| {
             for filter in filters {
-                replication.remove_interest(filter, now);
+                replication.remove_interest(filter, &*self.host, now);
+            }
+        });
+    }
+
+    /// Members of these groups have opened or closed their connections.
+    pub fn refresh_groups(&self, shares: &[SubscriptionFilter], now: Instant) {
+        self.with_replication(now, |replication| {
+            for share in shares {
+                replication.refresh_group(share, &*self.host, now);
             }
         });
     }

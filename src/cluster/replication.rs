@@ -1,6 +1,6 @@
 //! The replicated sets at work: what changes here goes to the peers, what peers change goes to the trie.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use rumormq_gossip::{
@@ -11,12 +11,13 @@ use rumormq_gossip::{
 use super::config::ClusterConfig;
 use super::counters::ClusterCounters;
 use super::host::{Host, Receipt, confirm_all};
-use super::interest::{Interest, ROUTES, SETS, filter_of};
+use super::interest::{Interest, ROUTES, SETS, filter_of, members_of};
 use super::link::kind;
 use super::peers::Peers;
 use super::{Cluster, wall_clock_ms};
 use crate::cluster::forward::wire;
-use crate::topic::TopicFilter;
+use crate::router::{Choice, PeerMembers};
+use crate::topic::SubscriptionFilter;
 
 /// Called when a route is known to all who can be told; with the number of peers that did not confirm it in time.
 pub type WhenRouted = Box<dyn FnOnce(usize) + Send>;
@@ -71,16 +72,33 @@ impl Replication {
     }
 
     /// Adds the `new` filters; returns the sequence number by which all `granted` ones are routed.
-    pub fn add_interest(&mut self, new: &[TopicFilter], granted: &[TopicFilter], now: Instant) -> u64 {
+    pub fn add_interest(
+        &mut self,
+        new: &[SubscriptionFilter],
+        granted: &[SubscriptionFilter],
+        host: &dyn Host,
+        now: Instant,
+    ) -> u64 {
         for filter in new {
-            self.interest.add(&mut self.node, filter, now);
+            match filter.share {
+                None => self.interest.add(&mut self.node, &filter.filter, now),
+                Some(_) => self.refresh_group(filter, host, now),
+            }
         }
         granted.iter().filter_map(|filter| self.interest.route(&self.node, filter)).max().unwrap_or(0)
     }
 
-    /// See [`Interest::remove`].
-    pub fn remove_interest(&mut self, filter: &TopicFilter, now: Instant) {
-        self.interest.remove(&mut self.node, filter, now);
+    /// One subscriber less.
+    pub fn remove_interest(&mut self, filter: &SubscriptionFilter, host: &dyn Host, now: Instant) {
+        match filter.share {
+            None => self.interest.remove(&mut self.node, &filter.filter, now),
+            Some(_) => self.refresh_group(filter, host, now),
+        }
+    }
+
+    /// Members of the group have come, gone, opened or closed their connections.
+    pub fn refresh_group(&mut self, share: &SubscriptionFilter, host: &dyn Host, now: Instant) {
+        self.interest.set_members(&mut self.node, share, host.own_members(share), now);
     }
 
     /// Registers `then` for the moment when `sequence` is settled.
@@ -212,14 +230,25 @@ impl Replication {
                     tracing::warn!(%replica, "too many replicas have routes; those of this one are ignored");
                     return;
                 };
-                for element in &change.removed {
-                    if let Some(filter) = filter_of(element.key()) {
-                        host.remove_route(&filter, index);
+                let identity = Choice::key_of(replica.name.as_str());
+                // Those first that come: what has a new value must not be gone in between.
+                let mut kept = HashSet::new();
+                for element in &change.added {
+                    let Some(filter) = filter_of(element.key()) else { continue };
+                    if filter.share.is_none() {
+                        host.insert_route(&filter.filter, index);
+                    } else {
+                        let members = members_of(element.value());
+                        host.set_peer_members(&filter, PeerMembers { peer: index, identity, members });
+                        kept.insert(element.key());
                     }
                 }
-                for element in &change.added {
-                    if let Some(filter) = filter_of(element.key()) {
-                        host.insert_route(&filter, index);
+                for element in &change.removed {
+                    let Some(filter) = filter_of(element.key()) else { continue };
+                    if filter.share.is_none() {
+                        host.remove_route(&filter.filter, index);
+                    } else if !kept.contains(element.key()) {
+                        host.remove_peer_members(&filter, index);
                     }
                 }
             }

@@ -1,18 +1,22 @@
 //! One shard's filters as a trie. Wildcards are links of their own, so that a node costs at most one hash look-up a match.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::level_hash::LevelHasher;
 use super::level_tree::{LevelTree, NodeId, ROOT};
 use super::peer::PeerIndex;
+use super::share::ShareGroup;
 use super::subscribers::SubscriberMap;
 use super::{Subscriber, Subscription};
-use crate::topic::{Level, Topic, TopicFilter};
+use crate::topic::{Level, ShareName, SubscriptionFilter, Topic, TopicFilter};
 
 /// The trie. Branches that lead to no entry are pruned.
 pub(super) struct FilterTrie<S> {
     tree: LevelTree<FilterNode<S>>,
     filters: usize,
+    groups: usize,
 }
 
 struct FilterNode<S> {
@@ -27,11 +31,16 @@ pub(super) struct Entry<S> {
     pub(super) locals: SubscriberMap<S, Subscription>,
     /// Ascending. Eight fit in place, and no cluster has so many that inserting in the middle costs.
     pub(super) peers: SmallVec<[PeerIndex; 8]>,
+    /// The groups of shared subscriptions, which few filters have.
+    pub(super) groups: Option<Box<Groups<S>>>,
 }
+
+/// The groups of one filter; never empty in the trie.
+pub(super) struct Groups<S>(Vec<Arc<ShareGroup<S>>>);
 
 impl<S> Default for FilterTrie<S> {
     fn default() -> Self {
-        FilterTrie { tree: LevelTree::default(), filters: 0 }
+        FilterTrie { tree: LevelTree::default(), filters: 0, groups: 0 }
     }
 }
 
@@ -41,15 +50,46 @@ impl<S> Default for FilterNode<S> {
     }
 }
 
+impl<S> Default for Groups<S> {
+    fn default() -> Self {
+        Groups(Vec::new())
+    }
+}
+
+impl<S> Groups<S> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<ShareGroup<S>>> {
+        self.0.iter()
+    }
+
+    fn position(&self, name: &ShareName) -> Option<usize> {
+        self.0.iter().position(|group| group.share.share.as_ref() == Some(name))
+    }
+}
+
 impl<S> Default for Entry<S> {
     fn default() -> Self {
-        Entry { locals: SubscriberMap::default(), peers: SmallVec::new() }
+        Entry { locals: SubscriberMap::default(), peers: SmallVec::new(), groups: None }
+    }
+}
+
+impl<S: Subscriber> Entry<S> {
+    fn is_empty(&self) -> bool {
+        !self.has_plain() && self.groups.is_none()
+    }
+
+    /// Whether anyone asks for the filter other than as a member of a group.
+    pub(super) fn has_plain(&self) -> bool {
+        !self.locals.is_empty() || !self.peers.is_empty()
     }
 }
 
 impl<S: Subscriber> FilterTrie<S> {
     pub(super) fn filter_count(&self) -> usize {
         self.filters
+    }
+
+    pub(super) fn group_count(&self) -> usize {
+        self.groups
     }
 
     #[cfg(test)]
@@ -98,6 +138,63 @@ impl<S: Subscriber> FilterTrie<S> {
             let position = entry.peers.binary_search(&peer);
             position.is_ok_and(|position| entry.peers.remove(position) == peer)
         })
+    }
+
+    /// Lets `change` alter the group, which is made where there is none.
+    pub(super) fn change_group<R>(
+        &mut self,
+        hasher: &LevelHasher,
+        name: &ShareName,
+        filter: &TopicFilter,
+        change: impl FnOnce(&mut ShareGroup<S>) -> R,
+    ) -> R {
+        let groups = self.entry_or_new(hasher, filter).groups.get_or_insert_default();
+        let position = groups.position(name);
+        let at = position.unwrap_or_else(|| {
+            let share = SubscriptionFilter { share: Some(name.clone()), filter: filter.clone() };
+            groups.0.push(Arc::new(ShareGroup::new(share)));
+            groups.0.len() - 1
+        });
+        let result = change(Arc::make_mut(&mut groups.0[at]));
+        self.groups += usize::from(position.is_none());
+        result
+    }
+
+    /// Lets `take` remove someone from the group, and removes the group if that was the last.
+    pub(super) fn take_from_group(
+        &mut self,
+        hasher: &LevelHasher,
+        name: &ShareName,
+        filter: &TopicFilter,
+        take: impl FnOnce(&mut ShareGroup<S>) -> bool,
+    ) -> bool {
+        let mut emptied = false;
+        let taken = self.take_from_entry(hasher, filter, |entry| {
+            let Some(groups) = &mut entry.groups else { return false };
+            let Some(at) = groups.position(name) else { return false };
+            let taken = take(Arc::make_mut(&mut groups.0[at]));
+            emptied = groups.0[at].is_empty();
+            if emptied {
+                groups.0.swap_remove(at);
+            }
+            if groups.0.is_empty() {
+                entry.groups = None;
+            }
+            taken
+        });
+        self.groups -= usize::from(emptied);
+        taken
+    }
+
+    pub(super) fn group(
+        &self,
+        hasher: &LevelHasher,
+        name: &ShareName,
+        filter: &TopicFilter,
+    ) -> Option<&Arc<ShareGroup<S>>> {
+        let node = filter.levels().try_fold(ROOT, |id, level| self.child(hasher, id, level))?;
+        let groups = self.tree[node].entry.as_ref()?.groups.as_ref()?;
+        groups.position(name).map(|at| &groups.0[at])
     }
 
     /// The filter of a node, as text.
@@ -177,7 +274,7 @@ impl<S: Subscriber> FilterTrie<S> {
         let Some((id, slot)) = node.map(|id| (id, &mut self.tree[id].entry)) else { return false };
         let Some(entry) = slot else { return false };
         let taken = take(entry);
-        if entry.locals.is_empty() && entry.peers.is_empty() {
+        if entry.is_empty() {
             *slot = None;
             self.filters -= 1;
             self.prune(hasher, id);

@@ -1,11 +1,13 @@
 //! The result of a match: each local subscriber once, and the peers.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::filter_trie::Entry;
 use super::peer::PeerSet;
+use super::share::{Members, PeerMembers, ShareGroup};
 use super::stamp::Stamp;
 use super::subscribers::SubscriberMap;
 use super::{Subscriber, Subscription};
@@ -18,6 +20,8 @@ pub struct Match<S> {
     pub locals: Box<[Local<S>]>,
     /// The peers with at least one matching route.
     pub peers: PeerSet,
+    /// The groups of matching shared subscriptions, each of which gets a copy, in no order.
+    pub groups: Box<[Arc<ShareGroup<S>>]>,
     pub(super) stamp: Stamp,
 }
 
@@ -46,6 +50,27 @@ pub struct MatchingFilter {
     pub peers: PeerSet,
 }
 
+/// A shared subscription that matches some topic, and where its members are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatchingShare {
+    /// As a client subscribes to it.
+    pub share: String,
+    /// The members of this node.
+    pub members: Members,
+    /// Those of others.
+    pub peers: Vec<PeerMembers>,
+}
+
+impl MatchingShare {
+    pub(super) fn new<S>(group: &ShareGroup<S>) -> Self {
+        MatchingShare {
+            share: group.share.to_string(),
+            members: group.members(),
+            peers: group.peers().to_vec(),
+        }
+    }
+}
+
 impl MatchingFilter {
     pub(super) fn new<S: Subscriber>(filter: String, entry: &Entry<S>) -> Self {
         MatchingFilter {
@@ -61,7 +86,8 @@ impl<S> Match<S> {
     pub(super) fn bytes(&self) -> usize {
         let spilled =
             |local: &Local<S>| if local.identifiers.spilled() { local.identifiers.len() * 4 } else { 0 };
-        size_of::<Self>() + size_of_val(&*self.locals) + self.locals.iter().map(spilled).sum::<usize>()
+        let lists = size_of_val(&*self.locals) + size_of_val(&*self.groups);
+        size_of::<Self>() + lists + self.locals.iter().map(spilled).sum::<usize>()
     }
 }
 
@@ -70,6 +96,7 @@ pub(super) struct Collector<'a, S> {
     publisher: Option<&'a S>,
     locals: SubscriberMap<S, Demand>,
     peers: PeerSet,
+    groups: Vec<Arc<ShareGroup<S>>>,
 }
 
 /// What the subscriptions of one subscriber ask for together.
@@ -81,11 +108,14 @@ struct Demand {
 
 impl<'a, S: Subscriber> Collector<'a, S> {
     pub(super) fn new(publisher: Option<&'a S>) -> Self {
-        Collector { publisher, locals: SubscriberMap::default(), peers: PeerSet::EMPTY }
+        Collector { publisher, locals: SubscriberMap::default(), peers: PeerSet::EMPTY, groups: Vec::new() }
     }
 
     pub(super) fn add(&mut self, entry: &Entry<S>) {
         self.peers.extend(entry.peers.iter().copied());
+        if let Some(groups) = &entry.groups {
+            self.groups.extend(groups.iter().cloned());
+        }
         // Within one entry subscribers are distinct, so the first need not look for its own.
         let first = self.locals.is_empty();
         for (subscriber, subscription) in entry.locals.iter() {
@@ -106,7 +136,7 @@ impl<'a, S: Subscriber> Collector<'a, S> {
             retain_as_published: demand.retain_as_published,
             identifiers: demand.identifiers,
         });
-        Match { locals: locals.collect(), peers: self.peers, stamp }
+        Match { locals: locals.collect(), peers: self.peers, groups: self.groups.into(), stamp }
     }
 }
 

@@ -11,6 +11,7 @@ mod level_tree;
 mod matched;
 mod peer;
 mod retained;
+mod share;
 mod stamp;
 mod subscribers;
 #[cfg(test)]
@@ -18,17 +19,19 @@ mod tests;
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
 pub use cache::MatchCache;
-pub use matched::{Local, Match, MatchingFilter};
+pub use matched::{Local, Match, MatchingFilter, MatchingShare};
 pub use peer::{PeerIndex, PeerSet};
 pub use retained::{Place, Retained, Search};
+pub use share::{Choice, Member, Members, PeerMembers, ShareGroup, Strategy, Target};
 
 use crate::codec::packet::QoS;
-use crate::topic::{Topic, TopicFilter};
+use crate::topic::{ShareName, Topic, TopicFilter};
 use filter_trie::{Entry, FilterTrie};
 use level_hash::{LevelHasher, Prefixes};
 use level_tree::NodeId;
@@ -133,6 +136,79 @@ impl<S: Subscriber> Router<S> {
         })
     }
 
+    /// Adds a member to the group of a shared subscription, or replaces what it asked for. Returns whether it is new.
+    /// `now_ms` is the wall clock.
+    pub fn join(
+        &self,
+        name: &ShareName,
+        filter: &TopicFilter,
+        subscriber: S,
+        subscription: Subscription,
+        connected: bool,
+        now_ms: u64,
+    ) -> bool {
+        self.change(filter, |trie, hasher| {
+            let join = |group: &mut ShareGroup<S>| group.join(subscriber, subscription, connected, now_ms);
+            let old = trie.change_group(hasher, name, filter, join);
+            (old != Some(subscription), old.is_none())
+        })
+    }
+
+    /// Removes a member from its group. Returns whether it was there.
+    pub fn leave(&self, name: &ShareName, filter: &TopicFilter, subscriber: &S) -> bool {
+        self.take_from_group(name, filter, |group| group.leave(subscriber))
+    }
+
+    /// Notes that a member's connection has opened or closed. Returns whether that is news.
+    pub fn set_connected(
+        &self,
+        name: &ShareName,
+        filter: &TopicFilter,
+        subscriber: &S,
+        connected: bool,
+        now_ms: u64,
+    ) -> bool {
+        self.take_from_group(name, filter, |group| group.set_connected(subscriber, connected, now_ms))
+    }
+
+    /// Notes how many members a group has on a peer. Returns whether that is news.
+    pub fn set_peer_members(&self, name: &ShareName, filter: &TopicFilter, members: PeerMembers) -> bool {
+        self.change(filter, |trie, hasher| {
+            let altered = trie.change_group(hasher, name, filter, |group| group.set_peer(members));
+            (altered, altered)
+        })
+    }
+
+    /// Forgets the members of a group on a peer. Returns whether it had any.
+    pub fn remove_peer_members(&self, name: &ShareName, filter: &TopicFilter, peer: PeerIndex) -> bool {
+        self.take_from_group(name, filter, |group| group.remove_peer(peer))
+    }
+
+    /// The group of a shared subscription, if it has members.
+    pub fn group(&self, name: &ShareName, filter: &TopicFilter) -> Option<Arc<ShareGroup<S>>> {
+        let prefixes = Prefixes::of_filter(&self.hasher, filter);
+        let shard = &self.shards[shard_of_filter(&prefixes)];
+        shard.trie.read().group(&self.hasher, name, filter).cloned()
+    }
+
+    /// Number of groups that have members.
+    pub fn group_count(&self) -> usize {
+        let occupied = self.shards.iter().filter(|shard| shard.filters.load(Ordering::Relaxed) > 0);
+        occupied.map(|shard| shard.trie.read().group_count()).sum()
+    }
+
+    fn take_from_group(
+        &self,
+        name: &ShareName,
+        filter: &TopicFilter,
+        take: impl FnOnce(&mut ShareGroup<S>) -> bool,
+    ) -> bool {
+        self.change(filter, |trie, hasher| {
+            let taken = trie.take_from_group(hasher, name, filter, take);
+            (taken, taken)
+        })
+    }
+
     /// Everyone who gets a publish to this topic, each once. `publisher` is the subscriber that published it, if it is one
     /// of ours: its subscriptions with No Local are left out.
     pub fn matches(&self, topic: Topic<'_>, publisher: Option<&S>) -> Match<S> {
@@ -148,9 +224,16 @@ impl<S: Subscriber> Router<S> {
         let prefixes = Prefixes::of_topic(&self.hasher, topic);
         let mut matching = Vec::new();
         self.visit_matching(topic, &prefixes, |trie, node, entry| {
-            matching.push(MatchingFilter::new(trie.filter(node), entry));
+            if entry.has_plain() {
+                matching.push(MatchingFilter::new(trie.filter(node), entry));
+            }
         });
         matching
+    }
+
+    /// The shared subscriptions that match this topic, with their members, in no order.
+    pub fn matching_shares(&self, topic: Topic<'_>) -> Vec<MatchingShare> {
+        self.matches(topic, None).groups.iter().map(|group| MatchingShare::new(group)).collect()
     }
 
     /// Whether matching the same topic again would give the same. May be false for a match that is still right, never

@@ -57,6 +57,12 @@ impl SubscriptionFilter {
     }
 }
 
+impl From<TopicFilter> for SubscriptionFilter {
+    fn from(filter: TopicFilter) -> Self {
+        SubscriptionFilter { share: None, filter }
+    }
+}
+
 impl fmt::Display for ShareName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -82,11 +82,11 @@ fn see_own_changes(router: &Router<u8>, me: u8, steps: usize) {
         };
         assert_eq!(take(router, &step), mine.take(&step));
         for topic in topics {
-            let (mut locals, mut peers) = outcome(cache.look_up(router, topic));
+            let (mut locals, mut peers, groups) = outcome(cache.look_up(router, topic));
             locals.retain(|subscriber, _| *subscriber == me);
             peers.retain(|other| *other == peer(me.into()));
             assert_eq!(
-                (locals, peers),
+                (locals, peers, groups),
                 mine.outcome(topic, None),
                 "{topic} after step {number} of {me}: {step:?}"
             );

@@ -2,22 +2,30 @@
 
 mod concurrent;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
+use proptest::strategy::Strategy;
 
 /// The list. Its filters match by [`TopicFilter::matches`].
 #[derive(Clone, Default)]
 struct Model {
     locals: BTreeMap<(TopicFilter, u8), Subscription>,
     routes: BTreeSet<(TopicFilter, PeerIndex)>,
+    /// What each asked for, and whether its connection is open.
+    members: BTreeMap<(TopicFilter, ShareName, u8), (Subscription, bool)>,
+    peer_members: BTreeMap<(TopicFilter, ShareName, PeerIndex), Members>,
 }
 
 /// What a match says, in an order that can be compared.
-type Outcome = (BTreeMap<u8, (QoS, bool, Vec<NonZeroU32>)>, Vec<PeerIndex>);
+type Outcome = (BTreeMap<u8, (QoS, bool, Vec<NonZeroU32>)>, Vec<PeerIndex>, BTreeMap<String, Group>);
+
+/// The members of a group, here and elsewhere.
+type Group = (BTreeMap<u8, (Subscription, bool)>, BTreeMap<PeerIndex, Members>);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -25,6 +33,11 @@ enum Step {
     Unsubscribe(TopicFilter, u8),
     InsertRoute(TopicFilter, PeerIndex),
     RemoveRoute(TopicFilter, PeerIndex),
+    Join(TopicFilter, ShareName, u8, Subscription, bool),
+    Leave(TopicFilter, ShareName, u8),
+    SetConnected(TopicFilter, ShareName, u8, bool),
+    SetPeer(TopicFilter, ShareName, PeerIndex, Members),
+    RemovePeer(TopicFilter, ShareName, PeerIndex),
 }
 
 impl Model {
@@ -37,6 +50,23 @@ impl Model {
             Step::Unsubscribe(filter, subscriber) => self.locals.remove(&(filter, subscriber)).is_some(),
             Step::InsertRoute(filter, peer) => self.routes.insert((filter, peer)),
             Step::RemoveRoute(filter, peer) => self.routes.remove(&(filter, peer)),
+            Step::Join(filter, name, subscriber, options, connected) => {
+                let member = self.members.entry((filter, name, subscriber));
+                let new = matches!(member, Entry::Vacant(_));
+                member.or_insert((options, connected)).0 = options;
+                new
+            }
+            Step::Leave(filter, name, subscriber) => {
+                self.members.remove(&(filter, name, subscriber)).is_some()
+            }
+            Step::SetConnected(filter, name, subscriber, connected) => {
+                let member = self.members.get_mut(&(filter, name, subscriber));
+                member.is_some_and(|(_, was)| std::mem::replace(was, connected) != connected)
+            }
+            Step::SetPeer(filter, name, peer, members) => {
+                self.peer_members.insert((filter, name, peer), members) != Some(members)
+            }
+            Step::RemovePeer(filter, name, peer) => self.peer_members.remove(&(filter, name, peer)).is_some(),
         }
     }
 
@@ -55,16 +85,40 @@ impl Model {
         }
         let peers: BTreeSet<_> =
             self.routes.iter().filter(|(filter, _)| filter.matches(topic)).map(|(_, peer)| *peer).collect();
-        (locals, peers.into_iter().collect())
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        let group = |name: &ShareName, filter: &TopicFilter| format!("$share/{name}/{filter}");
+        for ((filter, name, subscriber), member) in &self.members {
+            if filter.matches(topic) {
+                groups.entry(group(name, filter)).or_default().0.insert(*subscriber, *member);
+            }
+        }
+        for ((filter, name, peer), members) in &self.peer_members {
+            if filter.matches(topic) {
+                groups.entry(group(name, filter)).or_default().1.insert(*peer, *members);
+            }
+        }
+        (locals, peers.into_iter().collect(), groups)
     }
 
-    fn filters(&self) -> BTreeSet<&TopicFilter> {
+    fn plain_filters(&self) -> BTreeSet<&TopicFilter> {
         let local = self.locals.keys().map(|(filter, _)| filter);
         local.chain(self.routes.iter().map(|(filter, _)| filter)).collect()
     }
 
+    fn filters(&self) -> BTreeSet<&TopicFilter> {
+        let members = self.members.keys().map(|(filter, ..)| filter);
+        let peer_members = self.peer_members.keys().map(|(filter, ..)| filter);
+        self.plain_filters().into_iter().chain(members).chain(peer_members).collect()
+    }
+
+    fn groups(&self) -> usize {
+        let members = self.members.keys().map(|(filter, name, _)| (filter, name));
+        let peer_members = self.peer_members.keys().map(|(filter, name, _)| (filter, name));
+        members.chain(peer_members).collect::<BTreeSet<_>>().len()
+    }
+
     fn matching_filters(&self, topic: Topic<'_>) -> Vec<MatchingFilter> {
-        let matching = self.filters().into_iter().filter(|filter| filter.matches(topic));
+        let matching = self.plain_filters().into_iter().filter(|filter| filter.matches(topic));
         let described = matching.map(|filter| MatchingFilter {
             filter: filter.as_str().to_owned(),
             locals: self.locals.keys().filter(|(other, _)| other == filter).count(),
@@ -82,6 +136,12 @@ impl Model {
         for (filter, peer) in &self.routes {
             assert!(router.insert_route(filter, *peer));
         }
+        for ((filter, name, subscriber), (options, connected)) in &self.members {
+            assert!(router.join(name, filter, *subscriber, *options, *connected, 1));
+        }
+        for ((filter, name, peer), members) in &self.peer_members {
+            assert!(router.set_peer_members(name, filter, peer_members(*peer, *members)));
+        }
         router
     }
 }
@@ -92,7 +152,22 @@ fn take(router: &Router<u8>, step: &Step) -> bool {
         Step::Unsubscribe(filter, subscriber) => router.unsubscribe(filter, subscriber),
         Step::InsertRoute(filter, peer) => router.insert_route(filter, *peer),
         Step::RemoveRoute(filter, peer) => router.remove_route(filter, *peer),
+        Step::Join(filter, name, subscriber, options, connected) => {
+            router.join(name, filter, *subscriber, *options, *connected, 1)
+        }
+        Step::Leave(filter, name, subscriber) => router.leave(name, filter, subscriber),
+        Step::SetConnected(filter, name, subscriber, connected) => {
+            router.set_connected(name, filter, subscriber, *connected, 1)
+        }
+        Step::SetPeer(filter, name, peer, members) => {
+            router.set_peer_members(name, filter, peer_members(*peer, *members))
+        }
+        Step::RemovePeer(filter, name, peer) => router.remove_peer_members(name, filter, *peer),
     }
+}
+
+fn peer_members(peer: PeerIndex, members: Members) -> PeerMembers {
+    PeerMembers { peer, identity: peer.index() as u64, members }
 }
 
 fn outcome(matched: &Match<u8>) -> Outcome {
@@ -103,7 +178,16 @@ fn outcome(matched: &Match<u8>) -> Outcome {
         let twin = locals.insert(local.subscriber, (local.qos, local.retain_as_published, identifiers));
         assert!(twin.is_none(), "subscriber {} is matched twice", local.subscriber);
     }
-    (locals, matched.peers.iter().collect())
+    let groups = matched.groups.iter().map(|group| {
+        let member = |member: &Member<u8>, connected| (member.subscriber, (member.subscription, connected));
+        let connected = group.connected.iter().map(|each| member(each, true));
+        let members = connected.chain(group.offline.iter().map(|each| member(each, false))).collect();
+        let peers = group.peers().iter().map(|each| (each.peer, each.members)).collect();
+        (group.share.to_string(), (members, peers))
+    });
+    let groups: BTreeMap<String, Group> = groups.collect();
+    assert_eq!(groups.len(), matched.groups.len(), "a group is matched twice");
+    (locals, matched.peers.iter().collect(), groups)
 }
 
 fn node_count<S: Subscriber>(router: &Router<S>) -> usize {
@@ -164,7 +248,24 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (any_filter(), 0u8..4).prop_map(|(f, s)| Step::Unsubscribe(f, s)),
         3 => (any_filter(), 0usize..4).prop_map(|(f, p)| Step::InsertRoute(f, peer(p * 150))),
         2 => (any_filter(), 0usize..4).prop_map(|(f, p)| Step::RemoveRoute(f, peer(p * 150))),
+        3 => any_group_step(),
     ]
+}
+
+fn any_group_step() -> impl Strategy<Value = Step> {
+    let name = prop_oneof![Just("g"), Just("h")].prop_map(|name| ShareName::parse(name).unwrap());
+    let members =
+        (0u32..3, 0u32..3).prop_map(|(connected, offline)| Members { connected, offline, since_ms: 1 });
+    let who = (0u8..4, any::<bool>(), any_subscription());
+    (any_filter(), name, 0u8..10, who, 0usize..3, members).prop_map(
+        |(filter, name, kind, (subscriber, connected, options), index, members)| match kind {
+            0..3 => Step::Join(filter, name, subscriber, options, connected),
+            3 => Step::Leave(filter, name, subscriber),
+            4..6 => Step::SetConnected(filter, name, subscriber, connected),
+            6..9 => Step::SetPeer(filter, name, peer(index * 150), members),
+            _ => Step::RemovePeer(filter, name, peer(index * 150)),
+        },
+    )
 }
 
 /// Steps, some of which undo earlier ones.
@@ -175,6 +276,13 @@ fn any_steps() -> impl Strategy<Value = Vec<Step>> {
             let undone = earlier.filter(|_| !steps.is_empty()).map(|index| match index.get(&steps).clone() {
                 Step::Subscribe(filter, subscriber, _) => Step::Unsubscribe(filter, subscriber),
                 Step::InsertRoute(filter, peer) => Step::RemoveRoute(filter, peer),
+                Step::Join(filter, name, subscriber, ..) if subscriber % 2 == 0 => {
+                    Step::Leave(filter, name, subscriber)
+                }
+                Step::Join(filter, name, subscriber, _, connected) => {
+                    Step::SetConnected(filter, name, subscriber, !connected)
+                }
+                Step::SetPeer(filter, name, peer, _) => Step::RemovePeer(filter, name, peer),
                 other => other,
             });
             steps.push(undone.unwrap_or(step));
@@ -240,7 +348,14 @@ proptest! {
         for (filter, peer) in &model.routes {
             router.remove_route(filter, *peer);
         }
-        prop_assert_eq!((router.filter_count(), node_count(&router)), (0, 0));
+        prop_assert_eq!(router.group_count(), model.groups());
+        for (filter, name, subscriber) in model.members.keys() {
+            router.leave(name, filter, subscriber);
+        }
+        for (filter, name, peer) in model.peer_members.keys() {
+            router.remove_peer_members(name, filter, *peer);
+        }
+        prop_assert_eq!((router.filter_count(), router.group_count(), node_count(&router)), (0, 0, 0));
     }
 
     #[test]

@@ -1,0 +1,322 @@
+//! The group of a shared subscription: its members on this node, how many there are on others, and who is next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::level_hash::mix;
+use super::peer::PeerIndex;
+use super::{Subscriber, Subscription};
+use crate::topic::SubscriptionFilter;
+
+/// Who gets a message of a shared subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Any member.
+    Random,
+    /// Each in turn, so that all members of the cluster get equally many.
+    #[default]
+    RoundRobin,
+    /// A member on the publisher's node while there is one, in turn; else as [`Strategy::RoundRobin`].
+    LocalFirst,
+    /// All messages of a publisher go to one member, while the members stay the same.
+    HashClient,
+    /// All messages of a topic go to one member, while the members stay the same.
+    HashTopic,
+    /// The member that was first gets all until it goes.
+    Sticky,
+}
+
+/// How many members a group has on one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// With an open connection.
+    pub connected: u32,
+    /// Without.
+    pub offline: u32,
+    /// Since when the node has had a connected one, in milliseconds of its wall clock; 0 if it has none.
+    pub since_ms: u64,
+}
+
+/// The members of a group on another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerMembers {
+    /// Which replica.
+    pub peer: PeerIndex,
+    /// Stands for the node's name, equally on all nodes.
+    pub identity: u64,
+    /// How many.
+    pub members: Members,
+}
+
+/// A member on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member<S> {
+    /// Who.
+    pub subscriber: S,
+    /// What it asked for.
+    pub subscription: Subscription,
+    /// Tells it apart from the other members of this node.
+    number: u64,
+}
+
+/// A group at one moment. Matches share it; whoever changes it makes a new one where a match has it.
+#[derive(Clone, Debug)]
+pub struct ShareGroup<S> {
+    /// Its name and filter.
+    pub share: Arc<SubscriptionFilter>,
+    /// Local members with a connection, in the order in which they came.
+    pub connected: Vec<Member<S>>,
+    /// Local members without one.
+    pub offline: Vec<Member<S>>,
+    /// See [`Members::since_ms`].
+    since_ms: u64,
+    /// Ascending by peer.
+    peers: SmallVec<[PeerMembers; 4]>,
+    turns: Arc<Turns>,
+}
+
+/// Whose turn it is, for all publishers of this node.
+#[derive(Debug, Default)]
+struct Turns {
+    nodes: AtomicU64,
+    members: AtomicU64,
+    /// Members that there have been.
+    joined: AtomicU64,
+}
+
+/// How to choose for one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// By what rule.
+    pub strategy: Strategy,
+    /// For the rules that hash: equal for what must go to one member.
+    pub key: u64,
+    /// Stands for this node's name, as [`PeerMembers::identity`] does for others.
+    pub me: u64,
+}
+
+/// A node with members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// This one.
+    Here,
+    /// Another.
+    Peer(PeerIndex),
+}
+
+struct Candidate {
+    target: Target,
+    weight: u32,
+    identity: u64,
+    since_ms: u64,
+}
+
+impl Choice {
+    /// The hash of what messages have in common that must go to one member, equal on all nodes.
+    pub fn key_of(text: &str) -> u64 {
+        // FNV-1a: the standard library's hash may be another one in another build.
+        let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        scatter(text.bytes().fold(0xCBF2_9CE4_8422_2325, fold))
+    }
+
+    /// Whether the rule names one member, which gets the message even if it has to wait for it.
+    pub fn is_firm(&self) -> bool {
+        matches!(self.strategy, Strategy::HashClient | Strategy::HashTopic | Strategy::Sticky)
+    }
+}
+
+impl<S> ShareGroup<S> {
+    pub(super) fn new(share: SubscriptionFilter) -> Self {
+        ShareGroup {
+            share: Arc::new(share),
+            connected: Vec::new(),
+            offline: Vec::new(),
+            since_ms: 0,
+            peers: SmallVec::new(),
+            turns: Arc::default(),
+        }
+    }
+
+    /// The members of this node.
+    pub fn members(&self) -> Members {
+        Members {
+            connected: self.connected.len() as u32,
+            offline: self.offline.len() as u32,
+            since_ms: self.since_ms,
+        }
+    }
+
+    /// The members of other nodes.
+    pub fn peers(&self) -> &[PeerMembers] {
+        &self.peers
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.connected.is_empty() && self.offline.is_empty() && self.peers.is_empty()
+    }
+
+    /// Chooses a node by its share of the members that `count` counts, among those that `admits` lets through.
+    pub fn choose_node(
+        &self,
+        choice: Choice,
+        count: fn(&Members) -> u32,
+        admits: impl Fn(Target) -> bool,
+    ) -> Option<Target> {
+        let here = count(&self.members());
+        let here = if here > 0 && admits(Target::Here) { here } else { 0 };
+        if here > 0 && (self.peers.is_empty() || choice.strategy == Strategy::LocalFirst) {
+            return Some(Target::Here);
+        }
+        let mut candidates: SmallVec<[Candidate; 8]> = SmallVec::new();
+        if here > 0 {
+            let since_ms = self.since_ms;
+            candidates.push(Candidate { target: Target::Here, weight: here, identity: choice.me, since_ms });
+        }
+        for peer in &self.peers {
+            let (target, weight) = (Target::Peer(peer.peer), count(&peer.members));
+            if weight > 0 && admits(target) {
+                let since_ms = peer.members.since_ms;
+                candidates.push(Candidate { target, weight, identity: peer.identity, since_ms });
+            }
+        }
+        let chosen = match choice.strategy {
+            _ if candidates.len() < 2 => candidates.first(),
+            Strategy::RoundRobin | Strategy::LocalFirst => {
+                nth(&candidates, self.turns.nodes.fetch_add(1, Ordering::Relaxed))
+            }
+            Strategy::Random => nth(&candidates, random(&self.turns.nodes, choice.me)),
+            Strategy::HashClient | Strategy::HashTopic => {
+                let score = |candidate: &Candidate| weighted_score(choice.key, candidate);
+                candidates.iter().max_by(|a, b| score(a).total_cmp(&score(b)))
+            }
+            Strategy::Sticky => {
+                candidates.iter().min_by_key(|candidate| (candidate.since_ms, candidate.identity))
+            }
+        };
+        chosen.map(|candidate| candidate.target)
+    }
+
+    /// The position in `members`, of this group, of the one whose turn it is; any number where there is none.
+    pub fn choose_member(&self, choice: Choice, members: &[Member<S>]) -> usize {
+        let count = members.len().max(1) as u64;
+        match choice.strategy {
+            _ if count == 1 => 0,
+            Strategy::RoundRobin | Strategy::LocalFirst => {
+                (self.turns.members.fetch_add(1, Ordering::Relaxed) % count) as usize
+            }
+            Strategy::Random => (random(&self.turns.members, choice.me) % count) as usize,
+            Strategy::HashClient | Strategy::HashTopic => {
+                let score = |member: &Member<S>| scatter(choice.key ^ scatter(member.number));
+                let scores = members.iter().map(score).enumerate();
+                scores.max_by_key(|&(_, score)| score).map_or(0, |(position, _)| position)
+            }
+            Strategy::Sticky => 0,
+        }
+    }
+}
+
+impl<S: Subscriber> ShareGroup<S> {
+    /// Adds a local member, or replaces what it asked for. Returns what that was.
+    pub(super) fn join(
+        &mut self,
+        subscriber: S,
+        subscription: Subscription,
+        connected: bool,
+        now_ms: u64,
+    ) -> Option<Subscription> {
+        let members = self.connected.iter_mut().chain(&mut self.offline);
+        for member in members {
+            if member.subscriber == subscriber {
+                return Some(std::mem::replace(&mut member.subscription, subscription));
+            }
+        }
+        let number = self.turns.joined.fetch_add(1, Ordering::Relaxed);
+        self.place(Member { subscriber, subscription, number }, connected, now_ms);
+        None
+    }
+
+    pub(super) fn leave(&mut self, subscriber: &S) -> bool {
+        self.take(subscriber).is_some()
+    }
+
+    /// Returns whether that is news.
+    pub(super) fn set_connected(&mut self, subscriber: &S, connected: bool, now_ms: u64) -> bool {
+        let already = if connected { &self.connected } else { &self.offline };
+        if already.iter().any(|member| member.subscriber == *subscriber) {
+            return false;
+        }
+        let Some(member) = self.take(subscriber) else { return false };
+        self.place(member, connected, now_ms);
+        true
+    }
+
+    pub(super) fn set_peer(&mut self, members: PeerMembers) -> bool {
+        match self.peers.binary_search_by_key(&members.peer, |other| other.peer) {
+            Ok(at) => std::mem::replace(&mut self.peers[at], members) != members,
+            Err(at) => {
+                self.peers.insert(at, members);
+                true
+            }
+        }
+    }
+
+    pub(super) fn remove_peer(&mut self, peer: PeerIndex) -> bool {
+        let position = self.peers.binary_search_by_key(&peer, |other| other.peer);
+        position.is_ok_and(|at| self.peers.remove(at).peer == peer)
+    }
+
+    fn place(&mut self, member: Member<S>, connected: bool, now_ms: u64) {
+        if connected && self.connected.is_empty() {
+            self.since_ms = now_ms.max(1);
+        }
+        let members = if connected { &mut self.connected } else { &mut self.offline };
+        members.push(member);
+    }
+
+    fn take(&mut self, subscriber: &S) -> Option<Member<S>> {
+        let is_it = |member: &Member<S>| member.subscriber == *subscriber;
+        if let Some(at) = self.offline.iter().position(is_it) {
+            return Some(self.offline.remove(at));
+        }
+        let at = self.connected.iter().position(is_it)?;
+        let member = self.connected.remove(at);
+        if self.connected.is_empty() {
+            self.since_ms = 0;
+        }
+        Some(member)
+    }
+}
+
+/// The candidate that the turn `number` falls to, each having as many turns in a row as it has members.
+fn nth(candidates: &[Candidate], number: u64) -> Option<&Candidate> {
+    let total: u64 = candidates.iter().map(|candidate| u64::from(candidate.weight)).sum();
+    let mut turn = number % total.max(1);
+    candidates.iter().find(|candidate| {
+        let weight = u64::from(candidate.weight);
+        let found = turn < weight;
+        turn = turn.saturating_sub(weight);
+        found
+    })
+}
+
+/// Weighted rendezvous hashing (Thaler and Ravishankar 1998, with the weights of Schindelhauer and Schomaker 2005).
+fn weighted_score(key: u64, candidate: &Candidate) -> f64 {
+    let hash = scatter(key ^ candidate.identity);
+    // In (0, 1), with the 53 bits that fit.
+    let uniform = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    -f64::from(candidate.weight) / uniform.ln()
+}
+
+/// The next number of a sequence that looks random; `seed` keeps nodes from drawing alike.
+fn random(counter: &AtomicU64, seed: u64) -> u64 {
+    scatter(counter.fetch_add(1, Ordering::Relaxed).wrapping_add(seed))
+}
+
+/// Spreads numbers that may be close to each other.
+fn scatter(number: u64) -> u64 {
+    let number = mix(number ^ 0x9E37_79B9_7F4A_7C15, 0xBF58_476D_1CE4_E5B9);
+    mix(number ^ 0x94D0_49BB_1331_11EB, 0xD6E8_FEB8_6659_FD93)
+}
