@@ -9,7 +9,10 @@ use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
 use super::connect::Ending;
+use super::delayed::DelayedFull;
+use super::detour::Detour;
 use super::publish::{Publisher, acknowledge};
+use super::rewrite::RewriteCache;
 use crate::codec::packet::{Disconnect, Packet, Publish, ReasonCode};
 use crate::message::Application;
 use crate::router::MatchCache;
@@ -25,6 +28,7 @@ pub struct ClientConnection {
     pub epoch: u64,
     aliases: TopicAliases,
     matches: MatchCache<Subscriber>,
+    rewrites: RewriteCache,
 }
 
 /// Why a connection ends after a packet.
@@ -52,7 +56,13 @@ impl ClientConnection {
             Some(Subscriber(client.clone())),
             MatchCache::<Subscriber>::DEFAULT_CAPACITY_BYTES,
         );
-        ClientConnection { client, epoch, aliases: TopicAliases::default(), matches }
+        let rewrites = RewriteCache::default();
+        ClientConnection { client, epoch, aliases: TopicAliases::default(), matches, rewrites }
+    }
+
+    /// The connection is open, its CONNACK on the way: gives the client what it gets without asking.
+    pub fn handle_opened(&self, broker: &Arc<Broker>, batch: &mut Batch) {
+        broker.auto_subscribe(&self.client, self.epoch, batch);
     }
 
     /// Handles one packet. `backing` is the bytes it borrows from, where they can be kept.
@@ -99,6 +109,7 @@ impl ClientConnection {
     /// The client has not published for a while: what is kept for its next publish is given back.
     pub fn forget_matches(&mut self) {
         self.matches.clear();
+        self.rewrites.clear();
     }
 
     /// Lets `handle` change the session and flushes what it says. Not where another connection has the session by now:
@@ -186,6 +197,12 @@ impl ClientConnection {
                 }
             }
         }
+        let detour = match broker.may_detour(topic) {
+            true => broker.detour(&self.client, topic, &mut self.rewrites),
+            false => Ok(None),
+        };
+        let detoured = detour.as_ref().ok().and_then(Option::as_ref);
+        let topic = detoured.and_then(Detour::topic).unwrap_or(topic);
         let application = Application {
             topic,
             payload: publish.payload,
@@ -204,14 +221,22 @@ impl ClientConnection {
             epoch: self.epoch,
             packet_id,
         });
-        match (well_formed, publisher) {
-            (true, publisher) => {
+        match (well_formed, &detour, publisher) {
+            (true, Ok(Some(Detour { delay: Some(delay), .. })), publisher) => {
+                let reason = match broker.delay(&application, *delay, &self.client, batch.now) {
+                    Ok(()) => ReasonCode::Success,
+                    Err(DelayedFull) => ReasonCode::QuotaExceeded,
+                };
+                acknowledge(publisher, publish.qos, reason, batch);
+            }
+            (true, Ok(_), publisher) => {
                 broker.retain(&application, batch);
                 let matches = self.matches.look_up(&broker.router, topic);
                 broker.publish(&application, matches, publisher, batch);
             }
-            (false, None) => return Err(End::Violation(ReasonCode::PayloadFormatInvalid)),
-            (false, publisher) => {
+            (true, Err(reason), publisher) => acknowledge(publisher, publish.qos, *reason, batch),
+            (false, _, None) => return Err(End::Violation(ReasonCode::PayloadFormatInvalid)),
+            (false, _, publisher) => {
                 acknowledge(publisher, publish.qos, ReasonCode::PayloadFormatInvalid, batch)
             }
         }

@@ -3,11 +3,15 @@
 //! Everything here is synchronous and runs on the task of whoever caused it: a connection, a link or a timer. It knows
 //! no sockets and starts no tasks. Only a connect may have to wait: its connection polls it.
 
+mod auto_subscribe;
 pub mod batch;
 pub mod client;
 mod cluster_host;
 mod connect;
 pub mod connection;
+mod delayed;
+mod detour;
+mod extras;
 mod limits;
 pub mod metrics;
 mod owed_retained;
@@ -15,9 +19,11 @@ mod pending_connect;
 mod publish;
 mod registry;
 mod retained;
+mod rewrite;
 mod session_record;
 mod shared;
 mod subscribe;
+mod template;
 mod timers;
 
 #[cfg(test)]
@@ -26,9 +32,12 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+pub use auto_subscribe::AutoSubscription;
 use batch::Batch;
 use client::{Client, ClientState, Close, Signal, Subscriber};
 pub use connect::{Connected, Ending, Refused};
+use delayed::Delayed;
+pub use extras::Extras;
 pub use limits::Limits;
 use metrics::Metrics;
 use owed_retained::OwedRetained;
@@ -36,6 +45,8 @@ use parking_lot::{Mutex, MutexGuard};
 pub use pending_connect::{PendingConnect, Progress};
 use registry::Registry;
 use retained::RetainedMessages;
+use rewrite::Rewrite;
+pub use rewrite::RewriteRule;
 use timers::{Due, Timers};
 
 use crate::cluster::Cluster;
@@ -46,6 +57,9 @@ use crate::topic::Topic;
 /// One node's broker.
 pub struct Broker {
     limits: Limits,
+    rewrite: Rewrite,
+    auto_subscribe: Vec<AutoSubscription>,
+    delayed: Delayed,
     router: Router<Subscriber>,
     registry: Registry,
     retained: RetainedMessages,
@@ -75,13 +89,23 @@ pub struct Census {
     pub retained_messages: usize,
     /// Bytes of those.
     pub retained_bytes: usize,
+    /// Publishes that wait for their delay to pass.
+    pub delayed: usize,
 }
 
 impl Broker {
     /// A broker without clients.
     pub fn new(limits: Limits) -> Broker {
+        Broker::with_extras(limits, Extras::default())
+    }
+
+    /// A broker that does more than the specification asks for.
+    pub fn with_extras(limits: Limits, extras: Extras) -> Broker {
         Broker {
             limits,
+            rewrite: Rewrite::new(extras.rewrite),
+            auto_subscribe: extras.auto_subscribe,
+            delayed: Delayed::new(extras.max_delayed_messages, extras.max_delayed_bytes),
             router: Router::new(),
             registry: Registry::default(),
             retained: RetainedMessages::default(),
@@ -113,6 +137,7 @@ impl Broker {
         let mut census = Census {
             retained_messages: self.retained.len(),
             retained_bytes: self.retained.bytes(),
+            delayed: self.delayed.len(),
             ..Census::default()
         };
         for client in self.registry.clients() {
@@ -156,6 +181,7 @@ impl Broker {
                 Due::Will | Due::SessionExpiry => {}
             }
         }
+        self.publish_delayed(&mut batch);
         batch.flush();
         batch.report(&self.metrics);
     }

@@ -7,6 +7,8 @@ use smallvec::SmallVec;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
+use super::detour::Detour;
+use super::rewrite::RewriteCache;
 use super::session_record::PendingWill;
 use crate::cluster::Peer;
 use crate::cluster::host::{Confirm, Receipt, confirm_all};
@@ -73,8 +75,20 @@ impl Broker {
     /// Publishes a client's will, as if the client did it [MQTT-3.8.3-3].
     pub(super) fn publish_will(&self, client: &Arc<Client>, will: PendingWill, batch: &mut Batch) {
         will.into_message(batch.now).with_application(|application| {
+            let detour = match self.may_detour(application.topic) {
+                true => self.detour(client, application.topic, &mut RewriteCache::default()),
+                false => Ok(None),
+            };
+            let Ok(detour) = detour else { return };
+            let topic = detour.as_ref().and_then(Detour::topic).unwrap_or(application.topic);
+            let application = &Application { topic, ..*application };
+            if let Some(Detour { delay: Some(delay), .. }) = detour {
+                // Refused or not: there is nobody left to tell.
+                let _ = self.delay(application, delay, client, batch.now);
+                return;
+            }
             self.retain(application, batch);
-            let matches = self.router.matches(application.topic, Some(&Subscriber(client.clone())));
+            let matches = self.router.matches(topic, Some(&Subscriber(client.clone())));
             self.publish(application, &matches, None, batch);
         });
     }

@@ -7,7 +7,9 @@ use std::time::Instant;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
+use super::rewrite::Rewritten;
 use super::session_record::granted;
+use super::template::Names;
 use crate::codec::packet::{
     Packet, PacketId, Properties, PropertySet, ReasonCode, ReasonCodes, RetainHandling, Subscribe,
     SubscriptionOptions, Unsubscribe,
@@ -19,7 +21,8 @@ use crate::topic::{SubscriptionFilter, TopicFilter};
 struct Subscribed {
     client: Arc<Client>,
     epoch: u64,
-    packet_id: PacketId,
+    /// None where the client has not asked, and is not answered.
+    packet_id: Option<PacketId>,
     reasons: Vec<ReasonCode>,
     /// Filters that are new to the client.
     new: Vec<SubscriptionFilter>,
@@ -39,18 +42,43 @@ impl Broker {
         now: Instant,
     ) {
         let identifier = subscribe.properties.subscription_identifiers.first().copied();
+        self.add_subscriptions(client, epoch, Some(subscribe.packet_id), &subscribe.filters, identifier, now);
+    }
+
+    /// Subscribes a client that has just connected to what every client gets.
+    pub(super) fn auto_subscribe(self: &Arc<Self>, client: &Arc<Client>, epoch: u64, batch: &mut Batch) {
+        if self.auto_subscribe.is_empty() {
+            return;
+        }
+        let identity = client.lock().record.identity.clone();
+        let names = Names { client_id: client.id(), user_name: identity.username() };
+        let filters: Vec<(String, SubscriptionOptions)> =
+            self.auto_subscribe.iter().filter_map(|each| Some((each.filter(names)?, each.options))).collect();
+        let filters: Vec<(&str, SubscriptionOptions)> =
+            filters.iter().map(|(filter, options)| (filter.as_str(), *options)).collect();
+        self.add_subscriptions(client, epoch, None, &filters, None, batch.now);
+    }
+
+    fn add_subscriptions(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        epoch: u64,
+        packet_id: Option<PacketId>,
+        filters: &[(&str, SubscriptionOptions)],
+        identifier: Option<NonZeroU32>,
+        now: Instant,
+    ) {
         let mut subscribed = Subscribed {
             client: client.clone(),
             epoch,
-            packet_id: subscribe.packet_id,
-            reasons: Vec::with_capacity(subscribe.filters.len()),
+            packet_id,
+            reasons: Vec::with_capacity(filters.len()),
             new: Vec::new(),
             granted: Vec::new(),
             retained: Vec::new(),
         };
         let changing = client.change_subscriptions();
-        let (taken, surplus) =
-            subscribe.filters.split_at(subscribe.filters.len().min(self.limits.max_filters_per_subscribe));
+        let (taken, surplus) = filters.split_at(filters.len().min(self.limits.max_filters_per_subscribe));
         for (text, options) in taken {
             let reason = match self.subscribe_one(&mut subscribed, text, *options, identifier) {
                 Ok(reason) | Err(reason) => reason,
@@ -84,7 +112,7 @@ impl Broker {
         if text.len() > self.limits.max_filter_len {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let filter = SubscriptionFilter::parse(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        let filter = self.requested_filter(&subscribed.client, text)?;
         if filter.share.is_some() {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
@@ -127,6 +155,23 @@ impl Broker {
         Ok(granted(options.qos))
     }
 
+    /// What a client means by the text of a filter, by the rules that rename them.
+    fn requested_filter(&self, client: &Client, text: &str) -> Result<SubscriptionFilter, ReasonCode> {
+        let mut requested = SubscriptionFilter::parse(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        if self.rewrite.concerns_subscriptions() {
+            let identity = client.lock().record.identity.clone();
+            let names = Names { client_id: client.id(), user_name: identity.username() };
+            requested.filter = match self.rewrite.filter(&requested.filter, names) {
+                Rewritten::Same => requested.filter,
+                Rewritten::To(text) => {
+                    TopicFilter::parse(&text).map_err(|_| ReasonCode::TopicFilterInvalid)?
+                }
+                Rewritten::Unfit => return Err(ReasonCode::TopicFilterInvalid),
+            };
+        }
+        Ok(requested)
+    }
+
     /// Sends SUBACK. `missed` live nodes have not confirmed the routes in time.
     fn finish_subscribe(&self, subscribed: Subscribed, missed: usize, now: Instant) {
         let Subscribed { client, epoch, packet_id, reasons, retained, .. } = subscribed;
@@ -145,7 +190,9 @@ impl Broker {
             }
             _ => Properties::NONE,
         };
-        state.session.send(&Packet::SubAck(ReasonCodes { packet_id, reasons, properties }));
+        if let Some(packet_id) = packet_id {
+            state.session.send(&Packet::SubAck(ReasonCodes { packet_id, reasons, properties }));
+        }
         // Looked for by the client's own connection: this may be the task of a link, and there may be many.
         if self.retained.len() > 0 {
             state.owe_retained(retained);
@@ -172,7 +219,7 @@ impl Broker {
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         let mut removed = Vec::new();
         for text in &unsubscribe.filters {
-            reasons.push(match SubscriptionFilter::parse(text) {
+            reasons.push(match self.requested_filter(client, text) {
                 Ok(filter) => {
                     let mut state = client.lock();
                     if filter.share.is_none() {
@@ -189,7 +236,7 @@ impl Broker {
                         None => ReasonCode::NoSubscriptionExisted,
                     }
                 }
-                Err(_) => ReasonCode::TopicFilterInvalid,
+                Err(reason) => reason,
             });
         }
         self.remove_interest(&removed, now);
@@ -239,7 +286,7 @@ mod tests {
             let subscribed = Subscribed {
                 client: client.clone(),
                 epoch,
-                packet_id: PacketId::MIN,
+                packet_id: Some(PacketId::MIN),
                 reasons: vec![ReasonCode::Success],
                 new: Vec::new(),
                 granted: Vec::new(),

@@ -31,14 +31,14 @@ pub enum ConfigError {
         error: Box<toml::de::Error>,
     },
     /// The configuration file has a table that is no section.
-    #[error("{}: [{name}] is not a section; did you mean [{nearest}]?", path.display())]
+    #[error("{}: [{name}] is not a section; did you mean {nearest}?", path.display())]
     UnknownSection {
         /// The file.
         path: PathBuf,
         /// The table's name.
         name: String,
-        /// The most similar section.
-        nearest: &'static str,
+        /// The most similar section or list, in its brackets.
+        nearest: String,
     },
     /// The configuration file has a key that is no setting.
     #[error("{}: {key} is not a setting; did you mean {nearest}?", path.display())]

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{ConfigError, Origin, SETTINGS, Section, Setting};
+use super::list::{LISTS, List};
+use super::{Config, ConfigError, Origin, SETTINGS, Section, Setting};
 
-/// The values of a configuration file, each as the text that a flag would have.
-#[derive(Debug, Default)]
+/// The values of a configuration file, each as the text that a flag would have, and the tables of its lists.
+#[derive(Default)]
 pub(super) struct ConfigFile {
     path: PathBuf,
     values: BTreeMap<&'static str, String>,
+    lists: Vec<(&'static List, Vec<Value>)>,
 }
 
 impl ConfigFile {
@@ -27,13 +29,16 @@ impl ConfigFile {
         let table: Table = content
             .parse()
             .map_err(|error| ConfigError::NotToml { path: path.to_owned(), error: Box::new(error) })?;
-        let mut file = ConfigFile { path: path.to_owned(), values: BTreeMap::new() };
+        let mut file = ConfigFile { path: path.to_owned(), ..ConfigFile::default() };
         for (key, value) in &table {
             match (value, Section::named(key)) {
                 (Value::Table(table), Some(section)) => {
                     for (key, value) in table {
                         file.insert(section, key, value)?;
                     }
+                }
+                (Value::Array(tables), _) if tables.first().is_some_and(Value::is_table) => {
+                    file.insert_list(key, tables)?;
                 }
                 (Value::Table(_), None) => return Err(file.unknown_section(key)),
                 (value, _) => file.insert(Section::Top, key, value)?,
@@ -45,6 +50,37 @@ impl ConfigFile {
     /// The value of a setting and where it stands, if it is given.
     pub(super) fn value(&self, setting: &Setting) -> Option<(Origin, String)> {
         self.values.get(setting.name).map(|value| (self.origin(setting), value.clone()))
+    }
+
+    /// Adds the tables of the lists to what the configuration has.
+    pub(super) fn read_lists(&self, config: &mut Config) -> Result<(), ConfigError> {
+        for (list, tables) in &self.lists {
+            for (table, number) in tables.iter().zip(1..) {
+                list.read(config, table).map_err(|reason| {
+                    let key = format!("[[{}]] number {number}", list.name);
+                    ConfigError::Value { origin: Origin::File { path: self.path.clone(), key }, reason }
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn insert_list(&mut self, name: &str, tables: &[Value]) -> Result<(), ConfigError> {
+        let Some(list) = LISTS.iter().find(|list| list.name == name) else {
+            return Err(self.unknown_section(name));
+        };
+        let keys = (list.keys)();
+        let given = tables.iter().filter_map(Value::as_table).flat_map(Table::keys);
+        if let Some(unknown) = given.into_iter().find(|key| !keys.contains(&key.as_str())) {
+            let nearest = keys.iter().max_by_key(|known| similarity(unknown, known)).unwrap_or(&"");
+            return Err(ConfigError::UnknownKey {
+                path: self.path.clone(),
+                key: format!("[[{name}]] {unknown}"),
+                nearest: format!("[[{name}]] {nearest}"),
+            });
+        }
+        self.lists.push((list, tables.to_vec()));
+        Ok(())
     }
 
     fn insert(&mut self, section: Section, key: &str, value: &Value) -> Result<(), ConfigError> {
@@ -78,9 +114,15 @@ impl ConfigFile {
     }
 
     fn unknown_section(&self, name: &str) -> ConfigError {
-        let names = Section::TABLES.map(Section::name);
-        let nearest = names.into_iter().max_by_key(|known| similarity(name, known)).unwrap_or_default();
-        ConfigError::UnknownSection { path: self.path.clone(), name: name.to_owned(), nearest }
+        let sections =
+            Section::TABLES.iter().map(|section| (section.name(), format!("[{}]", section.name())));
+        let lists = LISTS.iter().map(|list| (list.name, format!("[[{}]]", list.name)));
+        let nearest = sections.chain(lists).max_by_key(|(known, _)| similarity(name, known));
+        ConfigError::UnknownSection {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            nearest: nearest.map(|(_, nearest)| nearest).unwrap_or_default(),
+        }
     }
 }
 

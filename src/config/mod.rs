@@ -10,6 +10,7 @@ mod advertise;
 mod error;
 mod file;
 mod host_port;
+mod list;
 mod setting;
 mod sources;
 #[cfg(test)]
@@ -31,7 +32,7 @@ pub use rumormq_gossip::seal::Cookie;
 pub use setting::{SETTINGS, Section, Setting};
 pub use sources::Sources;
 
-use crate::broker::Limits;
+use crate::broker::{Extras, Limits};
 
 /// Everything that can be set about a node. Start from [`Config::default`] and change what you need.
 #[derive(Clone, Debug)]
@@ -94,6 +95,8 @@ pub struct Config {
 
     /// What clients are granted.
     pub limits: Limits,
+    /// What the broker does beyond the specification.
+    pub extras: Extras,
 
     /// Least severe events that are logged. `info` adds starts, stops and changes of membership; `debug` a line a
     /// connection, `trace` more. Heeded by the command only: a program that embeds a node installs its own subscriber.
@@ -124,6 +127,7 @@ impl Default for Config {
             forward_buffer_messages: 100_000,
             forward_buffer_bytes: 256 << 20,
             limits: Limits::default(),
+            extras: Extras::default(),
             log_level: LevelFilter::INFO,
         }
     }

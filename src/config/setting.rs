@@ -299,6 +299,17 @@ pub const SETTINGS: &[Setting] = &[
     number(Limits, "max_retained_bytes", Bytes, 0..=MANY, "Bytes of retained messages", |c| {
         &mut c.limits.max_retained_bytes
     }),
+    number(
+        Limits,
+        "max_delayed_messages",
+        Count,
+        0..=MANY,
+        "Publishes to $delayed/SECONDS/TOPIC that may wait; 0: none",
+        |c| &mut c.extras.max_delayed_messages,
+    ),
+    number(Limits, "max_delayed_bytes", Bytes, 0..=MANY, "Bytes of those publishes", |c| {
+        &mut c.extras.max_delayed_bytes
+    }),
     number(Limits, "max_inflight", Count, 1..=65_535, "Unacknowledged messages to a client", |c| {
         &mut session(c).max_inflight
     }),

@@ -36,6 +36,7 @@ impl Sources<'_> {
                 setting.set(&mut config, &text).map_err(|reason| ConfigError::Value { origin, reason })?;
             }
         }
+        file.read_lists(&mut config)?;
         if let Some(cookie) = (self.environment)(COOKIE_VARIABLE) {
             if !config.cookies.is_empty() {
                 return Err(ConfigError::TwoCookies);

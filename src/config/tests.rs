@@ -115,9 +115,9 @@ fn every_field_has_a_setting() {
     // Debug output, one field a line, is the list of fields that cannot be forgotten.
     let debug = format!("{:#?}", Config { cookies: Vec::new(), ..Config::default() });
     let fields = debug.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
-    let nested = ["limits", "session"];
+    let nested = ["limits", "session", "extras"];
     let names: BTreeSet<&str> = fields
-        .filter(|name| !nested.contains(name))
+        .filter(|name| !nested.contains(name) && !list::LISTS.iter().any(|list| list.name == *name))
         .map(|name| if name == "cookies" { "cookie_file" } else { name })
         .collect();
     assert_eq!(names, SETTINGS.iter().map(|setting| setting.name).collect());
@@ -221,6 +221,12 @@ fn keys_that_are_no_settings_are_told_of_the_nearest() {
         ("max_inflight = 1\n", "max_inflight belongs in section [limits]"),
         ("[cluster]\nmax_inflight = 1\n", "[cluster] max_inflight belongs in section [limits]"),
         ("[limits]\nnode = \"a@h\"\n", "[limits] node belongs at the top of the file, above all sections"),
+        ("[[rewrites]]\naction = \"all\"\n", "[rewrites] is not a section; did you mean [[rewrite]]?"),
+        ("[rewrite]\naction = \"all\"\n", "[rewrite] is not a section; did you mean [[rewrite]]?"),
+        (
+            "[[rewrite]]\nsourc = \"a\"\n",
+            "[[rewrite]] sourc is not a setting; did you mean [[rewrite]] source?",
+        ),
         (
             "[limits]\nmax_inflight = {}\n",
             "[limits] max_inflight: a text, a number, true or false is expected, or a list of texts",
@@ -228,6 +234,36 @@ fn keys_that_are_no_settings_are_told_of_the_nearest() {
     ];
     for (content, message) in table {
         let file = TempFile::new("keys.toml", content);
+        let error = resolve(&[], &[], Some(&file.0)).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: {message}", file.0.display()), "{content}");
+    }
+}
+
+#[test]
+fn lists_are_read_in_order() {
+    let file = TempFile::new(
+        "lists.toml",
+        "[[rewrite]]\naction = \"all\"\nsource = \"a/#\"\nregex = \"^a/(.+)$\"\ndestination = \"b/$1\"\n\
+         [[auto_subscribe]]\ntopic = \"c/%c\"\n[[auto_subscribe]]\ntopic = \"u/%u\"\nqos = 2\nno_local = true\n",
+    );
+    let extras = resolve(&[], &[], Some(&file.0)).unwrap().extras;
+    assert_eq!(extras.rewrite.len(), 1);
+    let qos: Vec<u8> = extras.auto_subscribe.iter().map(|each| each.options.qos as u8).collect();
+    assert_eq!(qos, [0, 2]);
+}
+
+#[test]
+fn tables_of_lists_are_blamed_by_number() {
+    let table = [
+        ("[[auto_subscribe]]\nqos = 1\n", "[[auto_subscribe]] number 1: missing field `topic`"),
+        (
+            "[[auto_subscribe]]\ntopic = \"a\"\n[[auto_subscribe]]\ntopic = \"a/#/b\"\n",
+            "[[auto_subscribe]] number 2: topic \"a/#/b\" is not a topic filter",
+        ),
+        ("[[auto_subscribe]]\ntopic = \"a\"\nqos = 3\n", "[[auto_subscribe]] number 1: qos is 0, 1 or 2"),
+    ];
+    for (content, message) in table {
+        let file = TempFile::new("blamed.toml", content);
         let error = resolve(&[], &[], Some(&file.0)).unwrap_err();
         assert_eq!(error.to_string(), format!("{}: {message}", file.0.display()), "{content}");
     }
@@ -359,15 +395,16 @@ fn the_readme_tells_every_limit() {
     }
 }
 
-/// The README's example is a configuration file that works, but for the cookie.
+/// The README's examples, one below the other, are a configuration file that works, but for the cookie.
 #[test]
 fn the_readmes_file_is_valid() {
     let readme = include_str!("../../README.md");
-    let example =
-        readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let examples = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let example: String = examples.collect();
     let cookie = TempFile::new("readme-cookie", "0123456789abcdef");
     let file =
         TempFile::new("readme.toml", &example.replace("/etc/rumormq/cookie", cookie.0.to_str().unwrap()));
     let config = resolve(&[], &[], Some(&file.0)).unwrap();
     assert_eq!(config.join.len(), 2);
+    assert_eq!(config.extras.rewrite.len(), 1);
 }

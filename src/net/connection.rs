@@ -306,7 +306,7 @@ impl<T: Transport> Connection<T> {
         let version = connect.version;
         let attachment = Attachment { direct: self.transport.direct(), signal: self.signal.clone() };
         match self.broker.connect(connect, frame, attachment, batch) {
-            Ok(Progress::Open(connected)) => self.open(version, connected),
+            Ok(Progress::Open(connected)) => self.open(version, connected, batch),
             Ok(Progress::Pending(pending)) => self.phase = Phase::Pending(pending),
             Err(Refused(reason)) => return Err(Stop::Refused { reason, version }),
         }
@@ -318,20 +318,22 @@ impl<T: Transport> Connection<T> {
         let Phase::Pending(pending) = &mut self.phase else { return Ok(()) };
         let version = pending.version();
         match self.broker.poll_connect(pending, cx, batch) {
-            Poll::Ready(Ok(connected)) => self.open(version, connected),
+            Poll::Ready(Ok(connected)) => self.open(version, connected, batch),
             Poll::Ready(Err(Refused(reason))) => return Err(Stop::Refused { reason, version }),
             Poll::Pending => {}
         }
         Ok(())
     }
 
-    fn open(&mut self, version: ProtocolVersion, connected: Connected) {
+    fn open(&mut self, version: ProtocolVersion, connected: Connected, batch: &mut Batch) {
         self.timer.as_mut().reset((Instant::now() + connected.silence_max.unwrap_or(NEVER)).into());
+        let client = ClientConnection::new(connected.client, connected.epoch);
+        client.handle_opened(&self.broker, batch);
         self.phase = Phase::Open(Box::new(Open {
             silence_max: connected.silence_max,
             remembers: false,
             version,
-            client: ClientConnection::new(connected.client, connected.epoch),
+            client,
         }));
     }
 

@@ -100,6 +100,7 @@ impl Page {
             ("queued_messages", "Messages that wait for their client.", census.queued),
             ("retained_messages", "Retained messages.", census.retained_messages),
             ("retained_bytes", "Bytes of retained messages.", census.retained_bytes),
+            ("delayed_messages", "Publishes that wait for their delay to pass.", census.delayed),
         ] {
             self.gauge(name, help, value as f64);
         }

@@ -99,7 +99,7 @@ impl Node {
             let host = name.host().to_owned();
             ConfigError::NothingToAdvertise { listener: "cluster", bound: cluster_addr, host }
         })?;
-        let broker = Arc::new(Broker::new(config.limits.clone()));
+        let broker = Arc::new(Broker::with_extras(config.limits.clone(), config.extras.clone()));
         let settings = cluster_config(&config, name.clone(), advertise, reached)?;
         let cluster = Arc::new(Cluster::new(settings, broker.cluster_host()));
         broker.join(cluster.clone());

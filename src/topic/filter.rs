@@ -81,6 +81,23 @@ impl TopicFilter {
         })
     }
 
+    /// Whether every topic that `other` matches is matched by this filter, too.
+    pub fn covers(&self, other: &TopicFilter) -> bool {
+        if other.0.starts_with('$') && self.0.starts_with(['+', '#']) {
+            return false; // [MQTT-4.7.2-1]
+        }
+        let mut others = other.levels();
+        for level in self.levels() {
+            match (level, others.next()) {
+                (Level::MultiLevel, _) => return true,
+                (Level::SingleLevel, Some(Level::SingleLevel | Level::Literal(_))) => {}
+                (Level::Literal(text), Some(Level::Literal(other))) if text == other => {}
+                _ => return false,
+            }
+        }
+        others.next().is_none()
+    }
+
     /// Whether a message published to `topic` is for this filter.
     pub fn matches(&self, topic: Topic<'_>) -> bool {
         if topic.is_system() && self.0.starts_with(['+', '#']) {

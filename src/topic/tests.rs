@@ -117,6 +117,31 @@ fn matching() {
 }
 
 #[test]
+fn covering() {
+    let table = [
+        ("a", "a", true),
+        ("a", "b", false),
+        ("a/#", "a", true),
+        ("a/#", "a/+/c", true),
+        ("a/#", "a/#", true),
+        ("a/+", "a/#", false),
+        ("a/+", "a/+", true),
+        ("a/+", "a/b", true),
+        ("a/b", "a/+", false),
+        ("a/+", "a", false),
+        ("a", "a/b", false),
+        ("#", "a/#", true),
+        ("#", "$SYS/#", false),
+        ("+/a", "$SYS/a", false),
+        ("$SYS/#", "$SYS/+/a", true),
+    ];
+    for (filter, other, covers) in table {
+        let (filter, other) = (TopicFilter::parse(filter).unwrap(), TopicFilter::parse(other).unwrap());
+        assert_eq!(filter.covers(&other), covers, "{filter} {other}");
+    }
+}
+
+#[test]
 fn shares() {
     for text in
         ["a/+", "$share", "$shared/a/b", "$share/g/a", "$share/g//", "$share/g/+/#", "$share/g/$SYS/#"]

@@ -1,10 +1,13 @@
 //! One broker in the test's own process, and clients over TCP that say exactly what a test wants said.
 
+mod auto_subscribe;
 mod bad_input;
 mod connect;
+mod delayed;
 mod flow;
 mod publish;
 mod retained;
+mod rewrite;
 mod session_expiry;
 mod subscribe;
 #[path = "../support/mod.rs"]

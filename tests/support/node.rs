@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use rumormq::broker::{Broker, Limits};
+use rumormq::broker::{Broker, Extras, Limits};
 use rumormq::codec::packet::Connect;
 use rumormq::net::Listener;
 use tokio::runtime::Runtime;
@@ -47,8 +47,12 @@ impl Node {
     }
 
     pub fn with(limits: Limits) -> Node {
+        Node::with_extras(limits, Extras::default())
+    }
+
+    pub fn with_extras(limits: Limits, extras: Extras) -> Node {
         let _guard = runtime().enter();
-        let broker = Arc::new(Broker::new(limits));
+        let broker = Arc::new(Broker::with_extras(limits, extras));
         let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
         let address = listener.local_addr().expect("bound");
         runtime().spawn(listener.run(broker.clone()));

@@ -1,0 +1,29 @@
+//! What the broker does beyond the specification, as the operator wants it.
+
+use super::auto_subscribe::AutoSubscription;
+use super::rewrite::RewriteRule;
+
+/// Settings of what the specification does not know. By default nothing of it changes what it knows.
+#[derive(Clone, Debug)]
+pub struct Extras {
+    /// Rules that rename topics; the first that matches decides. Empty: none.
+    pub rewrite: Vec<RewriteRule>,
+    /// Subscriptions of every client. Each costs what a SUBSCRIBE would, at every connect.
+    pub auto_subscribe: Vec<AutoSubscription>,
+    /// Publishes to `$delayed/SECONDS/TOPIC` that may wait for their time. 0: there is no such thing, and the topic is one
+    /// like any other.
+    pub max_delayed_messages: usize,
+    /// Memory of those, in bytes.
+    pub max_delayed_bytes: usize,
+}
+
+impl Default for Extras {
+    fn default() -> Self {
+        Extras {
+            rewrite: Vec::new(),
+            auto_subscribe: Vec::new(),
+            max_delayed_messages: 0,
+            max_delayed_bytes: 64 << 20,
+        }
+    }
+}
