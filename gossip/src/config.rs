@@ -39,6 +39,20 @@ pub struct Config {
     pub settle_timeout_silent: Duration,
     /// A node that is dead for so long is dropped. When it returns, it must begin a new lane.
     pub forget_after: Duration,
+    /// What was cleared in a stamped set is remembered for so long, so that no older value comes back. Must exceed
+    /// [`forget_after`](Config::forget_after): who returns within that brings all that it had. Longer costs memory for every clear.
+    pub tombstone_ttl: Duration,
+    /// What was [retired](crate::Node::retire) is remembered at least for so long, and until every known replica has
+    /// acknowledged it, but no longer than `tombstone_ttl`.
+    pub retired_ttl: Duration,
+    /// Tombstones in a lane of this node; beyond it the oldest go early and are counted.
+    pub max_tombstones: usize,
+    /// An own entry that somebody else's has beaten is removed after so long: by then the winner should have reached
+    /// whoever learns of the removal.
+    pub prune_after: Duration,
+    /// Who takes over what a dropped replica has written is settled by hash. If the first does not, for it may never have had
+    /// it, the next one does so much later, and so on.
+    pub adoption_patience: Duration,
     /// Replicas known at a time; more are refused and counted.
     pub max_members: usize,
     /// Dropped replicas that are remembered, so that no third party brings them back. Oldest first out.
@@ -64,6 +78,11 @@ impl Default for Config {
             settle_timeout: Duration::from_secs(5),
             settle_timeout_silent: Duration::from_millis(500),
             forget_after: Duration::from_secs(3600),
+            tombstone_ttl: Duration::from_secs(24 * 3600),
+            retired_ttl: Duration::from_secs(10),
+            max_tombstones: 1_000_000,
+            prune_after: Duration::from_secs(1),
+            adoption_patience: Duration::from_secs(2),
             max_members: 500,
             max_departed: 4096,
             max_waiting_bytes: 16 * 1024 * 1024,

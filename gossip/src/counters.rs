@@ -39,6 +39,8 @@ pub struct Counters {
     pub superseded: u64,
     /// Replicas dropped because they were dead too long.
     pub forgotten: u64,
+    /// Tombstones that went before their time because there were too many.
+    pub tombstones_early: u64,
     /// Replicas refused because there are too many.
     pub members_refused: u64,
     /// Messages about sets that this node does not have.

@@ -24,6 +24,12 @@ impl Element {
         Element { bytes, key_len: u32::try_from(key.len()).unwrap_or(u32::MAX) }
     }
 
+    /// A key and a value of two parts.
+    pub(crate) fn of_parts(key: &[u8], head: &[u8], tail: &[u8]) -> Element {
+        let bytes: Arc<[u8]> = [key, head, tail].concat().into();
+        Element { bytes, key_len: u32::try_from(key.len()).unwrap_or(u32::MAX) }
+    }
+
     /// What the element is found by. A lane holds at most one live element of a key.
     pub fn key(&self) -> &[u8] {
         &self.bytes[..self.key_len as usize]

@@ -5,12 +5,13 @@ use std::time::Duration;
 use crate::delta::SetId;
 use crate::lane::Change;
 use crate::membership::MemberState;
+use crate::registers::Winner;
 use crate::replica::ReplicaId;
 
 /// Something happened that the application may have to act on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Another replica's lane has changed. Events of one lane come in its order. When a lane is dropped, all that it
+    /// Another replica's lane of a plain set has changed. Events of one lane come in its order. When a lane is dropped, all that it
     /// held is `removed`; a key that another lane still has stays in the set.
     Changed {
         /// Which set.
@@ -19,6 +20,26 @@ pub enum Event {
         replica: ReplicaId,
         /// What came and went.
         change: Change,
+    },
+    /// Another value counts now for a key of a stamped set, because of what others have written or of a lane that was
+    /// dropped. With [`Cleared`](Event::Cleared), and with what this node's own writes answer, these are all changes in order: who
+    /// applies them has at every moment what [`Node::winners`](crate::Node::winners) gives.
+    ///
+    /// Where `replaced` is of this node, and `winner` is not, somebody else has claimed what this node held. That is said once.
+    Won {
+        /// Which set.
+        set: SetId,
+        /// Key, value, stamp, and who wrote it.
+        winner: Winner,
+        /// The value that counted before; `None` if there was none.
+        replaced: Option<Box<Winner>>,
+    },
+    /// A key of a stamped set has no value any more: it was cleared elsewhere, or went with a dropped replica.
+    Cleared {
+        /// Which set.
+        set: SetId,
+        /// The value that counted before.
+        replaced: Winner,
     },
     /// The answer to [`Node::await_settled`](crate::Node::await_settled), in the order of `seq`: every live member that can
     /// be reached has applied `seq`, except those in `missed`.

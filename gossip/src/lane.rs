@@ -72,13 +72,13 @@ pub enum Outcome {
     TooLarge,
 }
 
-/// Elements that came and went, in the order of their dots. A key in both has a new value.
+/// Elements that came and went with their dots, in the order of these. A key in both has a new value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
-    /// Elements of new dots.
-    pub added: Vec<Element>,
-    /// Elements whose dots are gone.
-    pub removed: Vec<Element>,
+    /// New dots.
+    pub added: Vec<(u64, Element)>,
+    /// Dots that are gone.
+    pub removed: Vec<(u64, Element)>,
 }
 
 impl Lane {
@@ -138,6 +138,11 @@ impl Lane {
         let gone = self.drop_dot(dot).map(|_| dot);
         self.history.record(self.seq, gone);
         self.seq
+    }
+
+    /// All that is live, and the lane no more.
+    pub(crate) fn into_elements(self) -> BTreeMap<u64, Element> {
+        self.elements
     }
 
     fn drop_dot(&mut self, dot: u64) -> Option<Element> {
@@ -294,8 +299,9 @@ impl Lane {
             return Outcome::Diverged;
         }
 
-        let removed = staged.removed.iter().filter_map(|dot| self.elements.remove(dot)).collect();
-        let added = staged.added.values().cloned().collect();
+        let removed =
+            staged.removed.iter().filter_map(|dot| Some((*dot, self.elements.remove(dot)?))).collect();
+        let added = staged.added.iter().map(|(dot, element)| (*dot, element.clone())).collect();
         self.elements.extend(staged.added);
         self.hash = hash;
         self.seq = seq;

@@ -2,10 +2,11 @@
 //!
 //! It has no socket, clock, task or randomness. Its methods are of these kinds:
 //!
-//! - commands (`insert`, `remove`, `await_settled`, `restart_lane`): what the application wants;
+//! - commands (`insert`, `remove`, `write`, `clear`, `retire`, `restore`, `await_settled`, `restart_lane`): what the application
+//!   wants;
 //! - `handle_*`: what happened, with the time it happened;
 //! - `poll_*`: what to do now; call them until they return `None`, after every command and `handle_*`;
-//! - queries (`head`, `members`, `converged`, ...), which change nothing.
+//! - queries (`head`, `winner`, `members`, `converged`, ...), which change nothing.
 //!
 //! Spreading is in three parts: the owner of a lane pushes its changes to linked peers (`push`), whoever is behind asks
 //! for what is missing (`repair`), and periodic digests tell who is behind. Only the second part repeats anything, so
@@ -16,6 +17,7 @@ mod digest;
 mod members;
 mod merge;
 mod push;
+mod registers;
 mod repair;
 mod settlement;
 mod status;
@@ -33,11 +35,14 @@ use crate::head::Head;
 use crate::lane::Lane;
 use crate::link_graph::LinkGraph;
 use crate::message::{Hello, Message, MessageError};
+use crate::registers::{Orphans, Registers};
 use crate::replica::{Incarnation, ReplicaId};
 use crate::set::ReplicatedSet;
+use crate::stamp::HybridClock;
 use departed::{Departed, Revoked};
 use members::Member;
 use push::Push;
+pub use registers::Written;
 use repair::{Repair, Waiting};
 use settlement::Settlement;
 pub use status::{LaneStatus, LinkState, MemberStatus};
@@ -49,6 +54,9 @@ pub struct Node {
     /// Since when this incarnation exists.
     started: Instant,
     sets: Vec<ReplicatedSet>,
+    /// What stamped sets have beside their lanes.
+    registers: Vec<Option<Registers>>,
+    clock: HybridClock,
     members: BTreeMap<ReplicaId, Member>,
     departed: Departed,
     revoked: Revoked,
@@ -67,6 +75,37 @@ pub struct Node {
     next_digest: Instant,
     next_review: Instant,
     digest_round: u64,
+}
+
+/// A replicated set, as it is declared at construction; the same on all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetSpec {
+    /// What it is called.
+    pub name: &'static str,
+    /// How it is written and read.
+    pub kind: SetKind,
+}
+
+/// How a set is written and read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetKind {
+    /// The union of what the replicas have: [`Node::insert`], [`Node::remove`], [`Event::Changed`].
+    Plain,
+    /// Registers that several replicas write, of which the last write counts: [`Node::write`], [`Node::clear`],
+    /// [`Node::retire`], [`Event::Won`], [`Event::Cleared`].
+    Stamped(Orphans),
+}
+
+impl SetSpec {
+    /// A plain set.
+    pub const fn plain(name: &'static str) -> SetSpec {
+        SetSpec { name, kind: SetKind::Plain }
+    }
+
+    /// A stamped set.
+    pub const fn stamped(name: &'static str, orphans: Orphans) -> SetSpec {
+        SetSpec { name, kind: SetKind::Stamped(orphans) }
+    }
 }
 
 /// A peer that this node has a connection to.
@@ -90,20 +129,29 @@ enum Outgoing {
 }
 
 impl Node {
-    /// A node without peers. `sets` names the replicated sets; a set's index is its [`SetId`], the same on all nodes.
+    /// A node without peers. `sets` declares the replicated sets; a set's index is its [`SetId`], the same on all nodes.
     ///
     /// What a restarted node had before must be inserted before the first greeting: others take the first
     /// interval of the new lane for the whole of it, and drop the old lane.
     ///
     /// # Panics
     /// With more than 256 sets.
-    pub fn new(config: Config, me: ReplicaId, sets: &[&'static str], now: Instant) -> Node {
-        let make_set = |(index, name): (usize, &&'static str)| {
+    pub fn new(config: Config, me: ReplicaId, sets: &[SetSpec], now: Instant) -> Node {
+        let make_set = |(index, spec): (usize, &SetSpec)| {
             let id = SetId(u8::try_from(index).expect("at most 256 sets"));
-            ReplicatedSet::new(id, name, me.clone(), config.lane)
+            match spec.kind {
+                SetKind::Plain => (ReplicatedSet::new(id, spec.name, me.clone(), config.lane), None),
+                SetKind::Stamped(orphans) => {
+                    let set = ReplicatedSet::unindexed(id, spec.name, me.clone(), config.lane);
+                    let registers = Registers::new(&set, orphans);
+                    (set, Some(registers))
+                }
+            }
         };
-        let sets: Vec<ReplicatedSet> = sets.iter().enumerate().map(make_set).collect();
+        let (sets, registers): (Vec<_>, Vec<_>) = sets.iter().enumerate().map(make_set).unzip();
         Node {
+            registers,
+            clock: HybridClock::default(),
             settlement: sets.iter().map(|_| Settlement::default()).collect(),
             sets,
             members: BTreeMap::new(),
@@ -133,8 +181,8 @@ impl Node {
 
     // ---- Commands ----
 
-    /// Adds an element to this node's lane; a live one of the same key is superseded. Returns the sequence number, which is
-    /// the element's dot.
+    /// Adds an element to this node's lane of a plain set; a live one of the same key is superseded. Returns the sequence
+    /// number, which is the element's dot. (0, and nothing is done, if the set is stamped.)
     ///
     /// # Panics
     /// If there is no such set.
@@ -189,8 +237,13 @@ impl Node {
         }
         let new = ReplicaId { name: self.me.name.clone(), incarnation };
         let old = std::mem::replace(&mut self.me, new);
-        for set in &mut self.sets {
-            set.restart(self.me.clone());
+        for (set, registers) in self.sets.iter_mut().zip(&mut self.registers) {
+            match registers {
+                Some(registers) => registers.restart(set, self.me.clone()),
+                None => {
+                    set.restart(self.me.clone());
+                }
+            }
         }
         for member in self.members.values_mut() {
             member.begin_new_lane();
@@ -296,6 +349,7 @@ impl Node {
             self.next_digest = now + self.config.digest_interval;
             self.send_digests(now);
         }
+        self.upkeep(now);
         self.run_repairs(now);
         self.settle_all(now);
     }
@@ -307,7 +361,8 @@ impl Node {
         let settling = self.settlement.iter().filter_map(Settlement::next_check);
         let repairs = self.repairs.values().map(|repair| repair.due);
         let periodic = [self.next_digest, self.next_review];
-        settling.chain(repairs).chain(periodic).chain(self.next_flush).min()
+        let other = self.next_flush.into_iter().chain(self.next_upkeep());
+        settling.chain(repairs).chain(periodic).chain(other).min()
     }
 
     /// The next message for a linked peer. A link that is full may drop it: it is made up for, within

@@ -24,7 +24,8 @@ pub struct ReplicatedSet {
     me: ReplicaId,
     limits: LaneLimits,
     lanes: BTreeMap<ReplicaId, Lane>,
-    index: KeyIndex,
+    /// Absent where the application of this set has an index of its own.
+    index: Option<KeyIndex>,
 }
 
 /// Two copies of one lane differ at the same sequence number: a fault of memory or program, or an incarnation
@@ -53,9 +54,19 @@ pub struct Gap {
 impl ReplicatedSet {
     /// The empty set called `name`, in which `me` writes.
     pub fn new(id: SetId, name: &'static str, me: ReplicaId, limits: LaneLimits) -> ReplicatedSet {
-        let own = Lane::new(LaneKey::new(&me, name), limits);
         let index = KeyIndex { key: LaneKey::new(&me, name), dots: HashTable::new() };
-        ReplicatedSet { id, name, lanes: BTreeMap::from([(me.clone(), own)]), me, limits, index }
+        ReplicatedSet { index: Some(index), ..ReplicatedSet::unindexed(id, name, me, limits) }
+    }
+
+    /// The same without an index of keys: the caller knows its dots.
+    pub(crate) fn unindexed(
+        id: SetId,
+        name: &'static str,
+        me: ReplicaId,
+        limits: LaneLimits,
+    ) -> ReplicatedSet {
+        let own = Lane::new(LaneKey::new(&me, name), limits);
+        ReplicatedSet { id, name, lanes: BTreeMap::from([(me.clone(), own)]), me, limits, index: None }
     }
 
     /// The name given at construction.
@@ -66,23 +77,38 @@ impl ReplicatedSet {
     /// Adds to the own lane; a present element of the same key is superseded. Returns the sequence number, which is the
     /// element's dot.
     pub fn insert(&mut self, key: &[u8], value: &[u8]) -> u64 {
-        let Some(own) = self.lanes.get_mut(&self.me) else { return 0 };
-        let superseded = self.index.remove(own, key);
+        let (Some(own), Some(index)) = (self.lanes.get_mut(&self.me), &mut self.index) else { return 0 };
+        let superseded = index.remove(own, key);
         let dot = own.write_add(Element::new(key, value), superseded);
-        self.index.insert(key, dot);
+        index.insert(key, dot);
         dot
+    }
+
+    /// Adds to the own lane of a set without index, in place of `superseded`.
+    pub(crate) fn write(&mut self, element: Element, superseded: Option<u64>) -> u64 {
+        self.lanes.get_mut(&self.me).map_or(0, |own| own.write_add(element, superseded))
+    }
+
+    /// Removes a dot from the own lane of a set without index.
+    pub(crate) fn erase(&mut self, dot: u64) -> u64 {
+        self.lanes.get_mut(&self.me).map_or(0, |own| own.write_remove(dot))
     }
 
     /// Removes from the own lane. Returns the sequence number of the remove, or `None` if there is nothing to remove.
     pub fn remove(&mut self, key: &[u8]) -> Option<u64> {
         let own = self.lanes.get_mut(&self.me)?;
-        let dot = self.index.remove(own, key)?;
+        let dot = self.index.as_mut()?.remove(own, key)?;
         Some(own.write_remove(dot))
     }
 
     /// The live dot of `key` in the own lane.
     pub fn dot(&self, key: &[u8]) -> Option<u64> {
-        self.index.find(self.own(), key)
+        self.index.as_ref()?.find(self.own(), key)
+    }
+
+    /// Who writes the own lane.
+    pub(crate) fn me(&self) -> &ReplicaId {
+        &self.me
     }
 
     /// The own lane.
@@ -118,16 +144,24 @@ impl ReplicatedSet {
         self.lanes.iter()
     }
 
-    /// Goes on as another replica: a new lane with all elements of the own one, which is dropped.
-    pub(crate) fn restart(&mut self, me: ReplicaId) {
+    /// Goes on as another replica: a new lane with all elements of the own one, which is dropped. Returns their former and
+    /// their new dots, ascending.
+    pub(crate) fn restart(&mut self, me: ReplicaId) -> Vec<(u64, u64)> {
         let key = LaneKey::new(&me, self.name);
-        self.index = KeyIndex { key, dots: HashTable::new() };
-        let old = self.lanes.remove(&self.me);
-        self.lanes.insert(me.clone(), Lane::new(key, self.limits));
-        self.me = me;
-        for (_, element) in old.iter().flat_map(Lane::elements) {
-            self.insert(element.key(), element.value());
+        let mut index = self.index.is_some().then(|| KeyIndex { key, dots: HashTable::new() });
+        let old = self.lanes.remove(&self.me).map(Lane::into_elements).unwrap_or_default();
+        let mut own = Lane::new(key, self.limits);
+        let mut renumbered = Vec::with_capacity(old.len());
+        for (former, element) in old {
+            if let Some(index) = &mut index {
+                index.insert(element.key(), own.head().seq + 1);
+            }
+            renumbered.push((former, own.write_add(element, None)));
         }
+        self.lanes.insert(me.clone(), own);
+        self.index = index;
+        self.me = me;
+        renumbered
     }
 
     /// Takes out a copy of another replica's lane.

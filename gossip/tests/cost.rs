@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use rumormq_gossip::{Config, Incarnation, Node, NodeName, ReplicaId, SetId};
+use rumormq_gossip::{Config, Incarnation, Node, NodeName, ReplicaId, SetId, SetSpec};
 
 const ROUTES: SetId = SetId(0);
 
 fn node(name: &str) -> Node {
     let me = ReplicaId { name: NodeName::parse(name).expect("is a name"), incarnation: Incarnation(1) };
-    Node::new(Config::default(), me, &["routes"], Instant::now())
+    Node::new(Config::default(), me, &[SetSpec::plain("routes")], Instant::now())
 }
 
 fn fill(node: &mut Node, elements: usize) {

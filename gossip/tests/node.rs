@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use rumormq_gossip::{
     Config, Delta, Digest, Event, Frontier, Head, Incarnation, Interval, LaneLimits, LinkState, MemberState,
-    Message, MessageError, Node, NodeName, Observation, Pull, ReplicaId, RestartReason, SetId, Status,
+    Message, MessageError, Node, NodeName, Observation, Pull, ReplicaId, RestartReason, SetId, SetSpec,
+    Status,
 };
 
 const ROUTES: SetId = SetId(0);
@@ -32,7 +33,7 @@ impl Script {
 
     fn with_config(names: &[&'static str], config: Config) -> Script {
         let now = Instant::now();
-        let node = |name| Node::new(config.clone(), replica(name, 1), &["routes"], now);
+        let node = |name| Node::new(config.clone(), replica(name, 1), &[SetSpec::plain("routes")], now);
         Script {
             now,
             nodes: names.iter().map(|name| (*name, node(name))).collect(),
@@ -402,7 +403,7 @@ fn an_old_incarnation_matches_until_the_new_one_is_complete() {
     script.unlink("a", "b");
 
     let (new, now) = (replica("b", 2), script.now);
-    let mut restarted = Node::new(Config::default(), new.clone(), &["routes"], now);
+    let mut restarted = Node::new(Config::default(), new.clone(), &[SetSpec::plain("routes")], now);
     restarted.insert(ROUTES, b"both", b"1", now);
     restarted.insert(ROUTES, b"new", b"1", now);
     script.nodes.insert("b", restarted);
@@ -582,7 +583,9 @@ fn a_forgotten_node_that_returns_begins_a_new_lane() {
 fn a_name_given_twice_is_reported_and_both_are_kept() {
     let mut script = Script::new(&["a", "b"]);
     let now = script.now;
-    script.nodes.insert("b2", Node::new(Config::default(), replica("b", 2), &["routes"], now));
+    script
+        .nodes
+        .insert("b2", Node::new(Config::default(), replica("b", 2), &[SetSpec::plain("routes")], now));
     script.link("a", "b");
     script.link("a", "b2");
     script.insert("b", "x");
@@ -602,7 +605,7 @@ fn an_incarnation_used_twice_is_told_to_begin_a_new_lane() {
     script.pump();
     script.unlink("a", "b");
     let now = script.now;
-    script.nodes.insert("b", Node::new(Config::default(), replica("b", 1), &["routes"], now));
+    script.nodes.insert("b", Node::new(Config::default(), replica("b", 1), &[SetSpec::plain("routes")], now));
     script.link("a", "b");
     let restart = Event::RestartLane { reason: RestartReason::IncarnationReused };
     assert!(script.take_events("b").contains(&restart));

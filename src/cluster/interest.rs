@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use rumormq_gossip::{Node, SetId};
+use rumormq_gossip::{Node, Orphans, SetId, SetSpec};
 
 use crate::router::Members;
 use crate::topic::{SubscriptionFilter, TopicFilter};
@@ -13,8 +13,19 @@ use crate::topic::{SubscriptionFilter, TopicFilter};
 /// [`Members`], which only groups have.
 pub const ROUTES: SetId = SetId(0);
 
-/// The sets of a cluster by name, in the order of their [`SetId`]s.
-pub const SETS: [&str; 1] = ["routes"];
+/// Who has the session of a client: its keys are client ids, and the claim of the highest stamp counts. What a node that is
+/// gone had claimed goes with it.
+pub const SESSIONS: SetId = SetId(1);
+
+/// Retained messages by topic. They outlive the node that took them.
+pub const RETAINED: SetId = SetId(2);
+
+/// The sets of a cluster, in the order of their [`SetId`]s.
+pub const SETS: [SetSpec; 3] = [
+    SetSpec::plain("routes"),
+    SetSpec::stamped("sessions", Orphans::Dropped),
+    SetSpec::stamped("retained", Orphans::Adopted),
+];
 
 /// A route of a filter that is not shared has one member.
 const ONE_MEMBER: &[u8] = &[1];

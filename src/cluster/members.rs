@@ -120,7 +120,7 @@ async fn observe(cluster: &Cluster, observations: &mut Observations) {
             tracing::error!(replica = %observation.replica, "two nodes have one name; rename one of them");
         }
         let heads = SETS.iter().enumerate().filter_map(|(at, set)| {
-            let head: Head = observation.keys.get(&head_key(set))?.parse().ok()?;
+            let head: Head = observation.keys.get(&head_key(set.name))?.parse().ok()?;
             Some((SetId(at as u8), head))
         });
         let observation = Observation {

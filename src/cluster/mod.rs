@@ -42,6 +42,7 @@ pub use endpoint::Endpoint;
 use forward::inbound::InboundStreams;
 use handshakes::Handshakes;
 use host::Host;
+use interest::ROUTES;
 use link::handshake::Credentials;
 use link::{frame, kind};
 use members::{Members, Observations};
@@ -251,7 +252,7 @@ impl Cluster {
     /// Calls `then` once every live peer that can be reached has applied the route `sequence`, or was waited for long
     /// enough; it is told how many missed it.
     pub fn when_routed(&self, sequence: u64, now: Instant, then: WhenRouted) {
-        self.with_replication(now, |replication| replication.when_routed(sequence, now, then));
+        self.with_replication(now, |replication| replication.when_settled(ROUTES, sequence, now, then));
     }
 
     /// Whether routes of a linked peer are known to be missing here; for at most `puback_timeout` after its greeting.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rumormq_gossip::{
     Digest, Event, Incarnation, MemberState, MemberStatus, Message, Node, Observation, ReplicaId,
-    RestartReason, Status,
+    RestartReason, SetId, Status,
 };
 
 use super::config::ClusterConfig;
@@ -27,8 +27,8 @@ pub struct Replication {
     /// The sets, the membership, the link graph.
     pub node: Node,
     interest: Interest,
-    /// Who waits for which of our routes to be known.
-    waiting: BTreeMap<u64, Vec<WhenRouted>>,
+    /// Who waits for which of our changes to be known.
+    waiting: BTreeMap<(SetId, u64), Vec<WhenRouted>>,
     /// What linked peers said at greeting they have written and we have not applied: up to which number, and until
     /// when publishes wait for it.
     behind: BTreeMap<ReplicaId, Behind>,
@@ -101,10 +101,10 @@ impl Replication {
         self.interest.set_members(&mut self.node, share, host.own_members(share), now);
     }
 
-    /// Registers `then` for the moment when `sequence` is settled.
-    pub fn when_routed(&mut self, sequence: u64, now: Instant, then: WhenRouted) {
-        self.waiting.entry(sequence).or_default().push(then);
-        self.node.await_settled(ROUTES, sequence, now);
+    /// Registers `then` for the moment when `sequence` of a set is settled.
+    pub fn when_settled(&mut self, set: SetId, sequence: u64, now: Instant, then: WhenRouted) {
+        self.waiting.entry((set, sequence)).or_default().push(then);
+        self.node.await_settled(set, sequence, now);
     }
 
     /// A link came up. Publishes wait until `patience` for the routes that its peer already has. False where the peer is
@@ -160,7 +160,10 @@ impl Replication {
     /// What the membership tells of our lanes.
     pub fn published_heads(&self) -> Vec<(String, String)> {
         let heads = self.node.heads();
-        heads.into_iter().map(|(set, head)| (head_key(SETS[usize::from(set.0)]), head.to_string())).collect()
+        heads
+            .into_iter()
+            .map(|(set, head)| (head_key(SETS[usize::from(set.0)].name), head.to_string()))
+            .collect()
     }
 
     /// When to look next, at the latest at `latest`.
@@ -231,29 +234,32 @@ impl Replication {
                     return;
                 };
                 let identity = Choice::key_of(replica.name.as_str());
-                // Those first that come: what has a new value must not be gone in between.
+                // Those first that come: what has a new value, or was gone only in between, must not be gone for a moment.
                 let mut kept = HashSet::new();
-                for element in &change.added {
+                for (_, element) in &change.added {
                     let Some(filter) = filter_of(element.key()) else { continue };
+                    kept.insert(element.key());
                     if filter.share.is_none() {
                         host.insert_route(&filter.filter, index);
                     } else {
                         let members = members_of(element.value());
                         host.set_peer_members(&filter, PeerMembers { peer: index, identity, members });
-                        kept.insert(element.key());
                     }
                 }
-                for element in &change.removed {
+                for (_, element) in &change.removed {
+                    if kept.contains(element.key()) {
+                        continue;
+                    }
                     let Some(filter) = filter_of(element.key()) else { continue };
                     if filter.share.is_none() {
                         host.remove_route(&filter.filter, index);
-                    } else if !kept.contains(element.key()) {
+                    } else {
                         host.remove_peer_members(&filter, index);
                     }
                 }
             }
-            Event::Settled { seq, missed, .. } => {
-                for then in self.waiting.remove(&seq).into_iter().flatten() {
+            Event::Settled { set, seq, missed } => {
+                for then in self.waiting.remove(&(set, seq)).into_iter().flatten() {
                     effects.routed.push((then, missed.len()));
                 }
             }
@@ -271,8 +277,9 @@ impl Replication {
                     }
                 }
             }
-            Event::Diverged { replica, .. } => {
-                tracing::error!(%replica, "a copy of this replica's routes differed from its own; it is fetched anew");
+            Event::Diverged { set, replica } => {
+                let set = SETS[usize::from(set.0)].name;
+                tracing::error!(%replica, set, "a copy of this replica's lane differed from its own; it is fetched anew");
             }
             Event::Conflict { older, newer } => {
                 tracing::error!(%older, %newer, "two nodes have one name; rename one of them");
@@ -283,7 +290,10 @@ impl Replication {
                 }
                 self.begin_incarnation_after(self.node.me().incarnation, now);
             }
-            Event::Propagated { elapsed, .. } => counters.propagation_seconds.observe(elapsed.as_secs_f64()),
+            Event::Propagated { set: ROUTES, elapsed } => {
+                counters.propagation_seconds.observe(elapsed.as_secs_f64())
+            }
+            Event::Propagated { .. } | Event::Won { .. } | Event::Cleared { .. } => {}
         }
     }
 }

@@ -154,7 +154,7 @@ fn member(status: &MemberStatus) -> MemberView {
         LinkState::None => (LinkKind::None, None),
     };
     let sets: BTreeMap<String, SetView> =
-        status.lanes.iter().map(|lane| (SETS[usize::from(lane.set.0)].to_owned(), set(lane))).collect();
+        status.lanes.iter().map(|lane| (SETS[usize::from(lane.set.0)].name.to_owned(), set(lane))).collect();
     MemberView {
         name: status.replica.name.to_string(),
         incarnation: status.replica.incarnation.0,
@@ -184,7 +184,7 @@ fn own(snapshot: &Snapshot) -> MemberView {
     };
     let named = SETS.iter().zip(&snapshot.heads);
     let sets: BTreeMap<String, SetView> =
-        named.map(|(name, (_, head))| ((*name).to_owned(), view(head))).collect();
+        named.map(|(set, (_, head))| (set.name.to_owned(), view(head))).collect();
     MemberView {
         name: snapshot.me.name.to_string(),
         incarnation: snapshot.me.incarnation.0,

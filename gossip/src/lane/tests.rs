@@ -102,8 +102,8 @@ fn coalesced_interval_removes_what_came_and_went_inside_it() {
     let interval = owner.interval(Frontier::complete(10), 10, usize::MAX).unwrap();
     assert!(interval.removed.is_empty());
     let Outcome::Applied(change) = copy.apply(&interval) else { panic!() };
-    assert_eq!(change.removed, [Element::new(&[12], b"")]);
-    assert_eq!(change.added, [Element::new(&[99], b"")]);
+    assert_eq!(change.removed, [(12, Element::new(&[12], b""))]);
+    assert_eq!(change.added, [(17, Element::new(&[99], b""))]);
     assert_same(&copy, &owner);
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Node;
 use super::departed::Departure;
+use super::registers::tell;
 use crate::delta::SetId;
 use crate::event::Event;
 use crate::head::Head;
@@ -375,8 +376,13 @@ impl Node {
         for set in self.set_ids() {
             self.repairs.remove(&(set, replica.clone()));
             self.waiting.drop_lane(set, replica);
-            let Some(lane) = self.sets[usize::from(set.0)].drop_lane(replica) else { continue };
-            let removed: Vec<_> = lane.elements().map(|(_, element)| element.clone()).collect();
+            let index = usize::from(set.0);
+            let Some(lane) = self.sets[index].drop_lane(replica) else { continue };
+            if let Some(registers) = &mut self.registers[index] {
+                registers.drop_lane(&self.sets[index], replica, lane, now, &mut tell(&mut self.events, set));
+                continue;
+            }
+            let removed: Vec<_> = lane.into_elements().into_iter().collect();
             if !removed.is_empty() {
                 let change = Change { added: Vec::new(), removed };
                 self.events.push_back(Event::Changed { set, replica: replica.clone(), change });

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::registers::tell;
 use super::{Node, Outgoing};
 use crate::delta::{Delta, SetId};
 use crate::event::{Event, RestartReason};
@@ -77,8 +78,15 @@ impl Node {
 
     /// A copy is at a new sequence number.
     pub(super) fn moved(&mut self, set: SetId, replica: &ReplicaId, change: Change, now: Instant) {
-        if change != Change::default() {
-            self.events.push_back(Event::Changed { set, replica: replica.clone(), change });
+        let index = usize::from(set.0);
+        match &mut self.registers[index] {
+            Some(registers) => {
+                let prune_at = now + self.config.prune_after;
+                let sink = &mut tell(&mut self.events, set);
+                registers.merge(&self.sets[index], replica, &change, &mut self.clock, prune_at, sink);
+            }
+            None if change == Change::default() => {}
+            None => self.events.push_back(Event::Changed { set, replica: replica.clone(), change }),
         }
         let seq = self.lane(set, replica).map_or(0, |lane| lane.head().seq);
         if let Some(member) = self.members.get_mut(replica) {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rumormq_gossip::{Change, Config, Element, Node, ReplicaId, SetId, Status};
+use rumormq_gossip::{Change, Config, Element, Node, ReplicaId, SetId, SetSpec, Status};
 
 use crate::membership::Membership;
 
-pub const SETS: [&str; 2] = ["routes", "sessions"];
+pub const SETS: [SetSpec; 2] = [SetSpec::plain("routes"), SetSpec::plain("sessions")];
 
 /// Elements by key, for every set.
 pub type Content = Vec<BTreeMap<Vec<u8>, Vec<u8>>>;
@@ -65,7 +65,7 @@ impl Process {
     pub fn note_change(&mut self, set: SetId, replica: ReplicaId, change: Change) {
         let seen = self.seen.entry((set, replica)).or_default();
         for (elements, by) in [(change.added, 1), (change.removed, -1)] {
-            for element in elements {
+            for (_, element) in elements {
                 let count = seen.entry(element.clone()).or_default();
                 *count += by;
                 if *count == 0 {

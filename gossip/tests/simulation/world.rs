@@ -385,6 +385,7 @@ impl World {
                 self.violations.push(format!("conflict of {older} and {newer}"));
             }
             Event::RestartLane { .. } | Event::Member { .. } | Event::Propagated { .. } => {}
+            Event::Won { .. } | Event::Cleared { .. } => {}
         }
     }
 

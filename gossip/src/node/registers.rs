@@ -1,0 +1,252 @@
+//! Stamped sets, as the application uses them, and what is tidied up in them with time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use super::Node;
+use crate::delta::SetId;
+use crate::entry::Entry;
+use crate::event::Event;
+use crate::registers::{Registers, Winner};
+use crate::replica::{NodeName, ReplicaId};
+use crate::set::ReplicatedSet;
+use crate::stamp::Stamp;
+
+/// What a write to a stamped set did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// Its sequence number in this node's lane, for [`Node::await_settled`].
+    pub seq: u64,
+    /// Above the stamps of everything written to the key before, as far as it is known here.
+    pub stamp: Stamp,
+    /// The value that counted before; `replica` says whose it was.
+    pub replaced: Option<Winner>,
+}
+
+impl Node {
+    // ---- Commands ----
+
+    /// Writes a value to a stamped set. It counts from now on, here and wherever this is learned, until something later is
+    /// written. `wall_ms` is the time in milliseconds since 1970. There is no event about it: the answer says what it replaced.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn write(&mut self, set: SetId, key: &[u8], value: &[u8], wall_ms: u64, now: Instant) -> Written {
+        self.write_version(set, key, Some(value), wall_ms, now)
+    }
+
+    /// Writes a tombstone: from now on the key has no value, and no older one comes back for
+    /// [`Config::tombstone_ttl`](crate::Config::tombstone_ttl). It is written also where there is no value: one that is on its
+    /// way loses against it. Who does not want to pay for that asks for the winner first.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn clear(&mut self, set: SetId, key: &[u8], wall_ms: u64, now: Instant) -> Written {
+        let written = self.write_version(set, key, None, wall_ms, now);
+        let until = now + self.config.tombstone_ttl;
+        let (lanes, registers) = self.stamped_mut(set);
+        registers.cleared(lanes, written.seq, until);
+        written
+    }
+
+    /// Takes back a value of this node's own that counts, as what it spoke of has ended. `None`, and nothing is done, if the
+    /// value that counts is not this node's.
+    ///
+    /// Like [`clear`](Node::clear) it writes a tombstone, for a cut-off node may still have an older value; but this one goes
+    /// as soon as every known replica has acknowledged it and [`Config::retired_ttl`](crate::Config::retired_ttl) is over.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn retire(&mut self, set: SetId, key: &[u8], wall_ms: u64, now: Instant) -> Option<Written> {
+        let (lanes, registers) = self.stamped(set);
+        if !registers.holds(lanes, key) {
+            return None;
+        }
+        let written = self.write_version(set, key, None, wall_ms, now);
+        let (at_least, at_most) = (now + self.config.retired_ttl, now + self.config.tombstone_ttl);
+        let (lanes, registers) = self.stamped_mut(set);
+        registers.retired(lanes, written.seq, at_least, at_most);
+        Some(written)
+    }
+
+    /// Puts back what this node had written before it was restarted, with the stamp that it had; `None` is a tombstone. To
+    /// be called before the first greeting. Returns the sequence number, or `None` if something later is known already.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn restore(
+        &mut self,
+        set: SetId,
+        key: &[u8],
+        value: Option<&[u8]>,
+        stamp: Stamp,
+        now: Instant,
+    ) -> Option<u64> {
+        let (lanes, registers) = self.stamped(set);
+        if registers.latest(lanes, key).is_some_and(|latest| latest.entry.stamp() >= stamp) {
+            return None;
+        }
+        self.clock.absorb(stamp);
+        let (until, prune_at) = (now + self.config.tombstone_ttl, now + self.config.prune_after);
+        let (lanes, registers) = self.stamped_mut(set);
+        let (seq, _) = registers.write(lanes, Entry::write(key, value, stamp, None), prune_at);
+        if value.is_none() {
+            registers.cleared(lanes, seq, until);
+        }
+        self.wrote(set, seq, now);
+        Some(seq)
+    }
+
+    fn write_version(
+        &mut self,
+        set: SetId,
+        key: &[u8],
+        value: Option<&[u8]>,
+        wall_ms: u64,
+        now: Instant,
+    ) -> Written {
+        // The clock has absorbed the stamp of everything that is known here, of what is replaced, too.
+        let stamp = self.clock.tick(wall_ms);
+        let prune_at = now + self.config.prune_after;
+        let (lanes, registers) = self.stamped_mut(set);
+        let (seq, replaced) = registers.write(lanes, Entry::write(key, value, stamp, None), prune_at);
+        self.wrote(set, seq, now);
+        Written { seq, stamp, replaced }
+    }
+
+    // ---- Queries ----
+
+    /// The value that counts for a key of a stamped set; `None` if there is none or it was cleared. It counts also while
+    /// its writer is dead or stopped: ask [`is_visible`](Node::is_visible) where that matters.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn winner(&self, set: SetId, key: &[u8]) -> Option<Winner> {
+        let (lanes, registers) = self.stamped(set);
+        registers.winner(lanes, key)
+    }
+
+    /// The values that count, of all keys of a stamped set, in no order.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn winners(&self, set: SetId) -> impl Iterator<Item = Winner> {
+        let (lanes, registers) = self.stamped(set);
+        registers.winners(lanes, |_| true)
+    }
+
+    /// The first `limit` of them by key, of those keys that begin with `prefix` and come after `after`. Looks at all keys,
+    /// and copies few.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn winners_page(&self, set: SetId, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Winner> {
+        let (lanes, registers) = self.stamped(set);
+        let wanted = |key: &[u8]| key.starts_with(prefix) && after.is_none_or(|after| key > after);
+        let mut page: BTreeMap<Vec<u8>, Winner> = BTreeMap::new();
+        for winner in registers.winners(lanes, wanted) {
+            let key = winner.entry.key();
+            let is_full = page.len() >= limit;
+            if is_full && page.last_key_value().is_none_or(|(last, _)| key > last.as_slice()) {
+                continue;
+            }
+            page.insert(key.to_vec(), winner);
+            if is_full {
+                page.pop_last();
+            }
+        }
+        page.into_values().collect()
+    }
+
+    /// Number of keys of a stamped set that have a value.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn winner_count(&self, set: SetId) -> u64 {
+        self.stamped(set).1.count()
+    }
+
+    /// Entries of dropped replicas that nobody has taken over yet, as far as is known here.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn orphan_count(&self, set: SetId) -> usize {
+        self.stamped(set).1.orphans()
+    }
+
+    /// Tombstones in this node's lane.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn tombstone_count(&self, set: SetId) -> usize {
+        self.stamped(set).1.tombstones()
+    }
+
+    /// How far the stamps have been pushed ahead of this node's wall clock by clocks that run ahead of it, in milliseconds.
+    pub fn stamps_ahead_ms(&self, wall_ms: u64) -> u64 {
+        self.clock.ahead_ms(wall_ms)
+    }
+
+    fn stamped(&self, set: SetId) -> (&ReplicatedSet, &Registers) {
+        let index = usize::from(set.0);
+        (&self.sets[index], self.registers[index].as_ref().expect("the set is stamped"))
+    }
+
+    fn stamped_mut(&mut self, set: SetId) -> (&mut ReplicatedSet, &mut Registers) {
+        let index = usize::from(set.0);
+        (&mut self.sets[index], self.registers[index].as_mut().expect("the set is stamped"))
+    }
+
+    // ---- Time ----
+
+    /// Tidies up in this node's lanes: what was beaten, what was cleared long ago, what nobody else takes over.
+    pub(super) fn upkeep(&mut self, now: Instant) {
+        for set in self.set_ids() {
+            let index = usize::from(set.0);
+            let due = self.registers[index].as_ref().and_then(Registers::next_upkeep);
+            let too_many = self.registers[index]
+                .as_ref()
+                .is_some_and(|own| own.tombstones() > self.config.max_tombstones);
+            if due.is_none_or(|due| due > now) && !too_many {
+                continue;
+            }
+            let acknowledged =
+                self.members.values().map(|member| member.acked(set)).min().unwrap_or(u64::MAX);
+            let others: Vec<NodeName> =
+                self.live_members().map(|(replica, _)| replica.name.clone()).collect();
+            let config = &self.config;
+            let (lanes, Some(registers)) = (&mut self.sets[index], &mut self.registers[index]) else {
+                continue;
+            };
+            let before = lanes.head().seq;
+            let is_everywhere = |owner: &ReplicaId, dot: u64| {
+                self.links.iter().all(|(peer, link)| peer == owner || link.has(set, owner) >= dot)
+            };
+            {
+                let sink = &mut tell(&mut self.events, set);
+                registers.prune(lanes, is_everywhere, now, sink);
+                self.counters.tombstones_early +=
+                    registers.expire(lanes, acknowledged, config.max_tombstones, now, sink);
+            }
+            registers.adopt(lanes, &others, config.adoption_patience, config.tombstone_ttl, now);
+            if lanes.head().seq > before {
+                self.offer_own(set, now);
+            }
+        }
+    }
+
+    pub(super) fn next_upkeep(&self) -> Option<Instant> {
+        self.registers.iter().flatten().filter_map(Registers::next_upkeep).min()
+    }
+}
+
+/// Turns changes of winners into events.
+pub(super) fn tell(events: &mut VecDeque<Event>, set: SetId) -> impl FnMut(Option<Winner>, Option<Winner>) {
+    move |before, after| match (before, after) {
+        (replaced, Some(winner)) => {
+            events.push_back(Event::Won { set, winner, replaced: replaced.map(Box::new) });
+        }
+        (Some(replaced), None) => events.push_back(Event::Cleared { set, replaced }),
+        (None, None) => {}
+    }
+}
