@@ -86,6 +86,10 @@ impl ClientConnection {
                 batch.touch(&self.client);
             }
             Packet::Unsubscribe(unsubscribe) => {
+                // UNSUBACK has no such reason code, and of 3.1.1 none at all: it is not heard in part.
+                if unsubscribe.filters.len() > broker.limits().max_filters_per_subscribe {
+                    return Err(End::Violation(ReasonCode::QuotaExceeded));
+                }
                 broker.unsubscribe(&self.client, self.epoch, unsubscribe, now);
                 batch.touch(&self.client);
             }

@@ -23,7 +23,7 @@ pub struct Limits {
     pub max_filter_levels: usize,
     /// Bytes of a topic filter. A client's subscriptions take up to this times [`Limits::max_subscriptions`].
     pub max_filter_len: usize,
-    /// Topic filters of one SUBSCRIBE packet, which is handled in one go.
+    /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE packet, which is handled in one go.
     pub max_filters_per_subscribe: usize,
     /// SUBSCRIBE packets of a client that may wait for other nodes before it is not read from.
     pub max_pending_subscribes: usize,

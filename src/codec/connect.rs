@@ -126,7 +126,11 @@ fn decode_will<'a>(
 ) -> Result<Will<'a>, DecodeError> {
     let properties = property::decode(body, WILL, version)?;
     let topic = body.topic(DecodeError::WillTopic)?;
-    Ok(Will { topic, payload: body.binary()?, qos, retain, properties })
+    let payload = body.binary()?;
+    if properties.payload_format_indicator == Some(true) && std::str::from_utf8(payload).is_err() {
+        return Err(DecodeError::WillPayloadFormat);
+    }
+    Ok(Will { topic, payload, qos, retain, properties })
 }
 
 pub(super) fn encode(connect: &Connect<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {

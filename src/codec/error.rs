@@ -65,6 +65,9 @@ pub enum DecodeError {
     /// The will topic is no topic name [MQTT-4.7.0-1, MQTT-4.7.3-1].
     #[error("will topic: {0}")]
     WillTopic(#[source] TopicError),
+    /// The will's payload is not the UTF-8 that its Payload Format Indicator claims (3.1.3.2.3).
+    #[error("a will that claims to be text and is not")]
+    WillPayloadFormat,
 
     /// Reserved CONNACK flags [MQTT-3.2.2-1].
     #[error("reserved CONNACK flags are set")]
@@ -140,6 +143,7 @@ impl DecodeError {
             ProtocolName | ProtocolLevel(_) => ReasonCode::UnsupportedProtocolVersion,
             ClientIdEmpty => ReasonCode::ClientIdentifierNotValid,
             Topic(_) | WillTopic(_) | ResponseTopic(_) => ReasonCode::TopicNameInvalid,
+            WillPayloadFormat => ReasonCode::PayloadFormatInvalid,
             TopicAliasZero => ReasonCode::TopicAliasInvalid,
             PacketIdZero
             | SessionPresentOnRefusal

@@ -268,9 +268,14 @@ pub const SETTINGS: &[Setting] = &[
     number(Limits, "max_filter_len", Bytes, 1..=65_535, "Longest topic filter", |c| {
         &mut c.limits.max_filter_len
     }),
-    number(Limits, "max_filters_per_subscribe", Count, 1..=MANY, "Topic filters of a SUBSCRIBE", |c| {
-        &mut c.limits.max_filters_per_subscribe
-    }),
+    number(
+        Limits,
+        "max_filters_per_subscribe",
+        Count,
+        1..=MANY,
+        "Topic filters of a SUBSCRIBE or UNSUBSCRIBE",
+        |c| &mut c.limits.max_filters_per_subscribe,
+    ),
     number(
         Limits,
         "max_pending_subscribes",

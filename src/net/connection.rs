@@ -73,6 +73,8 @@ const READ_BUFFER: usize = 64 << 10;
 const LARGE_FRAME: usize = READ_BUFFER / 2;
 /// Reads in one turn before other tasks run.
 const READS_A_TURN: usize = 4;
+/// Bytes of the shortest CONNACK of 5.0.
+const CONNACK_MIN: u32 = 5;
 /// Time for our last words.
 const LINGER: Duration = Duration::from_secs(1);
 /// A publisher's matches are kept for so long after its last packet.
@@ -304,6 +306,9 @@ impl<T: Transport> Connection<T> {
 
     fn handle_connect(&mut self, connect: &Connect<'_>, frame: &[u8], batch: &mut Batch) -> Result<(), Stop> {
         let version = connect.version;
+        if connect.properties.maximum_packet_size.is_some_and(|size| size.get() < CONNACK_MIN) {
+            return Err(Stop::Lost); // Neither a yes nor a no would fit [MQTT-3.1.2-24].
+        }
         let attachment = Attachment { direct: self.transport.direct(), signal: self.signal.clone() };
         match self.broker.connect(connect, frame, attachment, batch) {
             Ok(Progress::Open(connected)) => self.open(version, connected, batch),

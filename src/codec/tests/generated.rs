@@ -227,16 +227,22 @@ fn connect(source: &mut Source<'_>, version: ProtocolVersion) -> Connect<'static
         clean_start: source.flag(),
         keep_alive_secs: source.u16(),
         client_id: if client_id.is_empty() && version != V500 { "id" } else { client_id },
-        will: source.optional(|source| Will {
-            topic: source.topic(),
-            payload: source.binary(),
-            qos: source.qos(),
-            retain: source.flag(),
-            properties: property_set(source, For::Will, version),
-        }),
+        will: source.optional(|source| will(source, version)),
         username,
         password: if username.is_some() || version == V500 { source.optional(Source::binary) } else { None },
         properties: property_set(source, For::Connect, version),
+    }
+}
+
+fn will(source: &mut Source<'_>, version: ProtocolVersion) -> Will<'static> {
+    let properties = property_set(source, For::Will, version);
+    let text = properties.payload_format_indicator == Some(true);
+    Will {
+        topic: source.topic(),
+        payload: if text { source.string().as_bytes() } else { source.binary() },
+        qos: source.qos(),
+        retain: source.flag(),
+        properties,
     }
 }
 

@@ -157,6 +157,7 @@ fn connects() {
         (ALL, "10 [<MQTT> 04 06 003C <ab> <w/#> <bye>]", WillTopic(TopicError::Wildcard), "MQTT-4.7.0-1"),
         (ALL, "10 [<MQTT> 05 06 003C [] <ab> [] <+> <bye>]", WillTopic(TopicError::Wildcard), "MQTT-4.7.0-1"),
         (ALL, "10 [<MQTT> 04 06 003C <ab> <> <bye>]", WillTopic(TopicError::Empty), "MQTT-4.7.3-1"),
+        (ALL, "10 [<MQTT> 05 06 003C [] <ab> [01 01] <w> 0001 FF]", WillPayloadFormat, "3.1.3.2.3"),
         (ALL, "10 [<MQTT> 05 02 003C [16 <x>] <ab>]", AuthenticationDataAlone, "3.1.2.11.10"),
         (ALL, "10 [<MQTT> 05 02 003C [18 00000001] <ab>]", PropertyNotAllowed(0x18), "3.1.3.2.2"),
         (ALL, "10 [<MQTT> 05 06 003C [] <ab> [11 00000001] <w> <bye>]", PropertyNotAllowed(0x11), "3.1.3.2"),
@@ -488,6 +489,7 @@ fn reason_codes_of_offences() {
         (TopicAliasZero, ReasonCode::TopicAliasInvalid),
         (Topic(TopicError::Wildcard), ReasonCode::TopicNameInvalid),
         (ClientIdEmpty, ReasonCode::ClientIdentifierNotValid),
+        (WillPayloadFormat, ReasonCode::PayloadFormatInvalid),
     ];
     for (error, reason) in table {
         assert_eq!(error.reason_code(), reason, "{error}");
