@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use rumormq::broker::Limits;
-use rumormq::codec::packet::{Connect, Packet, PropertySet, ProtocolVersion, ReasonCode};
+use rumormq::codec::packet::{Connect, Packet, PropertySet, ReasonCode};
 
-use crate::support::client::{Client, Q0, Q1, V311, V500, connect, lasting, options, publish, subscribe};
+use crate::support::client::{
+    Client, Q0, Q1, V310, V311, V500, connect, lasting, options, publish, subscribe,
+};
 use crate::support::node::Node;
-
-const V310: ProtocolVersion = ProtocolVersion::V310;
 
 #[test]
 fn every_version_is_welcome() {

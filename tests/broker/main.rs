@@ -11,5 +11,6 @@ mod rewrite;
 mod session_expiry;
 mod subscribe;
 #[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "other targets use it, too")]
 mod support;
 mod wills;

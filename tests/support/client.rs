@@ -17,6 +17,7 @@ use super::describe::describe;
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+pub const V310: ProtocolVersion = ProtocolVersion::V310;
 pub const V311: ProtocolVersion = ProtocolVersion::V311;
 pub const V500: ProtocolVersion = ProtocolVersion::V500;
 pub const Q0: QoS = QoS::AtMostOnce;
@@ -42,6 +43,10 @@ impl Frame {
     #[track_caller]
     pub fn packet(&self) -> Packet<'_> {
         codec::decode(&self.bytes, self.version).expect("the broker sends what the codec reads")
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

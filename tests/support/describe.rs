@@ -41,6 +41,7 @@ fn describe_publish(publish: &Publish<'_>) -> String {
     let mut identifiers = set.subscription_identifiers.clone();
     identifiers.sort_unstable(); // Their order says nothing [MQTT-3.3.4-4].
     words.extend(identifiers.iter().map(|id| format!("id={id}")));
+    words.extend(set.topic_alias.map(|alias| format!("alias={alias}")));
     words.extend(set.message_expiry_interval_secs.map(|secs| format!("expiry={secs}")));
     words.extend(set.payload_format_indicator.map(|utf8| format!("utf8={utf8}")));
     words.extend(set.content_type.map(|content_type| format!("type={content_type}")));

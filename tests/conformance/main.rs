@@ -1,0 +1,37 @@
+//! MQTT statement by statement. `mqtt_5_0.md` and `mqtt_3_1_1.md` list every numbered statement with the tests that cover
+//! it, wherever they are; [`table`] sees to it that none is left out. The tests here are those that are there for a
+//! statement alone, on sockets, mostly for both versions in one go.
+
+mod connack;
+mod connect;
+mod delivery;
+mod disconnect;
+mod limits;
+mod mqtt_3_1;
+mod publish;
+mod retained;
+mod subscribe;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "other targets use it, too")]
+mod support;
+mod table;
+mod will;
+
+use rumormq::codec::packet::{Connect, ProtocolVersion};
+
+use support::client::{V311, V500, connect, lasting};
+
+const BOTH: [ProtocolVersion; 2] = [V311, V500];
+
+/// A client of this version whose session ends with its connection.
+fn passing(version: ProtocolVersion, client_id: &str) -> Connect<'_> {
+    Connect { version, ..connect(client_id) }
+}
+
+/// A client of this version whose session outlives its connection, and is resumed where there is one.
+fn staying(version: ProtocolVersion, client_id: &str) -> Connect<'_> {
+    match version {
+        V500 => lasting(client_id, 100),
+        _ => Connect { clean_start: false, ..passing(version, client_id) },
+    }
+}
