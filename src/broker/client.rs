@@ -91,8 +91,10 @@ pub struct ClientState {
     flushing: bool,
     /// A connection that was taken over while someone wrote to it.
     former: Option<Box<Former>>,
-    /// The socket refused bytes: the connection's task writes when it may.
+    /// The connection's task is to write: the socket refused bytes, or no other task can.
     blocked: bool,
+    /// What was written last may have ended within a packet.
+    within_frame: bool,
     /// Someone has promised to flush.
     touched: bool,
     /// Retained messages are owed to the client: its connection sends more when it can take more.
@@ -119,6 +121,7 @@ impl Client {
             flushing: false,
             former: None,
             blocked: false,
+            within_frame: false,
             touched: false,
             owes_retained: false,
             pending_subscribes: 0,
@@ -198,21 +201,22 @@ impl ClientState {
         self.epoch += 1;
         self.flushing = false;
         self.blocked = false;
+        self.within_frame = false;
         self.throttled = false;
         self.attachment = Some(attachment);
         self.epoch
     }
 
-    /// Whether the socket holds back bytes.
-    pub fn is_blocked(&self) -> bool {
-        self.blocked || self.flushing
+    /// Whether the next byte on the connection may have to be the rest of a packet that somebody else has begun to write.
+    pub fn is_interrupted(&self) -> bool {
+        self.within_frame || self.flushing
     }
 
     /// Ends the connection, if there is one, because another comes [MQTT-3.1.4-3].
     pub fn take_over(&mut self) {
         let Some(Attachment { signal, .. }) = self.attachment.take() else { return };
         if !self.flushing {
-            return signal.close(Close::TakenOver { between_frames: !self.blocked });
+            return signal.close(Close::TakenOver { between_frames: !self.within_frame });
         }
         // Whoever writes to it at the moment will know in what state it is left.
         let former = Former { epoch: self.epoch, signal };
@@ -278,6 +282,7 @@ fn write(
             return;
         }
         let done = taken.is_empty();
+        state.within_frame = !done;
         match result {
             Ok(()) if done => {
                 taken.recycle();

@@ -11,6 +11,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// CONNECT packets by result.
     pub connects: IntCounterVec,
+    /// Connections that failed before MQTT began, by listener and reason.
+    pub handshake_failures: IntCounterVec,
     /// Publishes received, by QoS.
     pub messages_received: [IntCounter; 3],
     /// Copies given to subscribers, by QoS.
@@ -40,6 +42,11 @@ impl Metrics {
         let dropped =
             counters("messages_dropped_total", "Messages not delivered, or not retained.", &["reason"]);
         let connects = counters("connect_total", "CONNECT packets, by result.", &["result"]);
+        let handshake_failures = counters(
+            "handshake_failures_total",
+            "Connections that failed before MQTT began.",
+            &["listener", "reason"],
+        );
         let bytes = counters("bytes_total", "Bytes exchanged with clients.", &["direction"]);
         let connections =
             IntGauge::new("rumormq_connections", "Open client connections.").expect("a valid name");
@@ -53,6 +60,7 @@ impl Metrics {
         Metrics {
             connections,
             connects,
+            handshake_failures,
             messages_received: by_qos(&received),
             messages_delivered: by_qos(&delivered),
             messages_dropped: dropped,

@@ -62,6 +62,7 @@ fn heading(section: Section) -> &'static str {
     match section {
         Section::Top => "Node",
         Section::Listen => "Listeners",
+        Section::Tls => "TLS for clients",
         Section::Cluster => "Cluster",
         Section::Limits => "Limits",
     }

@@ -16,7 +16,7 @@ use crate::node::Node;
 pub(super) const AFTER_HELP: &str = "\
 Every setting has one name in three spellings: the flag --max-packet-size, the environment variable \
 RUMORMQ_MAX_PACKET_SIZE, and the key max_packet_size in its section of the TOML file. A flag beats the environment, which \
-beats the file. The sections are [listen], [cluster] and [limits]; node and log_level stand above them. The cluster's \
+beats the file. The sections are [listen], [tls], [cluster] and [limits]; node and log_level stand above them. The cluster's \
 secret is never a flag's value: it is in RUMORMQ_COOKIE, or in the file that --cookie-file names.";
 
 /// Arguments of `rumormq run`.
@@ -49,13 +49,17 @@ impl Run {
             // A node that waits for its peers has no clients to say goodbye to.
             () = stop.wait() => return Ok(()),
         };
-        let ready = format!(
-            "ready node={} mqtt={} cluster={} http={}\n",
+        let mut ready = format!(
+            "ready node={} mqtt={} cluster={} http={}",
             node.name(),
             node.mqtt_addr(),
             node.cluster_addr(),
             node.http_addr()
         );
+        for (listener, address) in &node.client_listeners()[1..] {
+            ready += &format!(" {listener}={address}");
+        }
+        ready.push('\n');
         // Whoever started the node may have closed its end: that is no reason not to serve.
         let _ = io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush());
         stop.wait().await;

@@ -1,4 +1,5 @@
-//! Connections that were accepted and have not shown yet that they belong to the cluster.
+//! Connections that were accepted and have not shown yet that they belong here: links without their proof of the cookie,
+//! clients in the middle of TLS or of the opening of a WebSocket.
 //!
 //! There is room for a fixed number of them. One too many ends the one that has taken longest: whoever belongs here is through
 //! in milliseconds, so that connections which say nothing cannot keep him out.
@@ -9,12 +10,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Handshakes under way at a time. Whoever may not join cannot take more memory than they do.
-const HANDSHAKES_MAX: usize = 256;
-
 /// The handshakes under way, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Handshakes {
+    /// Most of them at a time. Whoever does not belong here cannot take more memory than they do.
+    limit: usize,
     waiting: Mutex<VecDeque<Arc<Notify>>>,
 }
 
@@ -26,12 +26,17 @@ pub struct Place<'a> {
 }
 
 impl Handshakes {
+    /// None yet, and room for `limit`.
+    pub fn new(limit: usize) -> Handshakes {
+        Handshakes { limit, waiting: Mutex::default() }
+    }
+
     /// One more begins.
     pub fn enter(&self) -> Place<'_> {
         let lost = Arc::new(Notify::new());
         let mut waiting = self.waiting.lock();
         waiting.push_back(lost.clone());
-        if waiting.len() > HANDSHAKES_MAX
+        if waiting.len() > self.limit
             && let Some(oldest) = waiting.pop_front()
         {
             oldest.notify_one();

@@ -10,7 +10,7 @@ pub mod counters;
 mod dialer;
 mod endpoint;
 pub mod forward;
-mod handshakes;
+pub mod handshakes;
 pub mod host;
 pub mod interest;
 pub mod link;
@@ -55,6 +55,9 @@ pub use snapshot::Snapshot;
 use crate::message::Application;
 use crate::router::PeerSet;
 use crate::topic::SubscriptionFilter;
+
+/// Handshakes of links under way at a time.
+const HANDSHAKES_MAX: usize = 256;
 
 /// This node's part in its cluster.
 pub struct Cluster {
@@ -108,7 +111,7 @@ impl Cluster {
             credentials: Credentials { cluster: config.cluster.clone(), psks },
             replication: Mutex::new(Replication::new(&config, Instant::now())),
             due_earlier: Notify::new(),
-            handshakes: Handshakes::default(),
+            handshakes: Handshakes::new(HANDSHAKES_MAX),
             peers: Peers::new(config.forward),
             inbound: InboundStreams::default(),
             members: Members::default(),

@@ -12,7 +12,8 @@ impl Config {
             return Ok(name.clone());
         }
         let cluster = self.cluster.ip();
-        let closed = [self.cluster, self.mqtt, self.http].iter().all(|address| address.ip().is_loopback());
+        let clients = self.client_listeners().map(|(_, address)| address);
+        let closed = [self.cluster, self.http].into_iter().chain(clients).all(|it| it.ip().is_loopback());
         let host = match closed || !(cluster.is_unspecified() || cluster.is_loopback()) {
             true => cluster.to_string(),
             false => hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),

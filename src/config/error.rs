@@ -65,10 +65,23 @@ pub enum ConfigError {
     TwoCookies,
     /// Clients from other machines could connect without authentication.
     #[error(
-        "mqtt {0} can be reached from other machines and clients need no password: use a loopback address, or say \
+        "{listener} {address} can be reached from other machines and clients need no password: use a loopback address, or say \
          --allow-anonymous if everybody who reaches it may read and publish everything"
     )]
-    AnonymousClients(std::net::SocketAddr),
+    AnonymousClients {
+        /// The listener's setting.
+        listener: &'static str,
+        /// The address to listen on.
+        address: std::net::SocketAddr,
+    },
+    /// A listener with TLS lacks what TLS needs.
+    #[error("{listener} needs a certificate and its key: give {flag} FILE")]
+    NoTlsFile {
+        /// The listener's setting.
+        listener: &'static str,
+        /// The flag that is missing.
+        flag: &'static str,
+    },
     /// Nodes from other machines could join without a cookie.
     #[error(
         "cluster {0} can be reached from other machines and there is no cookie: use a loopback address, or give all nodes \

@@ -20,6 +20,7 @@ mod validate;
 mod value;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -33,6 +34,8 @@ pub use setting::{SETTINGS, Section, Setting};
 pub use sources::Sources;
 
 use crate::broker::{Extras, Limits};
+pub use crate::net::tls::ClientCertificates;
+use crate::net::tls::TlsFiles;
 
 /// Everything that can be set about a node. Start from [`Config::default`] and change what you need.
 #[derive(Clone, Debug)]
@@ -50,6 +53,13 @@ pub struct Config {
     pub cluster: SocketAddr,
     /// Where MQTT clients connect. An address other than loopback needs `allow_anonymous`. Port 0 is any free one.
     pub mqtt: SocketAddr,
+    /// Where MQTT clients connect by TLS; needs a certificate and a key. None: nowhere. The same holds of the address as for
+    /// `mqtt`, unless clients have to show certificates.
+    pub mqtts: Option<SocketAddr>,
+    /// Where MQTT clients connect by WebSocket, with any path. None: nowhere. The same holds of the address as for `mqtt`.
+    pub ws: Option<SocketAddr>,
+    /// Where MQTT clients connect by WebSocket over TLS. None: nowhere. The same holds as for `mqtts`.
+    pub wss: Option<SocketAddr>,
     /// Where the HTTP API and the metrics are. It answers reads only, to whoever reaches it. Port 0 is any free one.
     pub http: SocketAddr,
     /// What other nodes are told to connect to, where that is not the name's host with the bound port: behind address
@@ -62,6 +72,17 @@ pub struct Config {
     /// Accept clients without a user name and password on an address other than loopback. Whoever reaches the port can then
     /// read and publish everything.
     pub allow_anonymous: bool,
+
+    /// What `mqtts` and `wss` show clients: a file with the node's certificate, followed by those that lead to an authority
+    /// which clients know. PEM, as the others.
+    pub tls_certificate_file: Option<PathBuf>,
+    /// The private key of that certificate.
+    pub tls_key_file: Option<PathBuf>,
+    /// The authorities whose clients are known by their certificates. None: clients are not asked for any.
+    pub tls_client_ca_file: Option<PathBuf>,
+    /// Whether a client that is asked for a certificate may go without. Optional suits a fleet that gets certificates one by
+    /// one; it lets everybody in who has none.
+    pub tls_client_certificates: ClientCertificates,
 
     /// Nodes of differently named clusters refuse each other, so that test and production do not merge by an address
     /// mistyped. The same on all nodes.
@@ -111,11 +132,18 @@ impl Default for Config {
             join: Vec::new(),
             cluster: loopback(7883),
             mqtt: loopback(1883),
+            mqtts: None,
+            ws: None,
+            wss: None,
             http: loopback(18083),
             advertise_cluster: None,
             advertise_mqtt: None,
             advertise_http: None,
             allow_anonymous: false,
+            tls_certificate_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
+            tls_client_certificates: ClientCertificates::Required,
             cluster_name: "rumormq".to_owned(),
             cookies: Vec::new(),
             gossip_interval: Duration::from_millis(150),
@@ -130,5 +158,34 @@ impl Default for Config {
             extras: Extras::default(),
             log_level: LevelFilter::INFO,
         }
+    }
+}
+
+impl Config {
+    /// The listeners for clients that are on, with the names of their settings.
+    pub fn client_listeners(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let all = [("mqtt", Some(self.mqtt)), ("mqtts", self.mqtts), ("ws", self.ws), ("wss", self.wss)];
+        all.into_iter().filter_map(|(name, address)| Some((name, address?)))
+    }
+
+    /// The files for TLS, if a listener uses it.
+    pub fn tls_files(&self) -> Result<Option<TlsFiles>, ConfigError> {
+        let Some(listener) = self.mqtts.map(|_| "mqtts").or(self.wss.map(|_| "wss")) else { return Ok(None) };
+        let needed =
+            |file: &Option<PathBuf>, flag| file.clone().ok_or(ConfigError::NoTlsFile { listener, flag });
+        Ok(Some(TlsFiles {
+            certificate: needed(&self.tls_certificate_file, "--tls-certificate-file")?,
+            key: needed(&self.tls_key_file, "--tls-key-file")?,
+            client_ca: self.tls_client_ca_file.clone(),
+            client_certificates: self.tls_client_certificates,
+        }))
+    }
+
+    /// Whether a client has to show a certificate on the listener of this name.
+    fn asks_for_certificates(&self, listener: &str) -> bool {
+        let has_tls = listener == "mqtts" || listener == "wss";
+        has_tls
+            && self.tls_client_ca_file.is_some()
+            && self.tls_client_certificates == ClientCertificates::Required
     }
 }

@@ -28,6 +28,8 @@ pub enum Section {
     Top,
     /// `[listen]`
     Listen,
+    /// `[tls]`
+    Tls,
     /// `[cluster]`
     Cluster,
     /// `[limits]`
@@ -93,13 +95,12 @@ impl Setting {
 
 impl Section {
     /// All that are tables of their own.
-    pub(super) const TABLES: [Section; 3] = [Section::Listen, Section::Cluster, Section::Limits];
+    pub(super) const TABLES: [Section; 4] =
+        [Section::Listen, Section::Tls, Section::Cluster, Section::Limits];
 
     /// Finds the table of this name.
     pub(super) fn named(name: &str) -> Option<Section> {
-        [Section::Listen, Section::Cluster, Section::Limits]
-            .into_iter()
-            .find(|section| section.name() == name)
+        Section::TABLES.into_iter().find(|section| section.name() == name)
     }
 
     /// The table's name; empty for the top.
@@ -107,6 +108,7 @@ impl Section {
         match self {
             Section::Top => "",
             Section::Listen => "listen",
+            Section::Tls => "tls",
             Section::Cluster => "cluster",
             Section::Limits => "limits",
         }
@@ -170,13 +172,18 @@ const MANY: u64 = 1 << 40;
 /// Largest packet that also fits a frame between nodes.
 const LARGEST_PACKET: u64 = (crate::cluster::link::frame::MAX_BODY_LEN - (1 << 20)) as u64;
 
-use Section::{Cluster, Limits, Listen, Top};
+use Section::{Cluster, Limits, Listen, Tls, Top};
 
 /// All settings, in the order of help and README.
 pub const SETTINGS: &[Setting] = &[
     text(Top, "node", "NAME@HOST", "The node's name, unique in the cluster", |c| &mut c.node),
     text(Top, "log_level", "LEVEL", "off, error, warn, info, debug or trace", |c| &mut c.log_level),
     text(Listen, "mqtt", "ADDR", "Where MQTT clients connect", |c| &mut c.mqtt),
+    text(Listen, "mqtts", "ADDR", "Where MQTT clients connect by TLS, usually port 8883", |c| &mut c.mqtts),
+    text(Listen, "ws", "ADDR", "Where MQTT clients connect by WebSocket, usually port 8083", |c| &mut c.ws),
+    text(Listen, "wss", "ADDR", "Where MQTT clients connect by WebSocket over TLS, usually port 8084", |c| {
+        &mut c.wss
+    }),
     text(Listen, "cluster", "ADDR", "Where other nodes connect, by UDP and TCP", |c| &mut c.cluster),
     text(Listen, "http", "ADDR", "Where the HTTP API and the metrics are", |c| &mut c.http),
     text(Listen, "advertise_mqtt", "HOST:PORT", "What clients are told to connect to", |c| {
@@ -191,6 +198,28 @@ pub const SETTINGS: &[Setting] = &[
     text(Listen, "allow_anonymous", "", "Let clients in without a password, from anywhere", |c| {
         &mut c.allow_anonymous
     }),
+    text(
+        Tls,
+        "tls_certificate_file",
+        "FILE",
+        "The node's certificate for clients, and the chain behind it; PEM",
+        |c| &mut c.tls_certificate_file,
+    ),
+    text(Tls, "tls_key_file", "FILE", "The private key of that certificate; PEM", |c| &mut c.tls_key_file),
+    text(
+        Tls,
+        "tls_client_ca_file",
+        "FILE",
+        "Ask clients for certificates, and trust those of these authorities; PEM",
+        |c| &mut c.tls_client_ca_file,
+    ),
+    text(
+        Tls,
+        "tls_client_certificates",
+        "MODE",
+        "required, or optional: a client may go without, where it is asked",
+        |c| &mut c.tls_client_certificates,
+    ),
     text(Cluster, "join", "HOST:PORT", "A member of the cluster to join; may be repeated", |c| &mut c.join),
     text(Cluster, "cluster_name", "NAME", "Nodes of other clusters are refused", |c| &mut c.cluster_name),
     text(

@@ -52,14 +52,16 @@ fn three_values(setting: &Setting) -> [String; 3] {
     let [a, b, c] = match setting.name {
         "node" => ["a@h", "b@h", "c@h"],
         "log_level" => ["warn", "error", "debug"],
-        "mqtt" | "cluster" | "http" => ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"],
+        "mqtt" | "mqtts" | "ws" | "wss" | "cluster" | "http" => ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"],
         "advertise_mqtt" | "advertise_cluster" | "advertise_http" => ["a:1", "b.example.org:2", "[::1]:3"],
         "join" => ["a:1,b:2", "c:3", "[::1]:4"],
         "cluster_name" => ["a", "b", "c"],
         "allow_anonymous" => ["true", "true", "true"],
+        "tls_client_certificates" => ["optional", "optional", "optional"],
         "phi" => ["2", "3.5", "4"],
         // Within every range, and the shortest text for itself.
         _ => match setting.value_name {
+            "FILE" => ["a.pem", "b.pem", "c.pem"],
             "N" => ["31", "33", "37"],
             "SIZE" => ["3KiB", "4001", "5KiB"],
             "TIME" => ["3s", "7s", "2500ms"],
@@ -77,7 +79,11 @@ fn every_setting_is_reached_by_flag_environment_and_file() {
         assert!(![&flag, &variable, &key].contains(&&default), "{}: {default} is the default", setting.name);
         let file = file_with(setting, &format!("{key:?}"), "every");
         let shown = |flags: &[(&'static str, &str)], environment: &[(&str, &str)], file: Option<&Path>| {
-            let config = resolve(flags, environment, file).unwrap_or_else(|error| panic!("{error}"));
+            // Without these some listeners would be refused.
+            let files = [("RUMORMQ_TLS_CERTIFICATE_FILE", "x.pem"), ("RUMORMQ_TLS_KEY_FILE", "x.pem")];
+            let needed = if ["mqtts", "wss"].contains(&setting.name) { &files[..] } else { &[] };
+            let environment = [environment, needed].concat();
+            let config = resolve(flags, &environment, file).unwrap_or_else(|error| panic!("{error}"));
             setting.show(&config)
         };
         let given_flag = [(setting.name, flag.as_str())];
@@ -319,7 +325,29 @@ fn nothing_is_open_to_other_machines_by_accident() {
     );
     assert_eq!(ok(&[("cluster", "10.0.0.5:7883")], &[cookie]), Ok(()));
     assert_eq!(ok(&[("http", "10.0.0.5:18083")], &[]), Ok(()));
+    assert!(ok(&[("ws", "10.0.0.5:8083")], &[]).unwrap_err().starts_with("ws 10.0.0.5:8083 can be reached"));
+    let tls = [("mqtts", "10.0.0.5:8883"), ("tls_certificate_file", "c"), ("tls_key_file", "k")];
+    assert!(ok(&tls, &[]).unwrap_err().starts_with("mqtts 10.0.0.5:8883 can be reached"));
+    let known = [&tls[..], &[("tls_client_ca_file", "ca")]].concat();
+    assert_eq!(ok(&known, &[]), Ok(()), "every client shows a certificate");
+    let optional = [&known[..], &[("tls_client_certificates", "optional")]].concat();
+    assert!(ok(&optional, &[]).unwrap_err().starts_with("mqtts 10.0.0.5:8883 can be reached"));
+    let plain_as_well = [&known[..], &[("wss", "10.0.0.5:8084"), ("ws", "10.0.0.5:8083")]].concat();
+    assert!(ok(&plain_as_well, &[]).unwrap_err().starts_with("ws 10.0.0.5:8083 can be reached"));
     assert_eq!(ok(&[("mqtt", "[::1]:1883"), ("cluster", "127.8.9.1:7883")], &[]), Ok(()));
+}
+
+#[test]
+fn tls_needs_a_certificate_and_a_key() {
+    let error = |flags: &[(&'static str, &str)]| resolve(flags, &[], None).unwrap_err().to_string();
+    assert_eq!(
+        error(&[("mqtts", "127.0.0.1:8883"), ("tls_key_file", "k")]),
+        "mqtts needs a certificate and its key: give --tls-certificate-file FILE"
+    );
+    assert_eq!(
+        error(&[("wss", "127.0.0.1:8084"), ("tls_certificate_file", "c")]),
+        "wss needs a certificate and its key: give --tls-key-file FILE"
+    );
 }
 
 #[test]

@@ -21,9 +21,13 @@ impl Config {
                 format!("{:?} is not 1 to 255 printable characters without spaces", self.cluster_name);
             return Err(field("cluster_name", reason));
         }
-        if !self.mqtt.ip().is_loopback() && !self.allow_anonymous {
-            return Err(ConfigError::AnonymousClients(self.mqtt));
+        for (listener, address) in self.client_listeners() {
+            let anybody = !self.allow_anonymous && !self.asks_for_certificates(listener);
+            if !address.ip().is_loopback() && anybody {
+                return Err(ConfigError::AnonymousClients { listener, address });
+            }
         }
+        self.tls_files()?;
         if !self.cluster.ip().is_loopback() && self.cookies.is_empty() {
             return Err(ConfigError::OpenCluster(self.cluster));
         }

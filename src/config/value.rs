@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{Cookie, HostPort, NodeName};
+use super::{ClientCertificates, Cookie, HostPort, NodeName};
 
 /// A value that a text gives as a whole.
 pub(super) trait Text {
@@ -64,6 +65,41 @@ impl Text for f64 {
 impl Text for SocketAddr {
     fn read(&mut self, text: &str) -> Result<(), String> {
         *self = parse(text, "an address with a port, such as 127.0.0.1:1883, 0.0.0.0:1883 or [::]:1883")?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Text for Option<SocketAddr> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let mut address = SocketAddr::from(([0, 0, 0, 0], 0));
+        address.read(text)?;
+        *self = Some(address);
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(Text::show).unwrap_or_default()
+    }
+}
+
+impl Text for Option<PathBuf> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = Some(PathBuf::from(text));
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+    }
+}
+
+impl Text for ClientCertificates {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = parse(text, "required or optional")?;
         Ok(())
     }
 

@@ -157,15 +157,18 @@ impl<T: Transport> Connection<T> {
         }
     }
 
-    /// Writes what the socket refused other tasks.
+    /// Writes what the socket refused other tasks, what they could not write, and what the transport holds back.
     fn poll_drain(&mut self, cx: &mut Context<'_>, batch: &Batch) {
-        let Phase::Open(open) = &self.phase else { return };
         let transport = &mut self.transport;
-        open.client.client.drain(
-            open.client.epoch,
-            &mut |slices| try_write(transport, cx, slices),
-            batch.now,
-        );
+        if let Phase::Open(open) = &self.phase {
+            open.client.client.drain(
+                open.client.epoch,
+                &mut |slices| try_write(transport, cx, slices),
+                batch.now,
+            );
+        }
+        // Its errors show when it is read.
+        let _ = Pin::new(transport).poll_flush(cx);
     }
 
     /// Whether the client is not read from at the moment. It is woken when it may be again.
@@ -391,7 +394,7 @@ impl<T: Transport> Connection<T> {
                 let reason = stop.reason();
                 let mut state = client.lock();
                 let superseded = state.epoch != *epoch;
-                let interrupted = state.is_blocked() && !superseded;
+                let interrupted = state.is_interrupted() && !superseded;
                 if !superseded && !interrupted {
                     rest = state.session.outbox().take();
                     // From here on nobody else writes to the socket.

@@ -6,16 +6,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
-use super::connection::Connection;
-use super::transport::Tcp;
-use crate::broker::Broker;
+use super::door::Door;
+use super::opening;
+use super::tls::Tls;
 
 /// A bound address that clients connect to.
-#[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
+    address: SocketAddr,
+    protocol: Protocol,
+}
+
+/// What clients of a listener speak.
+#[derive(Clone)]
+pub enum Protocol {
+    /// MQTT over plain TCP.
+    Mqtt,
+    /// MQTT over TLS.
+    Mqtts(Arc<Tls>),
+    /// MQTT over WebSocket.
+    Ws,
+    /// MQTT over WebSocket over TLS.
+    Wss(Arc<Tls>),
+}
+
+impl Protocol {
+    /// Its name: that of the setting which says where it listens.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Protocol::Mqtt => "mqtt",
+            Protocol::Mqtts(_) => "mqtts",
+            Protocol::Ws => "ws",
+            Protocol::Wss(_) => "wss",
+        }
+    }
 }
 
 /// Connections the kernel may hold ready for us.
@@ -24,8 +49,8 @@ const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Listener {
-    /// Binds `address`, IPv4 or IPv6; port 0 is any free one.
-    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+    /// Binds `address` for clients that speak `protocol`, IPv4 or IPv6; port 0 is any free one.
+    pub fn bind(address: SocketAddr, protocol: Protocol) -> io::Result<Listener> {
         let socket = socket2::Socket::new(
             socket2::Domain::for_address(address),
             socket2::Type::STREAM,
@@ -35,28 +60,29 @@ impl Listener {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(Listener { listener: TcpListener::from_std(socket.into())? })
+        let listener = TcpListener::from_std(socket.into())?;
+        Ok(Listener { address: listener.local_addr()?, listener, protocol })
     }
 
     /// The address that was bound.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its clients speak.
+    pub fn protocol(&self) -> &Protocol {
+        &self.protocol
     }
 
     /// Accepts connections until the task is dropped; each runs on a task of its own.
-    pub async fn run(self, broker: Arc<Broker>) {
-        let places = Arc::new(Semaphore::new(broker.limits().max_connections));
+    pub async fn run(self, door: Arc<Door>) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let Ok(place) = places.clone().try_acquire_owned() else {
-                        broker.metrics.connects.with_label_values(&["full"]).inc();
-                        continue;
-                    };
+                    let Some(place) = door.enter() else { continue };
                     // Without it small packets wait for acknowledgements; a socket that refuses is gone already.
                     let _ = stream.set_nodelay(true);
-                    let connection = Connection::new(broker.clone(), Tcp::new(stream), place);
-                    tokio::spawn(connection);
+                    opening::serve(&door, &self.protocol, stream, place);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");

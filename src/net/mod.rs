@@ -1,7 +1,16 @@
 //! Listeners and connections: where bytes enter and leave. One accept loop and one driver serve every transport.
+//!
+//! A transport is a stream of MQTT packets' bytes ([`transport::Transport`]): plain TCP, TLS, and a WebSocket over either.
+//! Whatever comes before the first packet is the business of `opening`; the driver never knows which transport it has.
 
+pub mod certificate;
 mod connection;
+mod door;
 mod listener;
-mod transport;
+mod opening;
+pub mod tls;
+pub mod transport;
+pub mod web_socket;
 
-pub use listener::Listener;
+pub use door::Door;
+pub use listener::{Listener, Protocol};

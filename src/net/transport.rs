@@ -13,8 +13,15 @@ use crate::broker::client::DirectWrite;
 
 /// A stream that MQTT runs over.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// The way for other tasks to write, where the transport has one.
-    fn direct(&self) -> Option<Arc<dyn DirectWrite>>;
+    /// The way for other tasks to write, where the transport has one. Without, the connection's own task writes.
+    fn direct(&self) -> Option<Arc<dyn DirectWrite>> {
+        None
+    }
+
+    /// The name in the certificate that the client has proved to own, if it has shown one.
+    fn certificate_name(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Plain TCP.

@@ -20,7 +20,8 @@ use crate::cluster::forward::stream::ForwardLimits;
 use crate::cluster::link::hello::Addresses;
 use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken};
 use crate::config::{Config, ConfigError, advertised};
-use crate::net::Listener;
+use crate::net::tls::{Tls, TlsError};
+use crate::net::{Door, Listener, Protocol};
 use view::View;
 
 /// Why a node does not start.
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The cookie yields no keys.
     #[error("cannot derive keys from the cookie: {0}")]
     Keys(#[from] KeyError),
+    /// The certificates and keys for clients cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Another node has this one's name.
     #[error(transparent)]
     NameTaken(#[from] NameTaken),
@@ -53,7 +57,7 @@ pub enum StartError {
 impl StartError {
     /// Whether the operator has to change the configuration.
     pub fn is_usage(&self) -> bool {
-        matches!(self, StartError::Config(_) | StartError::NameTaken(_))
+        matches!(self, StartError::Config(_) | StartError::Tls(_) | StartError::NameTaken(_))
     }
 }
 
@@ -65,14 +69,16 @@ const GOODBYE_MAX: Duration = Duration::from_secs(2);
 /// A running node. Dropped without [`Node::stop`] it ends like a crash.
 pub struct Node {
     name: NodeName,
-    mqtt: SocketAddr,
+    /// The listeners for clients: the name of each one's setting, and where it listens. MQTT over plain TCP is the first.
+    listeners: Vec<(&'static str, SocketAddr)>,
+    tls: Option<Arc<Tls>>,
     http: SocketAddr,
     cluster_addr: SocketAddr,
     broker: Arc<Broker>,
     cluster: Arc<Cluster>,
     view: Arc<View>,
     draining: Arc<AtomicBool>,
-    listening: JoinHandle<()>,
+    listening: Vec<JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -82,17 +88,19 @@ impl Node {
         config.validate()?;
         let name = config.node_name()?;
         let bind = |listener, address| move |error| StartError::Bind { listener, address, error };
-        let mqtt = Listener::bind(config.mqtt).map_err(bind("mqtt", config.mqtt))?;
+        let tls = config.tls_files()?.map(Tls::load).transpose()?.map(Arc::new);
+        let clients = bind_listeners(&config, tls.as_ref())?;
         let http = HttpServer::bind(config.http).await.map_err(bind("http", config.http))?;
         let endpoint = Endpoint::bind(config.cluster).map_err(bind("cluster", config.cluster))?;
-        let mqtt_addr = mqtt.local_addr().map_err(bind("mqtt", config.mqtt))?;
+        let listeners: Vec<_> = clients.iter().map(|it| (it.protocol().name(), it.address())).collect();
+        let mqtt = listeners[0].1;
         let http_addr = http.local_addr().map_err(bind("http", config.http))?;
         let cluster_addr = endpoint.local_addr().map_err(bind("cluster", config.cluster))?;
 
         let advertise = Addresses {
             cluster: advertised(config.advertise_cluster.as_ref(), &name, cluster_addr)
                 .map_or_else(|| cluster_addr.to_string(), |address| address.to_string()),
-            mqtt: advertised(config.advertise_mqtt.as_ref(), &name, mqtt_addr).map(|at| at.to_string()),
+            mqtt: advertised(config.advertise_mqtt.as_ref(), &name, mqtt).map(|at| at.to_string()),
             http: advertised(config.advertise_http.as_ref(), &name, http_addr).map(|at| at.to_string()),
         };
         let reached = resolve(&advertise.cluster, cluster_addr).await.ok_or_else(|| {
@@ -109,11 +117,14 @@ impl Node {
         cluster.start(endpoint).await?;
         cluster.ready().await?;
         view.set_ready();
-        let listening = tokio::spawn(mqtt.run(broker.clone()));
-        tracing::info!(node = %name, mqtt = %mqtt_addr, http = %http_addr, "started");
+        let door = Door::new(broker.clone());
+        let listening =
+            clients.into_iter().map(|listener| tokio::spawn(listener.run(door.clone()))).collect();
+        tracing::info!(node = %name, %mqtt, http = %http_addr, "started");
         Ok(Node {
             name,
-            mqtt: mqtt_addr,
+            listeners,
+            tls,
             http: http_addr,
             cluster_addr,
             broker,
@@ -132,7 +143,18 @@ impl Node {
 
     /// Where clients connect.
     pub fn mqtt_addr(&self) -> SocketAddr {
-        self.mqtt
+        self.listeners[0].1
+    }
+
+    /// All listeners for clients, each by the name of its setting: `mqtt`, then `mqtts`, `ws` and `wss` where they are on.
+    pub fn client_listeners(&self) -> &[(&'static str, SocketAddr)] {
+        &self.listeners
+    }
+
+    /// Reads the certificates and keys for clients again. Connections that are open keep what they have; after an error new ones
+    /// get what was read before.
+    pub fn reload_certificates(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 
     /// Where nodes connect.
@@ -153,7 +175,7 @@ impl Node {
     /// Stops: tells the other nodes and the clients, and ends all tasks.
     pub async fn stop(self) {
         self.draining.store(true, Ordering::Release);
-        self.listening.abort();
+        self.listening.iter().for_each(JoinHandle::abort);
         self.cluster.announce_stop();
         self.broker.close_all(Close::ShuttingDown);
         let deadline = Instant::now() + GOODBYE_MAX;
@@ -167,10 +189,28 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.listening.abort();
+        self.listening.iter().for_each(JoinHandle::abort);
         self.tasks.iter().for_each(JoinHandle::abort);
         self.cluster.abort();
     }
+}
+
+/// Binds what clients connect to, plain TCP first.
+fn bind_listeners(config: &Config, tls: Option<&Arc<Tls>>) -> Result<Vec<Listener>, StartError> {
+    let with_tls = |protocol: fn(Arc<Tls>) -> Protocol| tls.cloned().map(protocol);
+    let wanted = [
+        (Some(config.mqtt), Some(Protocol::Mqtt)),
+        (config.mqtts, with_tls(Protocol::Mqtts)),
+        (config.ws, Some(Protocol::Ws)),
+        (config.wss, with_tls(Protocol::Wss)),
+    ];
+    let wanted = wanted.into_iter().filter_map(|(address, protocol)| address.zip(protocol));
+    wanted
+        .map(|(address, protocol)| {
+            let listener = protocol.name();
+            Listener::bind(address, protocol).map_err(|error| StartError::Bind { listener, address, error })
+        })
+        .collect()
 }
 
 /// The address that a host name stands for, of the bound one's family where it has one. The bound one itself where the

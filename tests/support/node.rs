@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rumormq::broker::{Broker, Extras, Limits};
 use rumormq::codec::packet::Connect;
-use rumormq::net::Listener;
+use rumormq::net::{Door, Listener, Protocol};
 use tokio::runtime::Runtime;
 
 use super::client::{Client, PATIENCE, V311, connect};
@@ -53,9 +53,10 @@ impl Node {
     pub fn with_extras(limits: Limits, extras: Extras) -> Node {
         let _guard = runtime().enter();
         let broker = Arc::new(Broker::with_extras(limits, extras));
-        let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-        let address = listener.local_addr().expect("bound");
-        runtime().spawn(listener.run(broker.clone()));
+        let any_port = "127.0.0.1:0".parse().expect("an address");
+        let listener = Listener::bind(any_port, Protocol::Mqtt).expect("a free port");
+        let address = listener.address();
+        runtime().spawn(listener.run(Door::new(broker.clone())));
         Node { broker, address }
     }
 

@@ -1,0 +1,73 @@
+//! What all listeners of a node share: how many may come in, and what is counted of those that fail to.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::opening::OpeningError;
+use crate::broker::Broker;
+use crate::cluster::handshakes::Handshakes;
+
+/// Handshakes of clients under way at a time, on all listeners.
+const HANDSHAKES_MAX: usize = 4096;
+/// Time between two lines of log about handshakes that failed.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// The way in for clients, whichever listener they come to.
+pub struct Door {
+    broker: Arc<Broker>,
+    places: Arc<Semaphore>,
+    pub(super) handshakes: Handshakes,
+    /// Guards nothing but the pace of the log.
+    reports: Mutex<Reports>,
+}
+
+#[derive(Debug, Default)]
+struct Reports {
+    last: Option<Instant>,
+    /// Failures since then that were not logged.
+    unsaid: u64,
+}
+
+impl Door {
+    /// A door to this broker, within its limits.
+    pub fn new(broker: Arc<Broker>) -> Arc<Door> {
+        let places = Arc::new(Semaphore::new(broker.limits().max_connections));
+        Arc::new(Door {
+            broker,
+            places,
+            handshakes: Handshakes::new(HANDSHAKES_MAX),
+            reports: Mutex::default(),
+        })
+    }
+
+    /// The broker behind it.
+    pub(super) fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// A place among the open connections. None, and counted, where all are taken.
+    pub(super) fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        let place = self.places.clone().try_acquire_owned().ok();
+        if place.is_none() {
+            self.broker.metrics.connects.with_label_values(&["full"]).inc();
+        }
+        place
+    }
+
+    /// Counts a handshake that failed, and logs one a second.
+    pub(super) fn handle_failure(&self, listener: &'static str, error: &OpeningError, now: Instant) {
+        self.broker.metrics.handshake_failures.with_label_values(&[listener, error.reason()]).inc();
+        let mut reports = self.reports.lock();
+        if reports.last.is_some_and(|last| now.duration_since(last) < REPORT_EVERY) {
+            reports.unsaid += 1;
+            return;
+        }
+        let unsaid = std::mem::take(&mut reports.unsaid);
+        reports.last = Some(now);
+        drop(reports);
+        tracing::warn!(listener, %error, others_since_last = unsaid, "a client's handshake failed");
+    }
+}

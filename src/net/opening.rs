@@ -1,0 +1,87 @@
+//! From an accepted TCP connection to a stream of MQTT: the handshakes of TLS and WebSocket, bounded in time and number.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::connection::Connection;
+use super::door::Door;
+use super::listener::Protocol;
+use super::transport::{Tcp, Transport};
+use super::web_socket::WebSocket;
+
+/// Why an accepted connection did not become a stream of MQTT.
+#[derive(Debug, thiserror::Error)]
+pub enum OpeningError {
+    /// The peer took longer than `connect_timeout`.
+    #[error("it took too long")]
+    Timeout,
+    /// There were too many at a time, and this one took longest.
+    #[error("there were too many at a time")]
+    CrowdedOut,
+    /// The peer went away, or does not speak TLS as it should.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+    /// The peer asked for no WebSocket with MQTT in it.
+    #[error("WebSocket: {0}")]
+    WebSocket(Box<tokio_tungstenite::tungstenite::Error>),
+}
+
+impl OpeningError {
+    /// The label of the counter.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            OpeningError::Timeout => "timeout",
+            OpeningError::CrowdedOut => "crowded_out",
+            OpeningError::Tls(_) => "tls",
+            OpeningError::WebSocket(_) => "websocket",
+        }
+    }
+}
+
+/// Serves an accepted connection, on a task of its own.
+pub(super) fn serve(door: &Arc<Door>, protocol: &Protocol, stream: TcpStream, place: OwnedSemaphorePermit) {
+    let tcp = Tcp::new(stream);
+    match protocol {
+        Protocol::Mqtt => connect(door, tcp, place),
+        Protocol::Mqtts(tls) => {
+            let tls = tls.clone();
+            open(door, protocol, place, async move { tls.accept(tcp).await });
+        }
+        Protocol::Ws => open(door, protocol, place, WebSocket::accept(tcp)),
+        Protocol::Wss(tls) => {
+            let tls = tls.clone();
+            open(door, protocol, place, async move { WebSocket::accept(tls.accept(tcp).await?).await });
+        }
+    }
+}
+
+/// Runs a handshake, on a task of its size, and gives what comes of it another one.
+fn open<T: Transport>(
+    door: &Arc<Door>,
+    protocol: &Protocol,
+    place: OwnedSemaphorePermit,
+    handshake: impl Future<Output = Result<T, OpeningError>> + Send + 'static,
+) {
+    let (door, listener) = (door.clone(), protocol.name());
+    let patience = door.broker().limits().connect_timeout;
+    tokio::spawn(async move {
+        let waiting = door.handshakes.enter();
+        let result = tokio::select! {
+            result = tokio::time::timeout(patience, handshake) => result.unwrap_or(Err(OpeningError::Timeout)),
+            () = waiting.lost() => Err(OpeningError::CrowdedOut),
+        };
+        match result {
+            Ok(transport) => connect(&door, transport, place),
+            Err(error) => door.handle_failure(listener, &error, Instant::now()),
+        }
+    });
+}
+
+fn connect<T: Transport>(door: &Arc<Door>, transport: T, place: OwnedSemaphorePermit) {
+    tokio::spawn(Connection::new(door.broker().clone(), transport, place));
+}
