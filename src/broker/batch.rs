@@ -17,6 +17,9 @@ pub struct Batch {
     pub touched: Vec<Arc<Client>>,
     /// Bytes read from the client.
     pub bytes_in: u64,
+    /// Bytes written to clients.
+    pub bytes_out: u64,
+    packets_in: [u64; 16],
     /// Memory for the frames of the message at hand.
     pub scratch: Vec<u8>,
     received: [u64; 3],
@@ -38,6 +41,8 @@ impl Batch {
             now,
             touched: Vec::new(),
             bytes_in: 0,
+            bytes_out: 0,
+            packets_in: [0; 16],
             scratch: Vec::new(),
             received: [0; 3],
             delivered: [0; 3],
@@ -53,6 +58,12 @@ impl Batch {
         if state.touch() {
             self.touched.push(client.clone());
         }
+    }
+
+    /// A packet arrived; `first` is the first byte of its frame.
+    #[inline]
+    pub fn count_packet(&mut self, first: u8) {
+        self.packets_in[usize::from(first >> 4)] += 1;
     }
 
     /// A publish arrived.
@@ -75,7 +86,7 @@ impl Batch {
     pub fn flush_some(&mut self) -> bool {
         let from = self.touched.len().saturating_sub(FLUSHES_A_TURN);
         for client in self.touched.drain(from..) {
-            client.flush(self.now);
+            self.bytes_out += client.flush(self.now);
         }
         if self.touched.is_empty() && self.touched.capacity() > FLUSHES_A_TURN {
             self.touched = Vec::new();
@@ -91,6 +102,10 @@ impl Batch {
     /// Adds what was counted to the node's metrics.
     pub fn report(&mut self, metrics: &Metrics) {
         take_into(&mut self.bytes_in, &metrics.bytes_in);
+        take_into(&mut self.bytes_out, &metrics.bytes_out);
+        for (count, counter) in self.packets_in.iter_mut().zip(&metrics.packets_in) {
+            take_into(count, counter);
+        }
         for qos in 0..3 {
             take_into(&mut self.received[qos], &metrics.messages_received[qos]);
             take_into(&mut self.delivered[qos], &metrics.messages_delivered[qos]);

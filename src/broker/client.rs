@@ -103,6 +103,8 @@ pub struct ClientState {
     pub pending_subscribes: usize,
     /// The connection is not read from at the moment.
     pub throttled: bool,
+    /// Bytes written and not counted yet.
+    written: u64,
 }
 
 struct Former {
@@ -126,6 +128,7 @@ impl Client {
             owes_retained: false,
             pending_subscribes: 0,
             throttled: false,
+            written: 0,
         };
         Client { id: id.into(), subscriptions: Mutex::default(), state: Mutex::new(state) }
     }
@@ -146,13 +149,14 @@ impl Client {
     }
 
     /// Writes the outbox to the socket as far as the socket takes it; the rest is left to the connection's task.
-    pub fn flush(&self, now: Instant) {
+    /// Returns how many bytes were written, by whomever, since it was last asked.
+    pub fn flush(&self, now: Instant) -> u64 {
         let mut state = self.state.lock();
         state.touched = false;
         if state.flushing || state.blocked || state.session.outbox().is_empty() {
-            return;
+            return state.take_written();
         }
-        let Some(attachment) = &state.attachment else { return };
+        let Some(attachment) = &state.attachment else { return state.take_written() };
         if let Some(direct) = attachment.direct.clone() {
             write(&mut state, &mut |slices| direct.try_write_vectored(slices), now);
             if state.blocked {
@@ -161,6 +165,7 @@ impl Client {
         } else {
             state.leave_to_owner();
         }
+        state.take_written()
     }
 
     /// The connection may be read from again: wakes its task if it waits for that.
@@ -194,6 +199,11 @@ impl ClientState {
         if let Some(attachment) = &self.attachment {
             attachment.signal.waker.wake();
         }
+    }
+
+    /// Takes the number of bytes written since it was last asked.
+    pub fn take_written(&mut self) -> u64 {
+        std::mem::take(&mut self.written)
     }
 
     /// Opens the next connection: whatever state of writing the one before left is void.
@@ -275,7 +285,9 @@ fn write(
         }
         rounds += 1;
         let mut taken = state.session.outbox().take();
+        let length = taken.len();
         let result = MutexGuard::unlocked(state, || write_out(&mut taken, write));
+        state.written += (length - taken.len()) as u64;
         if state.epoch != epoch {
             state.release_former(epoch, taken.is_empty());
             taken.recycle();

@@ -115,7 +115,10 @@ impl Broker {
                     return Err(Refused(ReasonCode::PacketTooLarge));
                 }
                 let opening = Opening { connect, identity, negotiated, attachment };
+                let identity = opening.identity.clone();
                 let epoch = self.attach(&client, state, opening, batch);
+                let expiry_secs = self.session_expiry(connect).as_secs();
+                self.announce_connected(client.id(), &identity, connect, expiry_secs, batch);
                 let keep_alive = u64::from(connect.keep_alive_secs);
                 let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
                 return Ok(Connected { client, epoch, silence_max });
@@ -158,9 +161,24 @@ impl Broker {
     pub fn disconnect(&self, client: &Arc<Client>, epoch: u64, ending: Ending, batch: &mut Batch) {
         self.metrics.connections.dec();
         let mut state = client.lock();
+        batch.bytes_out += state.take_written();
+        let identity = state.record.identity.clone();
         if state.epoch != epoch {
-            return;
+            drop(state);
+            return self.announce_disconnected(client.id(), &identity, "takenover", batch);
         }
+        self.end_connection(client, state, ending, batch);
+        self.announce_disconnected(client.id(), &identity, ending.cause, batch);
+    }
+
+    /// The connection of the client whose lock `state` is has ended.
+    fn end_connection(
+        &self,
+        client: &Arc<Client>,
+        mut state: MutexGuard<'_, ClientState>,
+        ending: Ending,
+        batch: &mut Batch,
+    ) {
         state.attachment = None;
         state.session.handle_disconnected();
         if !ending.publish_will {
@@ -254,4 +272,6 @@ pub struct Ending {
     pub publish_will: bool,
     /// Session Expiry Interval of the DISCONNECT.
     pub expiry_secs: Option<u32>,
+    /// What those are told who watch clients come and go.
+    pub cause: &'static str,
 }

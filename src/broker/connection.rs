@@ -254,6 +254,6 @@ impl ClientConnection {
             return End::Violation(ReasonCode::ProtocolError); // 3.14.2.2.2
         }
         let publish_will = disconnect.reason != ReasonCode::Success;
-        End::Disconnected(Ending { publish_will, expiry_secs })
+        End::Disconnected(Ending { publish_will, expiry_secs, cause: "normal" })
     }
 }

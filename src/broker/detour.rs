@@ -8,6 +8,7 @@ use super::Broker;
 use super::client::Client;
 use super::delayed;
 use super::rewrite::{RewriteCache, Rewritten};
+use super::system;
 use super::template::Names;
 use crate::codec::packet::ReasonCode;
 use crate::topic::Topic;
@@ -19,9 +20,6 @@ pub(super) struct Detour {
     /// How long it is to wait.
     pub delay: Option<Duration>,
 }
-
-/// Topics below are said by the broker alone.
-const SYSTEM: &str = "$SYS";
 
 impl Detour {
     /// The topic to deliver to.
@@ -69,7 +67,7 @@ impl Broker {
             (Rewritten::Unfit, _) => return Err(invalid()),
         };
         let destination = detour.as_ref().map_or(Some(topic), Detour::topic).ok_or_else(invalid)?;
-        if destination.levels().next() == Some(SYSTEM) {
+        if destination.levels().next() == Some(system::ROOT) {
             return Err(refuse("system_topic", ReasonCode::NotAuthorized));
         }
         Ok(detour)

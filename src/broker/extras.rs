@@ -1,11 +1,16 @@
 //! What the broker does beyond the specification, as the operator wants it.
 
+use std::time::Duration;
+
 use super::auto_subscribe::AutoSubscription;
 use super::rewrite::RewriteRule;
 
 /// Settings of what the specification does not know. By default nothing of it changes what it knows.
 #[derive(Clone, Debug)]
 pub struct Extras {
+    /// Time between two rounds of values below `$SYS`, which also bounds how old those are that a new subscriber gets. Zero:
+    /// nothing is said there. Shorter costs a look at every session each time, while anybody subscribes.
+    pub sys_interval: Duration,
     /// Rules that rename topics; the first that matches decides. Empty: none.
     pub rewrite: Vec<RewriteRule>,
     /// Subscriptions of every client. Each costs what a SUBSCRIBE would, at every connect.
@@ -20,6 +25,7 @@ pub struct Extras {
 impl Default for Extras {
     fn default() -> Self {
         Extras {
+            sys_interval: Duration::from_secs(10),
             rewrite: Vec::new(),
             auto_subscribe: Vec::new(),
             max_delayed_messages: 0,

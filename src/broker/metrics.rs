@@ -1,5 +1,6 @@
 //! The node's counters, in the names and units of Prometheus.
 
+use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// What the broker counts. Every hot counter is raised once a turn, not once a message.
@@ -21,11 +22,47 @@ pub struct Metrics {
     pub messages_dropped: IntCounterVec,
     /// Bytes read from clients.
     pub bytes_in: IntCounter,
+    /// Bytes written to clients.
+    pub bytes_out: IntCounter,
+    /// Packets read from clients, by their type's number.
+    pub packets_in: [IntCounter; 16],
+    /// Sessions that outlived their connection, and then their expiry.
+    pub sessions_expired: IntCounter,
     /// SUBACKs sent before every peer had the route.
     pub suback_timeouts: IntCounter,
 }
 
+/// Packet types by number (2.1.2); 0 is none.
+const PACKET_TYPES: [&str; 16] = [
+    "reserved",
+    "connect",
+    "connack",
+    "publish",
+    "puback",
+    "pubrec",
+    "pubrel",
+    "pubcomp",
+    "subscribe",
+    "suback",
+    "unsubscribe",
+    "unsuback",
+    "pingreq",
+    "pingresp",
+    "disconnect",
+    "auth",
+];
+
 impl Metrics {
+    /// Messages dropped, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        sum(&self.messages_dropped)
+    }
+
+    /// CONNECT packets, with whatever result.
+    pub fn connects_attempted(&self) -> u64 {
+        sum(&self.connects)
+    }
+
     /// All counters at zero, registered under `rumormq_`.
     pub fn new() -> Metrics {
         let registry = Registry::new();
@@ -48,6 +85,13 @@ impl Metrics {
             &["listener", "reason"],
         );
         let bytes = counters("bytes_total", "Bytes exchanged with clients.", &["direction"]);
+        let packets = counters("packets_total", "Packets exchanged with clients.", &["direction", "type"]);
+        let sessions_expired = IntCounter::new(
+            "rumormq_sessions_expired_total",
+            "Sessions whose client did not come back in time.",
+        )
+        .expect("a valid name");
+        registry.register(Box::new(sessions_expired.clone())).expect("metric names are distinct");
         let connections =
             IntGauge::new("rumormq_connections", "Open client connections.").expect("a valid name");
         registry.register(Box::new(connections.clone())).expect("metric names are distinct");
@@ -65,10 +109,19 @@ impl Metrics {
             messages_delivered: by_qos(&delivered),
             messages_dropped: dropped,
             bytes_in: bytes.with_label_values(&["in"]),
+            bytes_out: bytes.with_label_values(&["out"]),
+            packets_in: PACKET_TYPES.map(|name| packets.with_label_values(&["in", name])),
+            sessions_expired,
             suback_timeouts,
             registry,
         }
     }
+}
+
+fn sum(family: &IntCounterVec) -> u64 {
+    let families = family.collect();
+    let metrics = families.iter().flat_map(|family| family.get_metric());
+    metrics.map(|metric| metric.get_counter().get_value() as u64).sum()
 }
 
 impl Default for Metrics {

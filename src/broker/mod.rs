@@ -23,6 +23,7 @@ mod rewrite;
 mod session_record;
 mod shared;
 mod subscribe;
+mod system;
 mod template;
 mod timers;
 
@@ -47,6 +48,8 @@ use registry::Registry;
 use retained::RetainedMessages;
 use rewrite::Rewrite;
 pub use rewrite::RewriteRule;
+use rumormq_gossip::MemberState;
+use system::SystemTopics;
 use timers::{Due, Timers};
 
 use crate::cluster::Cluster;
@@ -60,6 +63,9 @@ pub struct Broker {
     rewrite: Rewrite,
     auto_subscribe: Vec<AutoSubscription>,
     delayed: Delayed,
+    system: SystemTopics,
+    /// The node's name, once it has one.
+    name: OnceLock<String>,
     router: Router<Subscriber>,
     registry: Registry,
     retained: RetainedMessages,
@@ -105,6 +111,8 @@ impl Broker {
             limits,
             rewrite: Rewrite::new(extras.rewrite),
             auto_subscribe: extras.auto_subscribe,
+            system: SystemTopics::new(extras.sys_interval),
+            name: OnceLock::new(),
             delayed: Delayed::new(extras.max_delayed_messages, extras.max_delayed_bytes),
             router: Router::new(),
             registry: Registry::default(),
@@ -118,8 +126,25 @@ impl Broker {
 
     /// Joins the broker to its cluster; before, and without, it is alone.
     pub fn join(&self, cluster: Arc<Cluster>) {
+        let _ = self.name.set(cluster.me().name.to_string());
         // A second cluster is the caller's mistake and changes nothing.
         let _ = self.cluster.set(cluster);
+    }
+
+    /// The name that the broker's own topics bear.
+    fn node_name(&self) -> &str {
+        self.name.get().map_or("rumormq", String::as_str)
+    }
+
+    /// The names of the live nodes, this one included.
+    fn live_nodes(&self) -> Vec<String> {
+        let Some(cluster) = self.cluster.get() else { return vec![self.node_name().to_owned()] };
+        let snapshot = cluster.snapshot(Instant::now());
+        let alive = snapshot.members.iter().filter(|member| member.state == Some(MemberState::Alive));
+        let mut names: Vec<String> = alive.map(|member| member.replica.name.to_string()).collect();
+        names.push(self.node_name().to_owned());
+        names.sort_unstable();
+        names
     }
 
     /// The filters that match a topic, with the number of local subscribers and the peers of each.
@@ -176,12 +201,14 @@ impl Broker {
                     }
                 }
                 Due::SessionExpiry if state.record.expiry_timer == Some(key) => {
+                    self.metrics.sessions_expired.inc();
                     self.end_session(&client, state, &mut batch);
                 }
                 Due::Will | Due::SessionExpiry => {}
             }
         }
         self.publish_delayed(&mut batch);
+        self.publish_system(&mut batch);
         batch.flush();
         batch.report(&self.metrics);
     }

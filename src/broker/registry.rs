@@ -74,6 +74,11 @@ impl Registry {
         }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.clients.lock().len()
+    }
+
     /// All clients, in no order.
     pub fn clients(&self) -> Vec<Arc<Client>> {
         self.clients.lock().iter().map(|Key(client)| client.clone()).collect()

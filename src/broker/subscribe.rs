@@ -9,6 +9,7 @@ use super::batch::Batch;
 use super::client::{Client, Subscriber};
 use super::rewrite::Rewritten;
 use super::session_record::granted;
+use super::system;
 use super::template::Names;
 use crate::codec::packet::{
     Packet, PacketId, Properties, PropertySet, ReasonCode, ReasonCodes, RetainHandling, Subscribe,
@@ -88,10 +89,12 @@ impl Broker {
         subscribed.reasons.extend(surplus.iter().map(|_| ReasonCode::QuotaExceeded));
         let Some(cluster) = self.cluster.get().filter(|_| !subscribed.granted.is_empty()) else {
             drop(changing);
+            self.announce_subscriptions(client, &subscribed.granted, now);
             return self.finish_subscribe(subscribed, 0, now);
         };
         let sequence = cluster.add_interest(&subscribed.new, &subscribed.granted, now);
         drop(changing);
+        self.announce_subscriptions(client, &subscribed.granted, now);
         client.lock().pending_subscribes += 1;
         let broker = self.clone();
         let then = move |missed| {
@@ -193,12 +196,16 @@ impl Broker {
         if let Some(packet_id) = packet_id {
             state.session.send(&Packet::SubAck(ReasonCodes { packet_id, reasons, properties }));
         }
+        let (system, retained): (Vec<_>, Vec<_>) = retained.into_iter().partition(system::is_system);
         // Looked for by the client's own connection: this may be the task of a link, and there may be many.
         if self.retained.len() > 0 {
             state.owe_retained(retained);
         }
         drop(state);
         batch.touch(&client);
+        for filter in system {
+            self.send_system(&client, epoch, &filter, &mut batch);
+        }
         batch.flush();
         batch.report(&self.metrics);
     }
@@ -241,6 +248,7 @@ impl Broker {
         }
         self.remove_interest(&removed, now);
         drop(changing);
+        self.announce_subscriptions(client, &removed, now);
         let packet_id = unsubscribe.packet_id;
         let answer = ReasonCodes { packet_id, reasons, properties: Properties::NONE };
         let mut state = client.lock();

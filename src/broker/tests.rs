@@ -154,7 +154,7 @@ fn a_former_connection_of_an_ended_session_leaves_no_subscription() {
     handle(&broker, &mut former, subscribe());
     handle(&broker, &mut former, publish(QoS::ExactlyOnce));
     assert_eq!(subscribers(&broker), 0);
-    let ending = Ending { publish_will: true, expiry_secs: None };
+    let ending = Ending { publish_will: true, expiry_secs: None, cause: "test" };
     broker.disconnect(&former.client, former.epoch, ending, &mut batch());
     assert_eq!(written(&present.client), ["CONNACK"]);
 }
@@ -163,7 +163,7 @@ fn a_former_connection_of_an_ended_session_leaves_no_subscription() {
 #[test]
 fn a_session_that_is_taken_up_again_does_not_end() {
     let broker = broker();
-    let ending = Ending { publish_will: true, expiry_secs: None };
+    let ending = Ending { publish_will: true, expiry_secs: None, cause: "test" };
     let mut first = connect(&broker, false, 100);
     handle(&broker, &mut first, subscribe());
     broker.disconnect(&first.client, first.epoch, ending, &mut batch());
@@ -192,7 +192,7 @@ fn connections_that_race_leave_no_orphans() {
                     if round % 5 == 0 {
                         handle(broker, &mut connection, unsubscribe());
                     }
-                    let ending = Ending { publish_will: false, expiry_secs: None };
+                    let ending = Ending { publish_will: false, expiry_secs: None, cause: "test" };
                     broker.disconnect(&connection.client, connection.epoch, ending, &mut batch());
                 }
             });

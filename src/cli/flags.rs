@@ -65,5 +65,6 @@ fn heading(section: Section) -> &'static str {
         Section::Tls => "TLS for clients",
         Section::Cluster => "Cluster",
         Section::Limits => "Limits",
+        Section::Broker => "Broker",
     }
 }

@@ -34,6 +34,8 @@ pub enum Section {
     Cluster,
     /// `[limits]`
     Limits,
+    /// `[broker]`
+    Broker,
 }
 
 enum Field {
@@ -95,8 +97,8 @@ impl Setting {
 
 impl Section {
     /// All that are tables of their own.
-    pub(super) const TABLES: [Section; 4] =
-        [Section::Listen, Section::Tls, Section::Cluster, Section::Limits];
+    pub(super) const TABLES: [Section; 5] =
+        [Section::Listen, Section::Tls, Section::Cluster, Section::Limits, Section::Broker];
 
     /// Finds the table of this name.
     pub(super) fn named(name: &str) -> Option<Section> {
@@ -111,6 +113,7 @@ impl Section {
             Section::Tls => "tls",
             Section::Cluster => "cluster",
             Section::Limits => "limits",
+            Section::Broker => "broker",
         }
     }
 
@@ -172,7 +175,7 @@ const MANY: u64 = 1 << 40;
 /// Largest packet that also fits a frame between nodes.
 const LARGEST_PACKET: u64 = (crate::cluster::link::frame::MAX_BODY_LEN - (1 << 20)) as u64;
 
-use Section::{Cluster, Limits, Listen, Tls, Top};
+use Section::{Broker, Cluster, Limits, Listen, Tls, Top};
 
 /// All settings, in the order of help and README.
 pub const SETTINGS: &[Setting] = &[
@@ -363,5 +366,8 @@ pub const SETTINGS: &[Setting] = &[
     }),
     number(Limits, "max_outbox_bytes", Bytes, 1024..=MANY, "Bytes that wait for a client's socket", |c| {
         &mut session(c).max_outbox_bytes
+    }),
+    number(Broker, "sys_interval", Millis, 0..=HOUR, "Time between values of $SYS topics; 0ms: none", |c| {
+        &mut c.extras.sys_interval
     }),
 ];

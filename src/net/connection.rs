@@ -285,6 +285,7 @@ impl<T: Transport> Connection<T> {
     }
 
     fn handle_frame(&mut self, frame: &[u8], backing: Option<&Bytes>, batch: &mut Batch) -> Result<(), Stop> {
+        batch.count_packet(frame[0]);
         match &mut self.phase {
             Phase::Open(open) => {
                 let packet = codec::decode(frame, open.version).map_err(Stop::Undecodable)?;
@@ -408,7 +409,7 @@ impl<T: Transport> Connection<T> {
                 }
                 let ending = match stop {
                     Stop::End(End::Disconnected(ending)) => ending,
-                    _ => Ending { publish_will: true, expiry_secs: None },
+                    _ => Ending { publish_will: true, expiry_secs: None, cause: stop.cause() },
                 };
                 tracing::debug!(client = client.id(), ?stop, "connection ends");
                 self.broker.disconnect(client, *epoch, ending, batch);
@@ -500,7 +501,7 @@ impl<T> Drop for Connection<T> {
     fn drop(&mut self) {
         if let Phase::Open(open) = &self.phase {
             let mut batch = Batch::new(Instant::now());
-            let ending = Ending { publish_will: true, expiry_secs: None };
+            let ending = Ending { publish_will: true, expiry_secs: None, cause: "shutdown" };
             self.broker.disconnect(&open.client.client, open.client.epoch, ending, &mut batch);
             batch.flush();
         }
@@ -523,6 +524,18 @@ enum Stop {
 }
 
 impl Stop {
+    /// What those are told who watch clients come and go.
+    fn cause(&self) -> &'static str {
+        match self {
+            Stop::End(End::Disconnected(ending)) => ending.cause,
+            Stop::End(End::Violation(ReasonCode::KeepAliveTimeout)) => "keepalive_timeout",
+            Stop::End(End::Violation(ReasonCode::ServerShuttingDown)) => "shutdown",
+            Stop::End(End::Violation(_)) => "protocol_error",
+            Stop::Undecodable(_) => "malformed_packet",
+            Stop::Wait | Stop::Lost | Stop::Refused { .. } => "tcp_closed",
+        }
+    }
+
     /// What DISCONNECT says, if one is sent.
     fn reason(&self) -> Option<ReasonCode> {
         match self {

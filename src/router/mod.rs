@@ -64,6 +64,8 @@ pub struct Router<S> {
     stamps: Stamps,
     /// Each filter is in the shard of its first two literal levels. Shard 0 has the filters that begin with a wildcard.
     shards: Box<[Shard<S>]>,
+    /// Number of filters that begin with `$`.
+    system_filters: AtomicUsize,
 }
 
 /// On cache lines of its own, for its lock word is written by readers.
@@ -87,6 +89,7 @@ impl<S> Default for Router<S> {
             hasher: LevelHasher::default(),
             stamps: Stamps::default(),
             shards: (0..=LITERAL_SHARDS).map(|_| Shard::default()).collect(),
+            system_filters: AtomicUsize::new(0),
         }
     }
 }
@@ -247,6 +250,12 @@ impl<S: Subscriber> Router<S> {
         self.shards.iter().map(|shard| shard.filters.load(Ordering::Relaxed)).sum()
     }
 
+    /// Whether anybody, here or elsewhere, asks for topics that begin with `$`. Costs one look at a counter.
+    #[inline]
+    pub fn has_system_filters(&self) -> bool {
+        self.system_filters.load(Ordering::Acquire) > 0
+    }
+
     /// Visits the trie, node and entry of every filter that matches.
     fn visit_matching(
         &self,
@@ -272,10 +281,16 @@ impl<S: Subscriber> Router<S> {
         let prefixes = Prefixes::of_filter(&self.hasher, filter);
         let shard = &self.shards[shard_of_filter(&prefixes)];
         let mut trie = shard.trie.write();
+        let before = trie.filter_count();
         let (altered, answer) = change(&mut trie, &self.hasher);
         if altered {
             shard.filters.store(trie.filter_count(), Ordering::Release);
             self.stamps.raise(&prefixes);
+            if filter.as_str().starts_with('$') {
+                // Wraps where it becomes less: the sum is right.
+                let change = trie.filter_count().wrapping_sub(before);
+                self.system_filters.fetch_add(change, Ordering::Release);
+            }
         }
         answer
     }

@@ -13,4 +13,5 @@ mod subscribe;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod support;
+mod system_topics;
 mod wills;
