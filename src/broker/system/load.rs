@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use super::values::Counts;
 
+type Count = fn(&Counts) -> u64;
+
 /// What is averaged, by its name below `$SYS/broker/load/`.
-const AVERAGED: [(&str, fn(&Counts) -> u64); 9] = [
+const AVERAGED: [(&str, Count); 9] = [
     ("messages/received", |counts| counts.packets_received),
     ("messages/sent", |counts| counts.publishes_sent),
     ("publish/received", |counts| counts.publishes_received),
