@@ -81,6 +81,23 @@ fn nothing_is_said_to_be_missing_that_is_there() {
     client.subscribes(&[("a", options(Q0)), ("b", options(Q1)), ("c/#", options(Q2))], "0x00 0x01 0x02");
 }
 
+/// [MQTT-3.1.2-28], [MQTT-4.12.0-6]: nor is anything said that answers a question which was not put.
+#[test]
+fn nothing_is_answered_that_was_not_asked() {
+    let node = Node::start();
+    for asked in [None, Some(false)] {
+        let set = PropertySet { request_response_information: asked, ..PropertySet::EMPTY };
+        let mut client = node.start_connect(Connect { properties: set.into(), ..passing(V500, "c") });
+        let frame = client.frame().expect("CONNACK");
+        let Packet::ConnAck(connack) = frame.packet() else { panic!("not a CONNACK") };
+        let set = &connack.properties;
+        assert_eq!(set.response_information, None);
+        assert_eq!((set.authentication_method, set.authentication_data), (None, None));
+        assert_eq!((set.reason_string, set.server_reference), (None, None));
+        client.waits();
+    }
+}
+
 /// [MQTT-3.2.2-7] of 5.0, [MQTT-3.2.2-5] of 3.1.1.
 #[test]
 fn a_refusal_ends_the_connection() {

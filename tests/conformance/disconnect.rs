@@ -1,7 +1,8 @@
 //! PINGREQ and DISCONNECT (3.12, 3.14), and what ends a connection (4.13).
 
 use rumormq::broker::client::Close;
-use rumormq::codec::packet::{Disconnect, Packet, Properties, ReasonCode};
+use rumormq::codec::packet::{Connect, Disconnect, Packet, Properties, ReasonCode, Will};
+use rumormq::topic::Topic;
 
 use crate::support::client::{Client, Q0, Q1, V311, V500, options, publish};
 use crate::support::node::Node;
@@ -72,13 +73,25 @@ fn nothing_behind_a_disconnect_is_handled() {
 #[test]
 fn a_disconnect_with_reserved_bits_is_no_goodbye() {
     let node = Node::start();
+    let mut mourner = node.connect("m");
+    mourner.subscribes(&[("will", options(Q0))], "0x00");
+    let will = Will {
+        topic: Topic::new("will").expect("a topic name"),
+        payload: b"gone",
+        qos: Q0,
+        retain: false,
+        properties: Properties::NONE,
+    };
     for version in BOTH {
-        let mut client = node.connect_with(passing(version, "c"));
-        client.sends_bytes(b"\xe2\x00");
-        if version == V500 {
-            client.gets("DISCONNECT 0x81");
+        for first in [0xe1, 0xe2, 0xe4, 0xe8] {
+            let mut client = node.connect_with(Connect { will: Some(will.clone()), ..passing(version, "c") });
+            client.sends_bytes(&[first, 0]);
+            if version == V500 {
+                client.gets("DISCONNECT 0x81");
+            }
+            client.is_closed();
+            mourner.gets("PUBLISH q0 will gone");
         }
-        client.is_closed();
     }
 }
 

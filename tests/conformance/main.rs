@@ -15,6 +15,7 @@ mod subscribe;
 #[allow(dead_code, reason = "other targets use it, too")]
 mod support;
 mod table;
+mod web_socket;
 mod will;
 
 use rumormq::codec::packet::{Connect, ProtocolVersion};

@@ -41,6 +41,15 @@ fn runtime() -> &'static Runtime {
     })
 }
 
+fn listen(broker: &Arc<Broker>, protocol: Protocol) -> SocketAddr {
+    let _guard = runtime().enter();
+    let any_port = "127.0.0.1:0".parse().expect("an address");
+    let listener = Listener::bind(any_port, protocol).expect("a free port");
+    let address = listener.address();
+    runtime().spawn(listener.run(Door::new(broker.clone())));
+    address
+}
+
 impl Node {
     pub fn start() -> Node {
         Node::with(Limits::default())
@@ -51,13 +60,14 @@ impl Node {
     }
 
     pub fn with_extras(limits: Limits, extras: Extras) -> Node {
-        let _guard = runtime().enter();
         let broker = Arc::new(Broker::with_extras(limits, extras));
-        let any_port = "127.0.0.1:0".parse().expect("an address");
-        let listener = Listener::bind(any_port, Protocol::Mqtt).expect("a free port");
-        let address = listener.address();
-        runtime().spawn(listener.run(Door::new(broker.clone())));
+        let address = listen(&broker, Protocol::Mqtt);
         Node { broker, address }
+    }
+
+    /// Opens one more listener, for clients that speak `protocol`.
+    pub fn listens(&self, protocol: Protocol) -> SocketAddr {
+        listen(&self.broker, protocol)
     }
 
     /// A client of 5.0 with a session that ends with its connection.
