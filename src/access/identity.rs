@@ -12,6 +12,11 @@ impl Identity {
     /// Nobody in particular.
     pub const ANONYMOUS: Identity = Identity { username: None };
 
+    /// A user that has proved its name.
+    pub fn user(name: Arc<str>) -> Identity {
+        Identity { username: Some(name) }
+    }
+
     /// The user name that was proved.
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()

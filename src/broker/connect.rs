@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::MutexGuard;
 
 use super::Broker;
+use super::authentication::Proof;
 use super::batch::Batch;
 use super::client::{Attachment, Client, ClientState};
 use super::pending_connect::{PendingConnect, Progress, Stage, Wait};
@@ -25,11 +26,25 @@ pub struct Connected {
     pub epoch: u64,
     /// Longest silence the client may keep, one and a half times its Keep Alive [MQTT-3.1.2-22]; none if it is 0.
     pub silence_max: Option<Duration>,
+    /// The Authentication Method that its client has used, and may use again.
+    pub method: Option<Box<str>>,
 }
 
 /// The CONNACK's reason code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused(pub ReasonCode);
+
+/// A CONNECT as it came.
+pub struct Request<'a> {
+    /// The packet.
+    pub connect: &'a Connect<'a>,
+    /// Its bytes.
+    pub frame: &'a [u8],
+    /// The connection it came by.
+    pub attachment: Attachment,
+    /// The name in the client's certificate, where the transport has checked one.
+    pub certificate: Option<&'a str>,
+}
 
 /// What a connection is opened with.
 struct Opening<'a> {
@@ -40,26 +55,22 @@ struct Opening<'a> {
 }
 
 impl Broker {
-    /// A client asks to connect; `frame` is the bytes of its CONNECT. Where nothing has to be awaited it is done at once.
-    pub fn connect(
-        &self,
-        connect: &Connect<'_>,
-        frame: &[u8],
-        attachment: Attachment,
-        batch: &mut Batch,
-    ) -> Result<Progress, Refused> {
-        if connect.properties.authentication_method.is_some() {
-            // No method is configured [MQTT-4.12.0-1].
-            return Err(Refused(ReasonCode::BadAuthenticationMethod));
+    /// A client asks to connect. Where nothing has to be awaited it is done at once.
+    pub fn connect(&self, request: Request<'_>, batch: &mut Batch) -> Result<Progress, Refused> {
+        let connect = request.connect;
+        let (stage, question) = self.authenticate(connect, request.certificate)?;
+        let stage = match stage {
+            Stage::Known(proof) => match self.before_open(connect) {
+                None => return self.open(connect, proof, request.attachment, batch).map(Progress::Open),
+                Some(wait) => Stage::Opening(proof, wait),
+            },
+            stage => stage,
+        };
+        let mut pending = PendingConnect::new(request, stage);
+        if let Some(question) = question {
+            pending.ask(&question)?;
         }
-        let identity = Identity::ANONYMOUS;
-        match self.before_open(connect) {
-            None => self.open(connect, identity, attachment, batch).map(Progress::Open),
-            Some(wait) => {
-                let stage = Stage::Opening(identity, wait);
-                Ok(Progress::Pending(PendingConnect::new(frame, connect.version, attachment, stage)))
-            }
-        }
+        Ok(Progress::Pending(pending))
     }
 
     /// What has to be awaited, once it is known who the client is, before its session is opened.
@@ -71,10 +82,11 @@ impl Broker {
     pub(super) fn open(
         &self,
         connect: &Connect<'_>,
-        identity: Identity,
+        proof: Proof,
         attachment: Attachment,
         batch: &mut Batch,
     ) -> Result<Connected, Refused> {
+        let Proof { identity, said } = proof;
         let assigned = match connect.client_id {
             "" if connect.version < ProtocolVersion::V500 && !connect.clean_start => {
                 return Err(Refused(ReasonCode::ClientIdentifierNotValid)); // [MQTT-3.1.3-8] of 3.1.1
@@ -98,12 +110,15 @@ impl Broker {
             if state.record.ended {
                 drop(state);
                 self.registry.remove(&client);
-            } else if state.epoch > 0 && (connect.clean_start || state.record.expiry.is_zero()) {
+            } else if state.epoch > 0
+                && (connect.clean_start || state.record.expiry.is_zero() || state.record.identity != identity)
+            {
                 // A session that lasts as long as its connection ends with it, whoever ends that [MQTT-3.1.2-6 of 3.1.1].
+                // Nobody else gets what a user's session holds, whatever client identifier he says.
                 state.take_over();
                 self.end_session(&client, state, batch); // [MQTT-3.1.2-4]
             } else {
-                let connack = self.connack(connect, assigned.as_deref(), state.epoch > 0);
+                let connack = self.connack(connect, assigned.as_deref(), said.as_deref(), state.epoch > 0);
                 let negotiated = self.negotiate(connect);
                 // Nothing may be sent before CONNACK [MQTT-3.2.0-1]: who cannot take that cannot be served.
                 batch.scratch.clear();
@@ -121,7 +136,8 @@ impl Broker {
                 self.announce_connected(client.id(), &identity, connect, expiry_secs, batch);
                 let keep_alive = u64::from(connect.keep_alive_secs);
                 let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
-                return Ok(Connected { client, epoch, silence_max });
+                let method = said.and(connect.properties.authentication_method).map(Into::into);
+                return Ok(Connected { client, epoch, silence_max, method });
             }
         }
     }
@@ -147,6 +163,9 @@ impl Broker {
         drop(state);
         batch.touch(client);
         self.metrics.connections.inc();
+        if self.access.is_configured() {
+            self.metrics.authentications.with_label_values(&["accepted"]).inc();
+        }
         self.metrics.connects.with_label_values(&["accepted"]).inc();
         // The former connection ended without a DISCONNECT; only a delayed will is called off by the new one
         // [MQTT-3.1.3-9].
@@ -245,8 +264,9 @@ impl Broker {
 
     fn connack<'a>(
         &self,
-        connect: &Connect<'_>,
+        connect: &Connect<'a>,
         assigned: Option<&'a str>,
+        said: Option<&'a [u8]>,
         session_present: bool,
     ) -> Packet<'a> {
         let expiry = self.session_expiry(connect);
@@ -258,6 +278,8 @@ impl Broker {
             maximum_packet_size: std::num::NonZeroU32::new(self.limits.max_packet_size),
             topic_alias_maximum: Some(self.limits.topic_alias_maximum),
             assigned_client_identifier: assigned,
+            authentication_method: said.and(connect.properties.authentication_method), // [MQTT-4.12.0-5]
+            authentication_data: said.filter(|said| !said.is_empty()),
             shared_subscription_available: Some(false),
             ..PropertySet::EMPTY
         });

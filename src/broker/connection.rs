@@ -12,6 +12,7 @@ use super::connect::Ending;
 use super::delayed::DelayedFull;
 use super::detour::Detour;
 use super::publish::{Publisher, acknowledge};
+use super::reauthentication::ReAuthentication;
 use super::rewrite::RewriteCache;
 use crate::codec::packet::{Disconnect, Packet, Publish, ReasonCode};
 use crate::message::Application;
@@ -29,6 +30,8 @@ pub struct ClientConnection {
     aliases: TopicAliases,
     matches: MatchCache<Subscriber>,
     rewrites: RewriteCache,
+    /// None where no Authentication Method was used.
+    pub(super) reauthentication: Option<Box<ReAuthentication>>,
 }
 
 /// Why a connection ends after a packet.
@@ -56,8 +59,20 @@ impl ClientConnection {
             Some(Subscriber(client.clone())),
             MatchCache::<Subscriber>::DEFAULT_CAPACITY_BYTES,
         );
-        let rewrites = RewriteCache::default();
-        ClientConnection { client, epoch, aliases: TopicAliases::default(), matches, rewrites }
+        ClientConnection {
+            client,
+            epoch,
+            aliases: TopicAliases::default(),
+            matches,
+            rewrites: RewriteCache::default(),
+            reauthentication: None,
+        }
+    }
+
+    /// The same of a client that has used this Authentication Method, if any, and may use it again.
+    pub fn with_method(mut self, method: Option<Box<str>>) -> ClientConnection {
+        self.reauthentication = method.map(|method| Box::new(ReAuthentication::new(method)));
+        self
     }
 
     /// The connection is open, its CONNACK on the way: gives the client what it gets without asking.
@@ -94,9 +109,12 @@ impl ClientConnection {
                 batch.touch(&self.client);
             }
             Packet::Disconnect(disconnect) => return Err(self.handle_disconnect(disconnect)),
-            // A second CONNECT [MQTT-3.1.0-2], AUTH without a method [MQTT-4.12.0-7], and what only servers send.
+            Packet::Auth(auth) => {
+                self.handle_auth(broker, auth)?;
+                batch.touch(&self.client);
+            }
+            // A second CONNECT [MQTT-3.1.0-2], and what only servers send.
             Packet::Connect(_)
-            | Packet::Auth(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)

@@ -14,6 +14,8 @@ pub struct Metrics {
     pub connects: IntCounterVec,
     /// Connections that failed before MQTT began, by listener and reason.
     pub handshake_failures: IntCounterVec,
+    /// Clients that had to prove who they are, by result.
+    pub authentications: IntCounterVec,
     /// Publishes received, by QoS.
     pub messages_received: [IntCounter; 3],
     /// Copies given to subscribers, by QoS.
@@ -84,6 +86,8 @@ impl Metrics {
             "Connections that failed before MQTT began.",
             &["listener", "reason"],
         );
+        let authentications =
+            counters("auth_total", "Clients that had to prove who they are, by result.", &["result"]);
         let bytes = counters("bytes_total", "Bytes exchanged with clients.", &["direction"]);
         let packets = counters("packets_total", "Packets exchanged with clients.", &["direction", "type"]);
         let sessions_expired = IntCounter::new(
@@ -105,6 +109,7 @@ impl Metrics {
             connections,
             connects,
             handshake_failures,
+            authentications,
             messages_received: by_qos(&received),
             messages_delivered: by_qos(&delivered),
             messages_dropped: dropped,

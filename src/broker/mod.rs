@@ -3,6 +3,7 @@
 //! Everything here is synchronous and runs on the task of whoever caused it: a connection, a link or a timer. It knows
 //! no sockets and starts no tasks. Only a connect may have to wait: its connection polls it.
 
+mod authentication;
 mod auto_subscribe;
 pub mod batch;
 pub mod client;
@@ -17,6 +18,7 @@ pub mod metrics;
 mod owed_retained;
 mod pending_connect;
 mod publish;
+mod reauthentication;
 mod registry;
 mod retained;
 mod rewrite;
@@ -36,7 +38,7 @@ use std::time::Instant;
 pub use auto_subscribe::AutoSubscription;
 use batch::Batch;
 use client::{Client, ClientState, Close, Signal, Subscriber};
-pub use connect::{Connected, Ending, Refused};
+pub use connect::{Connected, Ending, Refused, Request};
 use delayed::Delayed;
 pub use extras::Extras;
 pub use limits::Limits;
@@ -52,6 +54,7 @@ use rumormq_gossip::MemberState;
 use system::SystemTopics;
 use timers::{Due, Timers};
 
+use crate::access::{Access, AccessConfig, DenialLog};
 use crate::cluster::Cluster;
 use crate::router::{MatchingFilter, Router};
 use crate::session::Session;
@@ -60,6 +63,8 @@ use crate::topic::Topic;
 /// One node's broker.
 pub struct Broker {
     limits: Limits,
+    access: Access,
+    denials: DenialLog,
     rewrite: Rewrite,
     auto_subscribe: Vec<AutoSubscription>,
     delayed: Delayed,
@@ -100,7 +105,7 @@ pub struct Census {
 }
 
 impl Broker {
-    /// A broker without clients.
+    /// A broker without clients, which lets everybody in.
     pub fn new(limits: Limits) -> Broker {
         Broker::with_extras(limits, Extras::default())
     }
@@ -109,6 +114,8 @@ impl Broker {
     pub fn with_extras(limits: Limits, extras: Extras) -> Broker {
         Broker {
             limits,
+            access: Access::new(AccessConfig::default()),
+            denials: DenialLog::default(),
             rewrite: Rewrite::new(extras.rewrite),
             auto_subscribe: extras.auto_subscribe,
             system: SystemTopics::new(extras.sys_interval),
@@ -122,6 +129,11 @@ impl Broker {
             waiting: Mutex::default(),
             metrics: Metrics::new(),
         }
+    }
+
+    /// The same broker, with this to decide who is let in.
+    pub fn with_access(self, access: Access) -> Broker {
+        Broker { access, ..self }
     }
 
     /// Joins the broker to its cluster; before, and without, it is alone.

@@ -5,12 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::Broker;
+use super::authentication::{Answer, Proof, answer, auth};
 use super::batch::Batch;
 use super::client::Attachment;
-use super::connect::{Connected, Refused};
-use crate::access::Identity;
+use super::connect::{Connected, Refused, Request};
+use crate::access::hashing::Verification;
+use crate::access::method::Exchange;
 use crate::codec;
-use crate::codec::packet::{Connect, Packet, ProtocolVersion, ReasonCode};
+use crate::codec::packet::{Auth, Connect, Packet, ProtocolVersion, ReasonCode};
+use crate::session::outbox::Outbox;
 
 /// How far a CONNECT has got.
 pub enum Progress {
@@ -30,23 +33,34 @@ pub struct PendingConnect {
     /// Given away when the connection opens.
     attachment: Option<Attachment>,
     stage: Stage,
+    /// AUTH packets for the client.
+    outbox: Outbox,
 }
 
 /// The steps from CONNECT to CONNACK, in their order.
 pub(super) enum Stage {
+    /// Its password is checked.
+    Hashing(Verification),
+    /// It proves by AUTH packets who it is: the next one is awaited.
+    Exchanging(Box<dyn Exchange>),
+    /// It is known who it is.
+    Known(Proof),
     /// What other nodes know of its session is awaited.
-    Opening(Identity, Wait<()>),
+    Opening(Proof, Wait<()>),
+    /// It is done.
+    Over,
 }
 
 impl PendingConnect {
-    /// A CONNECT, whose bytes are `frame`, at this stage.
-    pub(super) fn new(
-        frame: &[u8],
-        version: ProtocolVersion,
-        attachment: Attachment,
-        stage: Stage,
-    ) -> Box<PendingConnect> {
-        Box::new(PendingConnect { frame: frame.into(), version, attachment: Some(attachment), stage })
+    /// A CONNECT at this stage.
+    pub(super) fn new(request: Request<'_>, stage: Stage) -> Box<PendingConnect> {
+        Box::new(PendingConnect {
+            frame: request.frame.into(),
+            version: request.connect.version,
+            attachment: Some(request.attachment),
+            stage,
+            outbox: Outbox::default(),
+        })
     }
 
     /// What the client speaks.
@@ -59,15 +73,60 @@ impl PendingConnect {
         self.frame.len()
     }
 
-    fn connect(&self) -> Result<Box<Connect<'_>>, ReasonCode> {
+    /// Whether the client has the next word, and has been sent everything that was said to it.
+    pub fn awaits_auth(&self) -> bool {
+        matches!(self.stage, Stage::Exchanging(_)) && self.outbox.is_empty()
+    }
+
+    /// AUTH packets to be written.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// Says something to the client.
+    pub(super) fn ask(&mut self, data: &[u8]) -> Result<(), Refused> {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        let properties = &self.connect()?.properties;
+        let method = properties.authentication_method.unwrap_or_default();
+        let packet = auth(ReasonCode::ContinueAuthentication, method, data); // [MQTT-4.12.0-2]
+        let max_packet_size = properties.maximum_packet_size.map_or(u32::MAX, |size| size.get());
+        codec::encode(&packet, self.version, max_packet_size, outbox.buffer())
+            .map_err(|_| Refused(ReasonCode::PacketTooLarge))?;
+        self.outbox = outbox;
+        Ok(())
+    }
+
+    fn connect(&self) -> Result<Box<Connect<'_>>, Refused> {
         match codec::decode(&self.frame, self.version) {
             Ok(Packet::Connect(connect)) => Ok(connect),
-            _ => Err(ReasonCode::UnspecifiedError), // It was one when it came.
+            _ => Err(Refused(ReasonCode::UnspecifiedError)), // It was one when it came.
         }
     }
 }
 
 impl Broker {
+    /// The client goes on in its exchange. Follow it with [`Broker::poll_connect`].
+    pub fn handle_connect_auth(&self, pending: &mut PendingConnect, auth: &Auth<'_>) -> Result<(), Refused> {
+        let connect = pending.connect()?;
+        let same_method = auth.properties.authentication_method == connect.properties.authentication_method;
+        // [MQTT-4.12.0-3], [MQTT-4.12.0-5]
+        if auth.reason != ReasonCode::ContinueAuthentication || !same_method {
+            return Err(Refused(ReasonCode::ProtocolError));
+        }
+        drop(connect);
+        let Stage::Exchanging(exchange) = &mut pending.stage else {
+            return Err(Refused(ReasonCode::ProtocolError));
+        };
+        match answer(&mut **exchange, Some(auth.properties.authentication_data.unwrap_or_default())) {
+            Ok(Answer::Ask(data)) => pending.ask(&data),
+            Ok(Answer::Proved(proof)) => {
+                pending.stage = Stage::Known(proof);
+                Ok(())
+            }
+            Err(denial) => Err(self.deny(denial, &*pending.connect()?)),
+        }
+    }
+
     /// Goes on with a connect that waits. The task is woken when there is more to do.
     pub fn poll_connect(
         &self,
@@ -75,15 +134,35 @@ impl Broker {
         cx: &mut Context<'_>,
         batch: &mut Batch,
     ) -> Poll<Result<Connected, Refused>> {
-        let identity = match &mut pending.stage {
-            Stage::Opening(identity, wait) => {
-                ready!(wait.as_mut().poll(cx)).map_err(Refused)?;
-                identity.clone()
+        loop {
+            match &mut pending.stage {
+                Stage::Hashing(verification) => match ready!(verification.as_mut().poll(cx)) {
+                    Ok(identity) => pending.stage = Stage::Known(Proof { identity, said: None }),
+                    Err(denial) => return Poll::Ready(Err(self.deny(denial, &*pending.connect()?))),
+                },
+                Stage::Exchanging(_) => return Poll::Pending,
+                Stage::Opening(_, wait) => {
+                    ready!(wait.as_mut().poll(cx)).map_err(Refused)?;
+                    break;
+                }
+                Stage::Known(_) => match self.before_open(&*pending.connect()?) {
+                    None => break,
+                    Some(wait) => {
+                        let Stage::Known(proof) = std::mem::replace(&mut pending.stage, Stage::Over) else {
+                            break;
+                        };
+                        pending.stage = Stage::Opening(proof, wait);
+                    }
+                },
+                Stage::Over => break,
             }
+        }
+        let stage = std::mem::replace(&mut pending.stage, Stage::Over);
+        let (Stage::Known(proof) | Stage::Opening(proof, _)) = stage else {
+            return Poll::Ready(Err(Refused(ReasonCode::UnspecifiedError)));
         };
         let attachment = pending.attachment.take().ok_or(Refused(ReasonCode::UnspecifiedError))?;
-        let connect = pending.connect().map_err(Refused)?;
-        Poll::Ready(self.open(&connect, identity, attachment, batch))
+        Poll::Ready(self.open(&*pending.connect()?, proof, attachment, batch))
     }
 }
 
@@ -95,6 +174,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::access::Identity;
     use crate::broker::client::Signal;
     use crate::broker::tests::{batch, broker};
     use crate::codec::packet::Properties;
@@ -117,8 +197,12 @@ mod tests {
         let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()) };
         let (done, outcome) = oneshot::channel();
         let wait: Wait<()> = Box::pin(async { outcome.await.expect("the test sends it") });
-        let stage = Stage::Opening(Identity::ANONYMOUS, wait);
-        (PendingConnect::new(&frame, ProtocolVersion::V500, attachment, stage), done)
+        let Ok(Packet::Connect(connect)) = codec::decode(&frame, ProtocolVersion::V500) else {
+            panic!("a CONNECT");
+        };
+        let request = Request { connect: &connect, frame: &frame, attachment, certificate: None };
+        let proof = Proof { identity: Identity::ANONYMOUS, said: None };
+        (PendingConnect::new(request, Stage::Opening(proof, wait)), done)
     }
 
     #[test]

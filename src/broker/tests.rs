@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::client::{Attachment, Client, Signal};
 use super::connection::ClientConnection;
-use super::{Broker, Ending, Limits, Progress};
+use super::{Broker, Ending, Limits, Progress, Request};
 use crate::codec;
 use crate::codec::packet::{
     Ack, Connect, Packet, PacketId, Properties, PropertySet, ProtocolVersion, Publish, QoS, ReasonCode,
@@ -43,7 +43,8 @@ pub fn connect_with(broker: &Broker, clean_start: bool, set: PropertySet<'_>) ->
     };
     // Without a direct writer everything stays in the outbox, where the test looks for it.
     let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()) };
-    let progress = broker.connect(&connect, &[], attachment, &mut batch()).expect("accepted");
+    let request = Request { connect: &connect, frame: &[], attachment, certificate: None };
+    let progress = broker.connect(request, &mut batch()).expect("accepted");
     let Progress::Open(connected) = progress else { panic!("nothing to wait for") };
     ClientConnection::new(connected.client, connected.epoch)
 }

@@ -24,15 +24,26 @@ pub(super) enum Failure {
     /// The node asked gave no usable answer.
     #[error("{0}")]
     Answer(String),
+    /// The command was not used as it has to be.
+    #[error("{0}")]
+    Usage(String),
+    /// A file cannot be read or written.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
 }
 
 impl Failure {
     /// 2 where the operator has to say something else, 1 where trying again may help.
     pub(super) fn exit_code(&self) -> ExitCode {
         let usage = match self {
-            Failure::Config(_) => true,
+            Failure::Config(_) | Failure::Usage(_) => true,
             Failure::Start(error) => error.is_usage(),
-            Failure::System(..) | Failure::Children(_) | Failure::Answer(_) => false,
+            Failure::System(..) | Failure::Children(_) | Failure::Answer(_) | Failure::File { .. } => false,
         };
         ExitCode::from(if usage { 2 } else { 1 })
     }

@@ -63,6 +63,7 @@ fn heading(section: Section) -> &'static str {
         Section::Top => "Node",
         Section::Listen => "Listeners",
         Section::Tls => "TLS for clients",
+        Section::Access => "Access",
         Section::Cluster => "Cluster",
         Section::Limits => "Limits",
         Section::Broker => "Broker",

@@ -9,6 +9,7 @@ mod dev;
 mod failure;
 mod flags;
 mod logging;
+mod passwd;
 mod ports;
 mod run;
 mod table;
@@ -26,6 +27,7 @@ pub fn main() -> ExitCode {
         Command::Nodes(nodes) => nodes.execute(),
         Command::Routes(routes) => routes.execute(),
         Command::Match(matches) => matches.execute(),
+        Command::Passwd(passwd) => passwd.execute(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,4 +61,6 @@ enum Command {
     Routes(ask::Routes),
     /// Show which filters match a topic, and who would get a publish to it
     Match(ask::Match),
+    /// Write a user and its password into a password file, or remove one
+    Passwd(passwd::Passwd),
 }

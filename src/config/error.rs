@@ -65,8 +65,8 @@ pub enum ConfigError {
     TwoCookies,
     /// Clients from other machines could connect without authentication.
     #[error(
-        "{listener} {address} can be reached from other machines and clients need no password: use a loopback address, or say \
-         --allow-anonymous if everybody who reaches it may read and publish everything"
+        "{listener} {address} can be reached from other machines and clients need no password: use a loopback address, say who \
+         may connect with --password-file, or say --allow-anonymous if everybody who reaches it may read and publish everything"
     )]
     AnonymousClients {
         /// The listener's setting.

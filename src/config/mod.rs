@@ -21,6 +21,7 @@ mod value;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -33,6 +34,7 @@ pub use rumormq_gossip::seal::Cookie;
 pub use setting::{SETTINGS, Section, Setting};
 pub use sources::Sources;
 
+use crate::access::password_file::PasswordFile;
 use crate::broker::{Extras, Limits};
 pub use crate::net::tls::ClientCertificates;
 use crate::net::tls::TlsFiles;
@@ -51,7 +53,7 @@ pub struct Config {
     /// Where other nodes reach this one: UDP for gossip and TCP for links, on one port. An address other than loopback
     /// needs a cookie. Port 0 is any free one.
     pub cluster: SocketAddr,
-    /// Where MQTT clients connect. An address other than loopback needs `allow_anonymous`. Port 0 is any free one.
+    /// Where MQTT clients connect. An address other than loopback needs authentication, or `allow_anonymous`. Port 0 is any free one.
     pub mqtt: SocketAddr,
     /// Where MQTT clients connect by TLS; needs a certificate and a key. None: nowhere. The same holds of the address as for
     /// `mqtt`, unless clients have to show certificates.
@@ -69,8 +71,8 @@ pub struct Config {
     pub advertise_mqtt: Option<HostPort>,
     /// The same for whoever collects metrics.
     pub advertise_http: Option<HostPort>,
-    /// Accept clients without a user name and password on an address other than loopback. Whoever reaches the port can then
-    /// read and publish everything.
+    /// Accept clients without a user name and password: on an address other than loopback, where whoever reaches the port can
+    /// then read and publish everything, and beside those that have one, where there is a password file.
     pub allow_anonymous: bool,
 
     /// What `mqtts` and `wss` show clients: a file with the node's certificate, followed by those that lead to an authority
@@ -83,6 +85,11 @@ pub struct Config {
     /// Whether a client that is asked for a certificate may go without. Optional suits a fleet that gets certificates one by
     /// one; it lets everybody in who has none.
     pub tls_client_certificates: ClientCertificates,
+    /// The users that may connect; see [`PasswordFile`]. Read once, at the start. None: nobody is asked for a password, and
+    /// nobody has a user name.
+    pub password_file: Option<Arc<PasswordFile>>,
+    /// Take the name in a client's certificate, where its listener asks for one, as its user name: it needs no password then.
+    pub certificate_as_username: bool,
 
     /// Nodes of differently named clusters refuse each other, so that test and production do not merge by an address
     /// mistyped. The same on all nodes.
@@ -144,6 +151,8 @@ impl Default for Config {
             tls_key_file: None,
             tls_client_ca_file: None,
             tls_client_certificates: ClientCertificates::Required,
+            password_file: None,
+            certificate_as_username: false,
             cluster_name: "rumormq".to_owned(),
             cookies: Vec::new(),
             gossip_interval: Duration::from_millis(150),

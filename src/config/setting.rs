@@ -30,6 +30,8 @@ pub enum Section {
     Listen,
     /// `[tls]`
     Tls,
+    /// `[access]`
+    Access,
     /// `[cluster]`
     Cluster,
     /// `[limits]`
@@ -97,8 +99,8 @@ impl Setting {
 
 impl Section {
     /// All that are tables of their own.
-    pub(super) const TABLES: [Section; 5] =
-        [Section::Listen, Section::Tls, Section::Cluster, Section::Limits, Section::Broker];
+    pub(super) const TABLES: [Section; 6] =
+        [Section::Listen, Section::Tls, Section::Access, Section::Cluster, Section::Limits, Section::Broker];
 
     /// Finds the table of this name.
     pub(super) fn named(name: &str) -> Option<Section> {
@@ -111,6 +113,7 @@ impl Section {
             Section::Top => "",
             Section::Listen => "listen",
             Section::Tls => "tls",
+            Section::Access => "access",
             Section::Cluster => "cluster",
             Section::Limits => "limits",
             Section::Broker => "broker",
@@ -175,7 +178,7 @@ const MANY: u64 = 1 << 40;
 /// Largest packet that also fits a frame between nodes.
 const LARGEST_PACKET: u64 = (crate::cluster::link::frame::MAX_BODY_LEN - (1 << 20)) as u64;
 
-use Section::{Broker, Cluster, Limits, Listen, Tls, Top};
+use Section::{Access, Broker, Cluster, Limits, Listen, Tls, Top};
 
 /// All settings, in the order of help and README.
 pub const SETTINGS: &[Setting] = &[
@@ -222,6 +225,16 @@ pub const SETTINGS: &[Setting] = &[
         "MODE",
         "required, or optional: a client may go without, where it is asked",
         |c| &mut c.tls_client_certificates,
+    ),
+    text(Access, "password_file", "FILE", "Who may connect; `rumormq passwd` writes it", |c| {
+        &mut c.password_file
+    }),
+    text(
+        Access,
+        "certificate_as_username",
+        "",
+        "Take the name in a client's certificate as its user name",
+        |c| &mut c.certificate_as_username,
     ),
     text(Cluster, "join", "HOST:PORT", "A member of the cluster to join; may be repeated", |c| &mut c.join),
     text(Cluster, "cluster_name", "NAME", "Nodes of other clusters are refused", |c| &mut c.cluster_name),
@@ -330,6 +343,14 @@ pub const SETTINGS: &[Setting] = &[
     number(Limits, "connect_timeout", Millis, 100..=HOUR, "Time a new connection has for its CONNECT", |c| {
         &mut c.limits.connect_timeout
     }),
+    number(
+        Limits,
+        "max_pending_authentications",
+        Count,
+        1..=MANY,
+        "Clients whose password waits to be checked",
+        |c| &mut c.limits.max_pending_authentications,
+    ),
     number(Limits, "max_retained_messages", Count, 0..=MANY, "Retained messages", |c| {
         &mut c.limits.max_retained_messages
     }),

@@ -21,8 +21,9 @@ impl Config {
                 format!("{:?} is not 1 to 255 printable characters without spaces", self.cluster_name);
             return Err(field("cluster_name", reason));
         }
+        let has_passwords = self.password_file.is_some();
         for (listener, address) in self.client_listeners() {
-            let anybody = !self.allow_anonymous && !self.asks_for_certificates(listener);
+            let anybody = !self.allow_anonymous && !has_passwords && !self.asks_for_certificates(listener);
             if !address.ip().is_loopback() && anybody {
                 return Err(ConfigError::AnonymousClients { listener, address });
             }

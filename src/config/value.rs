@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
 use super::{ClientCertificates, Cookie, HostPort, NodeName};
+use crate::access::password_file::PasswordFile;
 
 /// A value that a text gives as a whole.
 pub(super) trait Text {
@@ -163,6 +165,21 @@ impl Text for Vec<Cookie> {
     fn read(&mut self, text: &str) -> Result<(), String> {
         let content = std::fs::read(text).map_err(|error| format!("cannot read {text}: {error}"))?;
         *self = Cookie::parse_file(&content).map_err(|error| format!("{text}: {error}"))?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        String::new()
+    }
+}
+
+/// Read from the file that the text names; a fault is told with its line.
+impl Text for Option<Arc<PasswordFile>> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let content =
+            std::fs::read_to_string(text).map_err(|error| format!("cannot read {text}: {error}"))?;
+        let file = PasswordFile::parse(&content).map_err(|error| format!("{text}: {error}"))?;
+        *self = Some(Arc::new(file));
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use super::transport::Transport;
 use crate::broker::batch::Batch;
 use crate::broker::client::{Attachment, Client, Close, Signal, write_out};
 use crate::broker::connection::{ClientConnection, End, Hold};
-use crate::broker::{Broker, Connected, Ending, PendingConnect, Progress, Refused};
+use crate::broker::{Broker, Connected, Ending, PendingConnect, Progress, Refused, Request};
 use crate::codec;
 use crate::codec::DecodeError;
 use crate::codec::packet::{ConnAck, Connect, Disconnect, Packet, Properties, ProtocolVersion, ReasonCode};
@@ -175,7 +175,7 @@ impl<T: Transport> Connection<T> {
     fn is_throttled(&mut self, batch: &mut Batch) -> bool {
         let open = match &self.phase {
             Phase::Open(open) => open,
-            Phase::Pending(_) => return true,
+            Phase::Pending(pending) => return !pending.awaits_auth(),
             Phase::Connecting | Phase::Closing { .. } => return false,
         };
         self.waits = self.waits && self.broker.wait_until_caught_up(&self.signal);
@@ -295,6 +295,18 @@ impl<T: Transport> Connection<T> {
                 }
                 open.client.handle_packet(&self.broker, &packet, backing, batch).map_err(Stop::End)
             }
+            Phase::Pending(pending) if pending.awaits_auth() => {
+                let version = pending.version();
+                let refuse = |reason| Stop::Refused { reason, version };
+                match codec::decode(frame, version).map_err(|error| refuse(error.reason_code()))? {
+                    Packet::Auth(auth) => self
+                        .broker
+                        .handle_connect_auth(pending, &auth)
+                        .map_err(|Refused(reason)| refuse(reason)),
+                    Packet::Disconnect(_) => Err(Stop::Lost),
+                    _ => Err(refuse(ReasonCode::ProtocolError)), // [MQTT-3.1.2-30]
+                }
+            }
             Phase::Pending(_) => Err(Stop::Wait), // [MQTT-3.1.4-5]
             Phase::Connecting => match codec::decode(frame, ProtocolVersion::V500) {
                 Ok(Packet::Connect(connect)) => self.handle_connect(&connect, frame, batch),
@@ -314,7 +326,8 @@ impl<T: Transport> Connection<T> {
             return Err(Stop::Lost); // Neither a yes nor a no would fit [MQTT-3.1.2-24].
         }
         let attachment = Attachment { direct: self.transport.direct(), signal: self.signal.clone() };
-        match self.broker.connect(connect, frame, attachment, batch) {
+        let request = Request { connect, frame, attachment, certificate: self.transport.certificate_name() };
+        match self.broker.connect(request, batch) {
             Ok(Progress::Open(connected)) => self.open(version, connected, batch),
             Ok(Progress::Pending(pending)) => self.phase = Phase::Pending(pending),
             Err(Refused(reason)) => return Err(Stop::Refused { reason, version }),
@@ -329,14 +342,18 @@ impl<T: Transport> Connection<T> {
         match self.broker.poll_connect(pending, cx, batch) {
             Poll::Ready(Ok(connected)) => self.open(version, connected, batch),
             Poll::Ready(Err(Refused(reason))) => return Err(Stop::Refused { reason, version }),
-            Poll::Pending => {}
+            Poll::Pending => {
+                let transport = &mut self.transport;
+                write_out(pending.outbox(), &mut |slices| try_write(transport, cx, slices))
+                    .map_err(|_| Stop::Lost)?;
+            }
         }
         Ok(())
     }
 
     fn open(&mut self, version: ProtocolVersion, connected: Connected, batch: &mut Batch) {
         self.timer.as_mut().reset((Instant::now() + connected.silence_max.unwrap_or(NEVER)).into());
-        let client = ClientConnection::new(connected.client, connected.epoch);
+        let client = ClientConnection::new(connected.client, connected.epoch).with_method(connected.method);
         client.handle_opened(&self.broker, batch);
         self.phase = Phase::Open(Box::new(Open {
             silence_max: connected.silence_max,

@@ -13,6 +13,7 @@ use rumormq_gossip::seal::{ClusterKeys, KeyError};
 use rumormq_gossip::{Incarnation, NodeName, ReplicaId};
 use tokio::task::JoinHandle;
 
+use crate::access::{Access, AccessConfig};
 use crate::admin::{HttpServer, NodeView};
 use crate::broker::Broker;
 use crate::broker::client::Close;
@@ -107,7 +108,8 @@ impl Node {
             let host = name.host().to_owned();
             ConfigError::NothingToAdvertise { listener: "cluster", bound: cluster_addr, host }
         })?;
-        let broker = Arc::new(Broker::with_extras(config.limits.clone(), config.extras.clone()));
+        let broker = Broker::with_extras(config.limits.clone(), config.extras.clone());
+        let broker = Arc::new(broker.with_access(access(&config)));
         let settings = cluster_config(&config, name.clone(), advertise, reached)?;
         let cluster = Arc::new(Cluster::new(settings, broker.cluster_host()));
         broker.join(cluster.clone());
@@ -229,6 +231,15 @@ async fn tick(broker: Arc<Broker>) {
         ticks.tick().await;
         broker.handle_tick(Instant::now());
     }
+}
+
+fn access(config: &Config) -> Access {
+    Access::new(AccessConfig {
+        passwords: config.password_file.clone(),
+        allow_anonymous: config.allow_anonymous,
+        certificate_as_username: config.certificate_as_username,
+        max_pending_authentications: config.limits.max_pending_authentications,
+    })
 }
 
 fn cluster_config(

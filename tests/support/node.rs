@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rumormq::access::{Access, AccessConfig};
 use rumormq::broker::{Broker, Extras, Limits};
 use rumormq::codec::packet::Connect;
 use rumormq::net::{Door, Listener, Protocol};
@@ -56,11 +57,19 @@ impl Node {
     }
 
     pub fn with(limits: Limits) -> Node {
-        Node::with_extras(limits, Extras::default())
+        Node::with_broker(Broker::new(limits))
     }
 
     pub fn with_extras(limits: Limits, extras: Extras) -> Node {
-        let broker = Arc::new(Broker::with_extras(limits, extras));
+        Node::with_broker(Broker::with_extras(limits, extras))
+    }
+
+    pub fn with_access(limits: Limits, access: AccessConfig) -> Node {
+        Node::with_broker(Broker::new(limits).with_access(Access::new(access)))
+    }
+
+    fn with_broker(broker: Broker) -> Node {
+        let broker = Arc::new(broker);
         let address = listen(&broker, Protocol::Mqtt);
         Node { broker, address }
     }
