@@ -26,6 +26,13 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry that is in no set, or not yet: a value, or `None` for a tombstone.
+    pub fn new(key: &[u8], value: Option<&[u8]>, stamp: Stamp) -> Entry {
+        let element = Entry::write(key, value, stamp, None);
+        let head = element.value().len() - value.map_or(0, <[u8]>::len);
+        Entry { element, stamp, value_at: value.map(|_| head as u32) }
+    }
+
     /// The element that says so.
     pub(crate) fn write(
         key: &[u8],

@@ -69,6 +69,31 @@ impl Node {
         Some(written)
     }
 
+    /// Ends a value whose time is over, if it counts, is still the one with this stamp, and is in this node's lane: `None`, and
+    /// nothing is done, if not. Everybody is expected to look at it as ended by himself.
+    ///
+    /// The tombstone has the stamp of the value. So it hides what that has hidden, and nothing that was written later, in a
+    /// part of the cluster that is cut off. It goes as those of [`retire`](Node::retire) do.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn expire(&mut self, set: SetId, key: &[u8], stamp: Stamp, now: Instant) -> Option<Written> {
+        let (lanes, registers) = self.stamped(set);
+        let ended = registers.winner(lanes, key).filter(|winner| winner.entry.stamp() == stamp)?;
+        if !registers.holds(lanes, key) {
+            return None;
+        }
+        let writer = (ended.replica != self.me).then_some(&ended.replica);
+        let tombstone = Entry::write(key, None, stamp, writer);
+        let prune_at = now + self.config.prune_after;
+        let (at_least, at_most) = (now + self.config.retired_ttl, now + self.config.tombstone_ttl);
+        let (lanes, registers) = self.stamped_mut(set);
+        let (seq, replaced) = registers.write(lanes, tombstone, prune_at);
+        registers.retired(lanes, seq, at_least, at_most);
+        self.wrote(set, seq, now);
+        Some(Written { seq, stamp, replaced })
+    }
+
     /// Puts back what this node had written before it was restarted, with the stamp that it had; `None` is a tombstone. To
     /// be called before the first greeting. Returns the sequence number, or `None` if something later is known already.
     ///
@@ -124,6 +149,15 @@ impl Node {
     pub fn winner(&self, set: SetId, key: &[u8]) -> Option<Winner> {
         let (lanes, registers) = self.stamped(set);
         registers.winner(lanes, key)
+    }
+
+    /// What counts for a key of a stamped set, be it that it was cleared; `None` if nothing is known of it.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn latest(&self, set: SetId, key: &[u8]) -> Option<Winner> {
+        let (lanes, registers) = self.stamped(set);
+        registers.latest(lanes, key)
     }
 
     /// The values that count, of all keys of a stamped set, in no order.
