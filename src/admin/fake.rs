@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use parking_lot::Mutex;
 
 use super::view::{
-    ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, RouteView, RoutesPage, SetView,
+    ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, RetainedPage, RetainedView,
+    RouteView, RoutesPage, SetView,
 };
-use super::{NodeView, Readiness, RoutesQuery};
+use super::{NodeView, Readiness, RetainedQuery, RoutesQuery};
 use crate::topic::{Topic, TopicFilter};
 
 /// Its routes can change between two questions.
@@ -80,6 +81,30 @@ impl NodeView for FakeNode {
         let mut all = self.all();
         all.retain(matches);
         MatchView { topic: topic.as_str().to_owned(), matches: all }
+    }
+
+    /// There are three, of which none is ever cleared but `b/x`.
+    fn retained(&self, query: &RetainedQuery) -> RetainedPage {
+        let mut page = BTreeMap::new();
+        for topic in ["a/x", "b/x", "b/y"] {
+            let matches = |filter: &TopicFilter| Topic::new(topic).is_ok_and(|topic| filter.matches(topic));
+            if query.filter.as_ref().is_none_or(matches) && query.admits(topic, &page) {
+                let message = RetainedView {
+                    topic: topic.to_owned(),
+                    qos: 1,
+                    payload_size: 5,
+                    node: Some("node1@h".to_owned()),
+                    published_ms: 7,
+                    expires_in: None,
+                };
+                query.take(message, &mut page);
+            }
+        }
+        query.page(page)
+    }
+
+    fn clear_retained(&self, topic: Topic<'_>) -> bool {
+        topic.as_str() == "b/x"
     }
 
     fn metrics(&self) -> String {

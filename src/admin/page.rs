@@ -1,9 +1,10 @@
 //! One page of a long list.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::cursor::Cursor;
-use super::view::{RouteView, RoutesPage};
+use super::view::{RetainedPage, RetainedView, RouteView, RoutesPage};
+use crate::topic::TopicFilter;
 
 /// Which routes are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,5 +56,40 @@ impl RoutesQuery {
         let routes = first.into_sorted_vec();
         let next = routes.last().filter(|_| more).map(|last| Cursor(last.filter.clone()).encode());
         RoutesPage { routes, next }
+    }
+}
+
+/// Which retained messages are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetainedQuery {
+    /// Only those that this filter matches; without one, all.
+    pub filter: Option<TopicFilter>,
+    /// Only topics sorted behind this one.
+    pub after: Option<String>,
+    /// Most messages on the page.
+    pub limit: usize,
+}
+
+impl RetainedQuery {
+    /// Whether a message with this topic can be on the page that has these already, one more than it takes at most.
+    pub fn admits(&self, topic: &str, page: &BTreeMap<String, RetainedView>) -> bool {
+        self.after.as_deref().is_none_or(|after| topic > after)
+            && (page.len() <= self.limit
+                || page.last_key_value().is_some_and(|(last, _)| topic < last.as_str()))
+    }
+
+    /// Puts an admitted message where it belongs.
+    pub fn take(&self, message: RetainedView, page: &mut BTreeMap<String, RetainedView>) {
+        page.insert(message.topic.clone(), message);
+        if page.len() > self.limit + 1 {
+            page.pop_last();
+        }
+    }
+
+    /// The page, when all messages have been looked at.
+    pub fn page(&self, mut page: BTreeMap<String, RetainedView>) -> RetainedPage {
+        let more = page.len() > self.limit && page.pop_last().is_some();
+        let next = page.last_key_value().filter(|_| more).map(|(last, _)| Cursor(last.clone()).encode());
+        RetainedPage { retained: page.into_values().collect(), next }
     }
 }

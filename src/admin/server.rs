@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -14,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::guard::{Caller, Guard};
 use super::{NodeView, router};
 
 /// A bound address that answers HTTP/1.1 requests.
@@ -49,15 +51,15 @@ impl HttpServer {
     }
 
     /// Answers until it is dropped; its connections go with it.
-    pub async fn run(self, view: Arc<dyn NodeView>) {
-        let router = router(view);
+    pub async fn run(self, view: Arc<dyn NodeView>, guard: Guard) {
+        let router = router(view, guard);
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
             match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let router = router.clone();
+                Ok((stream, address)) => {
+                    let router = router.clone().layer(Extension(Caller(address)));
                     connections.spawn(async move {
                         serve(stream, router).await;
                         drop(permit);

@@ -39,7 +39,7 @@ impl Server {
         let server = HttpServer::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
         let node = Arc::new(FakeNode::new(ROUTES));
         let address = server.local_addr().unwrap();
-        Server { address, node: node.clone(), task: tokio::spawn(server.run(node)) }
+        Server { address, node: node.clone(), task: tokio::spawn(server.run(node, Guard::default())) }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -171,6 +171,39 @@ async fn a_topic_is_matched() {
 }
 
 #[tokio::test]
+async fn retained_messages_come_in_pages() {
+    let server = Server::start().await;
+    let (status, page) = server.json("/api/v1/retained?filter=%2B/x&limit=1").await;
+    let message = json!({
+        "topic": "a/x", "qos": 1, "payload_size": 5, "node": "node1@h", "published_ms": 7, "expires_in": null
+    });
+    assert_eq!((status, &page["retained"]), (200, &json!([message])));
+    let next = page["next"].as_str().expect("a cursor");
+    let (_, page) = server.json(&format!("/api/v1/retained?filter=%2B/x&limit=1&cursor={next}")).await;
+    assert_eq!((&page["retained"][0]["topic"], &page["next"]), (&json!("b/x"), &Value::Null));
+    let (_, page) = server.json("/api/v1/retained").await;
+    assert_eq!(page["retained"].as_array().map(Vec::len), Some(3));
+    assert_eq!(server.json("/api/v1/retained?filter=a%23").await.0, 400);
+}
+
+#[tokio::test]
+async fn what_changes_something_is_guarded() {
+    let server = Server::start().await;
+    let delete = async |topic: &str, headers: &str| {
+        let request =
+            format!("DELETE /api/v1/retained?topic={topic} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n");
+        server.send(&request).await.status
+    };
+    let local = "host: 127.0.0.1:18083\r\ncontent-type: application/json\r\n";
+    assert_eq!(delete("b/x", local).await, 200);
+    assert_eq!(delete("a/x", local).await, 404);
+    assert_eq!(delete("%2B", local).await, 400);
+    assert_eq!(delete("b/x", "host: evil.example\r\ncontent-type: application/json\r\n").await, 403);
+    assert_eq!(delete("b/x", "host: localhost\r\n").await, 415);
+    assert_eq!(server.json("/api/v1/retained").await.0, 200, "reading needs nothing");
+}
+
+#[tokio::test]
 async fn bad_requests_say_what_is_wrong() {
     let server = Server::start().await;
     for (path, status, words) in [
@@ -202,7 +235,10 @@ async fn bad_requests_say_what_is_wrong() {
     let posted = server
         .send("POST /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         .await;
-    assert_eq!((posted.status, posted.body.as_str()), (405, "{\"error\":\"this path answers GET only\"}"));
+    assert_eq!(
+        (posted.status, posted.body.as_str()),
+        (405, "{\"error\":\"this path does not answer this method\"}")
+    );
 }
 
 #[tokio::test]

@@ -122,6 +122,39 @@ pub struct MatchView {
     pub matches: Vec<RouteView>,
 }
 
+/// `GET /api/v1/retained`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetainedPage {
+    /// Sorted by topic.
+    pub retained: Vec<RetainedView>,
+    /// What to ask for as `cursor` to get the next page; null on the last one.
+    pub next: Option<String>,
+}
+
+/// A retained message.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RetainedView {
+    /// Where it was published.
+    pub topic: String,
+    /// QoS of the publish.
+    pub qos: u8,
+    /// Bytes of the payload.
+    pub payload_size: usize,
+    /// The node that took it, be it gone since.
+    pub node: Option<String>,
+    /// When that node took it, in milliseconds since 1970.
+    pub published_ms: u64,
+    /// Seconds until it expires.
+    pub expires_in: Option<u64>,
+}
+
+/// `DELETE /api/v1/retained`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClearedView {
+    /// The topic that has no retained message any more.
+    pub topic: String,
+}
+
 /// `GET /healthz` and `GET /readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthView {

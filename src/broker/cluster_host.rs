@@ -4,10 +4,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use rumormq_gossip::{Entry, Stamp};
+
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Signal, Subscriber};
-use crate::cluster::host::{Confirm, Host, Inbound};
+use crate::cluster::host::{Arrival, Confirm, Host, HybridTime, Inbound};
 use crate::codec::packet::{Packet, Publish, QoS};
 use crate::message::Application;
 use crate::router::{MatchCache, Members, PeerIndex, PeerMembers};
@@ -48,6 +50,18 @@ impl Host for ClusterHost {
         group.map(|group| group.members()).unwrap_or_default()
     }
 
+    fn show_retained(&self, entry: &Entry, arrival: Arrival, time: HybridTime) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.retained.show(entry, arrival, time);
+        }
+    }
+
+    fn hide_retained(&self, key: &[u8], stamp: Option<Stamp>) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.retained.hide(key, stamp);
+        }
+    }
+
     fn handle_caught_up(&self) {
         if let Some(broker) = self.0.upgrade() {
             for signal in std::mem::take(&mut *broker.waiting.lock()) {
@@ -78,8 +92,11 @@ impl Inbound for LinkInbound {
         self.batch.now = now;
     }
 
-    fn deliver(&mut self, application: &Application<'_>) {
+    fn deliver(&mut self, application: &Application<'_>, retained: Option<Stamp>) {
         let Some(broker) = self.broker.upgrade() else { return };
+        if let Some(stamp) = retained {
+            broker.retain_ahead(application, stamp, self.batch.now);
+        }
         let matches = self.matches.look_up(&broker.router, application.topic);
         broker.deliver(application, matches, &mut self.batch);
     }

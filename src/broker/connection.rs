@@ -252,9 +252,9 @@ impl ClientConnection {
                 acknowledge(publisher, publish.qos, reason, batch);
             }
             (true, Ok(_), publisher) => {
-                broker.retain(&application, batch);
+                let retained = broker.retain(&application, batch.now);
                 let matches = self.matches.look_up(&broker.router, topic);
-                broker.publish(&application, matches, publisher, batch);
+                broker.publish(&application, matches, retained, publisher, batch);
             }
             (true, Err(reason), publisher) => acknowledge(publisher, publish.qos, *reason, batch),
             (false, _, None) => return Err(End::Violation(ReasonCode::PayloadFormatInvalid)),

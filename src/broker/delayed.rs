@@ -125,9 +125,9 @@ impl Broker {
             }
             let publisher = publisher.upgrade().map(Subscriber);
             message.with_application(|application| {
-                self.retain(application, batch);
+                let retained = self.retain(application, batch.now);
                 let matches = self.router.matches(application.topic, publisher.as_ref());
-                self.publish(application, &matches, None, batch);
+                self.publish(application, &matches, retained, None, batch);
             });
         }
     }

@@ -20,6 +20,7 @@ mod pending_connect;
 mod publish;
 mod reauthentication;
 mod registry;
+mod retain;
 mod retained;
 mod rewrite;
 mod session_record;
@@ -198,7 +199,7 @@ impl Broker {
     /// Does what has become due. Call it about ten times a second.
     pub fn handle_tick(&self, now: Instant) {
         let mut batch = Batch::new(now);
-        self.retained.sweep(now);
+        self.tidy_retained(now);
         loop {
             let Some((key, due, client)) = self.timers.lock().pop(now) else { break };
             let Some(client) = client.upgrade() else { continue };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, ClientState};
-use super::retained::Search;
+use super::retained::{Search, value};
 use crate::session::frames::Frames;
 use crate::session::{Delivered, Delivery};
 use crate::topic::TopicFilter;
@@ -118,22 +118,23 @@ impl Broker {
             };
             // Seen under the lock under which it is sent: what replaces the message is in the store before it is delivered,
             // so it comes behind.
-            let Some(message) = self.retained.take_found(search, batch.now) else { return };
+            let Some(found) = self.retained.take_found(search, batch.now) else { return };
             let mut scratch = std::mem::take(&mut batch.scratch);
-            let delivered = message.with_application(|application| {
+            let delivered = value::with_application(&found.entry, found.expires_at, |application| {
                 let mut frames = Frames::new(application, &mut scratch, batch.now);
                 let delivery = Delivery {
                     qos: subscription.qos,
                     retain: true, // [MQTT-3.3.1-8] of 3.1.1
                     identifiers: subscription.identifier.as_slice(),
                 };
-                state.session.deliver(&mut frames, delivery)
+                let qos = application.qos.min(subscription.qos);
+                (state.session.deliver(&mut frames, delivery), qos)
             });
             batch.scratch = scratch;
-            let Some(delivered) = delivered else { continue };
+            let Some((delivered, qos)) = delivered else { continue };
             let touch = delivered == Delivered::Sent && state.touch();
             drop(state);
-            batch.count_delivered(delivered, message.qos.min(subscription.qos));
+            batch.count_delivered(delivered, qos);
             if touch {
                 batch.touched.push(client.clone());
             }

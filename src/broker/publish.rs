@@ -10,8 +10,9 @@ use super::client::{Client, Subscriber};
 use super::detour::Detour;
 use super::rewrite::RewriteCache;
 use super::session_record::PendingWill;
-use crate::cluster::Peer;
+use crate::cluster::forward::wire::Publication;
 use crate::cluster::host::{Confirm, Receipt, confirm_all};
+use crate::cluster::{Peer, Retained};
 use crate::codec::packet::{PacketId, QoS, ReasonCode};
 use crate::message::{Application, Message};
 use crate::router::Match;
@@ -28,21 +29,13 @@ pub(super) struct Publisher<'a> {
 }
 
 impl Broker {
-    /// Stores the message if it is to be retained. To be called before its subscribers are looked up: whoever subscribes
-    /// in between then gets it one way or the other.
-    pub(super) fn retain(&self, application: &Application<'_>, batch: &Batch) {
-        if application.retain && self.retained.retain(application, &self.limits, batch.now).is_err() {
-            // Who is subscribed gets it all the same.
-            self.metrics.messages_dropped.with_label_values(&["retained_full"]).inc();
-        }
-    }
-
     /// Gives the message to every local subscriber and every node with a matching route, and acknowledges it when it is
-    /// safe with all of them.
+    /// safe with all of them, and all of them have it if it is `retained`.
     pub(super) fn publish(
         &self,
         application: &Application<'_>,
         matches: &Match<Subscriber>,
+        retained: Option<Retained>,
         publisher: Option<Publisher<'_>>,
         batch: &mut Batch,
     ) {
@@ -53,20 +46,24 @@ impl Broker {
         };
         let message = self.deliver(application, matches, batch);
         let cluster = match self.cluster.get() {
-            Some(cluster) if !peers.is_empty() => cluster,
+            Some(cluster) if !peers.is_empty() || retained.is_some() => cluster,
             _ => return acknowledge(publisher, application.qos, reason, batch),
         };
         if application.qos == QoS::AtMostOnce {
-            return cluster.forward_at_most_once(peers, application, batch.now);
+            return cluster.forward_at_most_once(peers, application, retained, batch.now);
         }
         let destinations = cluster.destinations(peers);
         let message = message.unwrap_or_else(|| Arc::new(application.to_message()));
-        let slot = publisher
-            .and_then(|publisher| publisher.acknowledge(application.qos, reason, destinations.len() as u32));
-        forward(destinations, cluster.next_publish(), message, batch, || {
+        let waits = destinations.len() as u32 + u32::from(retained.is_some());
+        let slot = publisher.and_then(|publisher| publisher.acknowledge(application.qos, reason, waits));
+        let receipt = || {
             let to: Arc<dyn Confirm> = publisher?.client.clone();
             Some(Receipt { to, slot: slot?.0 })
-        });
+        };
+        forward(destinations, cluster.next_publication(retained), message, batch, receipt);
+        if let Some((retained, receipt)) = retained.zip(receipt()) {
+            cluster.when_retained(retained, receipt, batch.now);
+        }
         if let Some(publisher) = publisher {
             batch.touch(publisher.client);
         }
@@ -87,9 +84,9 @@ impl Broker {
                 let _ = self.delay(application, delay, client, batch.now);
                 return;
             }
-            self.retain(application, batch);
+            let retained = self.retain(application, batch.now);
             let matches = self.router.matches(topic, Some(&Subscriber(client.clone())));
-            self.publish(application, &matches, None, batch);
+            self.publish(application, &matches, retained, None, batch);
         });
     }
 
@@ -137,14 +134,14 @@ impl Publisher<'_> {
 
 fn forward(
     destinations: SmallVec<[Arc<Peer>; 4]>,
-    publish: u64,
+    publication: Publication,
     message: Arc<Message>,
     batch: &Batch,
     receipt: impl Fn() -> Option<Receipt>,
 ) {
     let mut safe = Vec::new();
     for peer in destinations {
-        peer.forward(publish, message.clone(), receipt(), batch.now, &mut safe);
+        peer.forward(publication, message.clone(), receipt(), batch.now, &mut safe);
     }
     confirm_all(safe, batch.now);
 }

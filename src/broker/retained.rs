@@ -1,15 +1,25 @@
-//! Retained messages of this node, bounded in number and bytes.
+//! The retained messages that this node shows: by topic, found by filter.
+//!
+//! They are the values of the replicated set, and share its bytes. The set says which one counts; here they are found, and
+//! not shown any more when their time is over, which needs no word from anybody.
+
+mod ahead;
+#[cfg(test)]
+mod tests;
+pub mod value;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
+use rumormq_gossip::{Entry, Stamp};
 
 use super::Limits;
-use crate::message::{Application, Message};
+use crate::cluster::host::{Arrival, HybridTime};
 use crate::router::{self, Place, Retained};
 use crate::topic::{Topic, TopicFilter};
+use ahead::Ahead;
+use value::Summary;
 
 /// The retained message of each topic.
 #[derive(Default)]
@@ -20,86 +30,132 @@ pub struct RetainedMessages {
 
 #[derive(Default)]
 struct Kept {
-    topics: Retained<Entry>,
-    /// Those that expire, the next one first.
-    expiring: BTreeSet<(Instant, Place)>,
-    /// Messages taken so far.
-    taken: u64,
+    topics: Retained<Box<Held>>,
+    /// When what expires is to be looked at.
+    due: BTreeSet<(Instant, Place)>,
+    /// Changes that reached the subscribers as they happened.
+    live: u64,
+    /// Messages whose time is not over, and the memory they take.
+    visible: usize,
     bytes: usize,
+    ahead: Ahead,
 }
 
-struct Entry {
-    message: Arc<Message>,
-    /// Which of all messages taken it is.
+struct Held {
+    entry: Entry,
+    /// Which of the changes that reached the subscribers it is.
     number: u64,
+    /// When it expires; when it has, when to look at it again.
+    due: Option<Instant>,
+    /// Its time is over. It stays until the set has forgotten it, for until then somebody has to see to that.
+    expired: bool,
 }
-
-/// There is no room for the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetainedFull;
 
 /// The search for the messages that a filter matches, as far as it has come. It knows them by their place, which keeps none
 /// of them alive.
 #[derive(Debug)]
 pub struct Search {
-    /// Messages that were taken before the search began. Later ones reached the subscriber as they came.
-    taken: u64,
+    /// Changes that had reached the subscribers before the search began. Later ones reached this one, too.
+    live: u64,
     /// Found, and not sent yet; at most a piece.
     found: VecDeque<Place>,
     rest: router::Search,
+}
+
+/// What a search has found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The message.
+    pub entry: Entry,
+    /// When it stops being worth delivering.
+    pub expires_at: Option<Instant>,
 }
 
 /// Messages that one step of a search finds.
 const PIECE: usize = 1024;
 /// Topic levels that it looks at.
 const STEPS: usize = 4096;
-/// Expired messages that are removed at a time.
+/// Expired messages that are looked at in one go.
 const SWEEP: usize = 1000;
+/// An expired message that has not gone from the set is looked at again after so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Memory that a level of a topic takes, which may be shared with no other topic.
 const LEVEL_BYTES: usize = 100;
+/// Memory that a message takes beside its topic and its value.
+const MESSAGE_BYTES: usize = 250;
 
 impl RetainedMessages {
-    /// Replaces the topic's message, or clears it where the payload is empty [MQTT-3.3.1-5, MQTT-3.3.1-6]. Where there is
-    /// no room, the topic has no message from now on: the one it had is not the last one any more.
-    pub fn retain(
-        &self,
-        application: &Application<'_>,
-        limits: &Limits,
-        now: Instant,
-    ) -> Result<(), RetainedFull> {
-        let topic = application.topic;
-        let message = (!application.payload.is_empty()).then(|| Arc::new(application.to_message()));
-        let mut kept = self.kept.write();
-        if let Some(former) = kept.topics.place(topic) {
-            kept.remove(former);
+    /// Whether there is room for a message with this value. What its topic has now makes room for it.
+    pub fn has_room(&self, topic: Topic<'_>, value_len: usize, limits: &Limits) -> bool {
+        if topic.levels().count() > limits.max_filter_levels {
+            return false;
         }
-        match message {
-            None => Ok(()),
-            Some(_) if topic.levels().count() > limits.max_filter_levels => Err(RetainedFull),
-            Some(message) => {
-                if !kept.has_room(&message, limits) {
-                    kept.remove_expired(now);
-                }
-                if !kept.has_room(&message, limits) {
-                    return Err(RetainedFull);
-                }
-                kept.insert(application.topic, message);
-                Ok(())
-            }
+        let kept = self.kept.read();
+        let former = kept.topics.message(topic).filter(|held| !held.expired);
+        let (messages, bytes) = former.map_or((0, 0), |held| (1, footprint(&held.entry)));
+        kept.visible - messages < limits.max_retained_messages
+            && kept.bytes - bytes + memory(topic.as_str().as_bytes(), value_len) <= limits.max_retained_bytes
+    }
+
+    /// Whether the topic has a message.
+    pub fn contains(&self, topic: Topic<'_>) -> bool {
+        self.kept.read().topics.place(topic).is_some()
+    }
+
+    /// This is what counts for the entry's topic now: a message, or that there is none.
+    pub fn show(&self, entry: &Entry, arrival: Arrival, time: HybridTime) {
+        let Some(topic) = value::topic(entry) else { return };
+        let mut kept = self.kept.write();
+        let superseded = kept.ahead.supersede(entry.key(), Some(entry.stamp()));
+        if arrival == Arrival::Learned && !superseded {
+            return;
+        }
+        kept.show(topic, entry, arrival, time);
+    }
+
+    /// A publish arrived by a forward, perhaps before the set has its entry: whoever asks from now on must not get an
+    /// older message. Nothing happens where that would be no older one than it.
+    pub fn show_ahead(&self, entry: &Entry, time: HybridTime) {
+        let Some(topic) = value::topic(entry) else { return };
+        let mut kept = self.kept.write();
+        let present = kept.topics.message(topic).map(|held| held.entry.stamp());
+        if present.is_none_or(|stamp| stamp < entry.stamp()) && kept.ahead.insert(entry, time.now) {
+            kept.show(topic, entry, Arrival::Published, time);
         }
     }
 
-    /// Removes some of the messages whose expiry has passed.
-    pub fn sweep(&self, now: Instant) {
-        let is_due = |kept: &Kept| kept.expiring.first().is_some_and(|(at, _)| *at <= now);
-        if is_due(&self.kept.read()) {
-            self.kept.write().remove_expired(now);
+    /// Topics of messages that arrived ahead of the set some time ago, and which it still does not have. What it says
+    /// of them counts again.
+    pub fn take_overdue(&self, now: Instant) -> Vec<Box<[u8]>> {
+        if self.kept.read().ahead.is_overdue(now) {
+            self.kept.write().ahead.take_overdue(now)
+        } else {
+            Vec::new()
         }
+    }
+
+    /// The topic has no message any more.
+    pub fn hide(&self, key: &[u8], stamp: Option<Stamp>) {
+        let Some(topic) = std::str::from_utf8(key).ok().and_then(|name| Topic::new(name).ok()) else {
+            return;
+        };
+        let mut kept = self.kept.write();
+        if kept.ahead.supersede(key, stamp)
+            && let Some(place) = kept.topics.place(topic)
+        {
+            kept.remove(place);
+        }
+    }
+
+    /// Hides messages whose expiry has passed. Returns some of those that the set still has.
+    pub fn sweep(&self, now: Instant) -> Vec<Entry> {
+        let is_due = |kept: &Kept| kept.due.first().is_some_and(|(at, _)| *at <= now);
+        if is_due(&self.kept.read()) { self.kept.write().sweep(now) } else { Vec::new() }
     }
 
     /// Begins to search for what a filter matches.
     pub fn search(&self) -> Search {
-        Search { taken: self.kept.read().taken, found: VecDeque::new(), rest: router::Search::default() }
+        Search { live: self.kept.read().live, found: VecDeque::new(), rest: router::Search::default() }
     }
 
     /// Searches on, a bounded step, if nothing is left of what was found before. `filter` is the same in all calls.
@@ -110,21 +166,46 @@ impl RetainedMessages {
         }
     }
 
-    /// Takes the next message out of what was found, if it has neither been replaced since nor expired.
-    pub fn take_found(&self, search: &mut Search, now: Instant) -> Option<Arc<Message>> {
+    /// Takes the next message out of what was found, unless a later one was published since, or its time is over.
+    pub fn take_found(&self, search: &mut Search, now: Instant) -> Option<Found> {
         let kept = self.kept.read();
         while let Some(place) = search.found.pop_front() {
-            let Some(entry) = kept.topics.at(place) else { continue };
-            if entry.number < search.taken && !entry.message.is_expired(now) {
-                return Some(entry.message.clone());
+            let Some(held) = kept.topics.at(place) else { continue };
+            if held.number <= search.live && held.is_visible(now) {
+                return Some(Found { entry: held.entry.clone(), expires_at: held.due });
             }
         }
         None
     }
 
+    /// Calls `visit` with every message that the filter matches, all without one, and with when it expires; in no order and
+    /// piece by piece.
+    pub fn for_each(
+        &self,
+        filter: Option<&TopicFilter>,
+        now: Instant,
+        visit: &mut impl FnMut(&Summary<'_>, Option<Instant>),
+    ) {
+        let (all, mut rest) = (TopicFilter::everything(), router::Search::default());
+        if filter.is_none() {
+            rest = router::Search::unhidden();
+        }
+        let mut found = Vec::new();
+        while !rest.is_over() {
+            let kept = self.kept.read();
+            kept.topics.search_on(filter.unwrap_or(&all), &mut rest, &mut found, PIECE, STEPS);
+            let held = found.drain(..).filter_map(|place| kept.topics.at(place));
+            for held in held.filter(|held| held.is_visible(now)) {
+                if let Some(summary) = value::summary(&held.entry) {
+                    visit(&summary, held.due);
+                }
+            }
+        }
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
-        self.kept.read().topics.len()
+        self.kept.read().visible
     }
 
     /// Memory they take, in bytes.
@@ -134,32 +215,74 @@ impl RetainedMessages {
 }
 
 impl Kept {
-    fn has_room(&self, message: &Message, limits: &Limits) -> bool {
-        self.topics.len() < limits.max_retained_messages
-            && self.bytes + footprint(message) <= limits.max_retained_bytes
-    }
-
-    fn insert(&mut self, topic: Topic<'_>, message: Arc<Message>) {
-        self.bytes += footprint(&message);
-        let expires_at = message.expires_at;
-        let (place, _) = self.topics.insert(topic, Entry { message, number: self.taken });
-        self.taken += 1;
-        self.expiring.extend(expires_at.map(|at| (at, place)));
+    fn show(&mut self, topic: Topic<'_>, entry: &Entry, arrival: Arrival, time: HybridTime) {
+        let former = self.topics.place(topic);
+        let number = match arrival {
+            Arrival::Published => {
+                self.live += 1;
+                self.live
+            }
+            Arrival::Learned => former.and_then(|place| self.topics.at(place)).map_or(0, |held| held.number),
+        };
+        // What is no message shows nothing, on all nodes alike.
+        let Some(summary) = value::summary(entry) else {
+            if let Some(place) = former {
+                self.remove(place);
+            }
+            return;
+        };
+        let due = summary.lifetime.map(|lifetime| {
+            let ends_ms = entry.stamp().ms().saturating_add(lifetime.as_millis() as u64);
+            time.now + Duration::from_millis(ends_ms.saturating_sub(time.stamp_ms))
+        });
+        if let Some(place) = former {
+            self.forget(place);
+        }
+        let held = Held { entry: entry.clone(), number, due, expired: false };
+        self.bytes += footprint(&held.entry);
+        self.visible += 1;
+        let (place, _) = self.topics.insert(topic, Box::new(held));
+        self.due.extend(due.map(|at| (at, place)));
     }
 
     fn remove(&mut self, place: Place) {
-        let Some(Entry { message, .. }) = self.topics.remove_at(place) else { return };
-        self.bytes -= footprint(&message);
-        if let Some(at) = message.expires_at {
-            self.expiring.remove(&(at, place));
+        self.forget(place);
+        self.topics.remove_at(place);
+    }
+
+    /// What is counted of a message goes, for it will go or be replaced.
+    fn forget(&mut self, place: Place) {
+        let Some(held) = self.topics.at(place) else { return };
+        if let Some(at) = held.due {
+            self.due.remove(&(at, place));
+        }
+        if !held.expired {
+            self.bytes -= footprint(&held.entry);
+            self.visible -= 1;
         }
     }
 
-    fn remove_expired(&mut self, now: Instant) {
-        for _ in 0..SWEEP {
-            let Some(&(_, place)) = self.expiring.first().filter(|(at, _)| *at <= now) else { return };
-            self.remove(place);
+    fn sweep(&mut self, now: Instant) -> Vec<Entry> {
+        let mut expired = Vec::new();
+        while expired.len() < SWEEP {
+            let Some(&(at, place)) = self.due.first().filter(|(at, _)| *at <= now) else { break };
+            self.due.remove(&(at, place));
+            let Some(held) = self.topics.at_mut(place) else { continue };
+            if !std::mem::replace(&mut held.expired, true) {
+                self.bytes -= footprint(&held.entry);
+                self.visible -= 1;
+            }
+            held.due = Some(now + LOOK_AGAIN);
+            expired.push(held.entry.clone());
+            self.due.insert((now + LOOK_AGAIN, place));
         }
+        expired
+    }
+}
+
+impl Held {
+    fn is_visible(&self, now: Instant) -> bool {
+        !self.expired && self.due.is_none_or(|at| at > now)
     }
 }
 
@@ -170,135 +293,12 @@ impl Search {
     }
 }
 
-/// Memory that a message takes together with the levels of its topic.
-fn footprint(message: &Message) -> usize {
-    let levels = message.topic().bytes().filter(|byte| *byte == b'/').count() + 1;
-    message.size() + message.topic().len() + levels * LEVEL_BYTES
+fn footprint(entry: &Entry) -> usize {
+    memory(entry.key(), entry.value().map_or(0, <[u8]>::len))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::codec::packet::{PropertySet, QoS};
-
-    fn retain(
-        store: &RetainedMessages,
-        topic: &str,
-        payload: &[u8],
-        expires_at: Option<Instant>,
-        limits: &Limits,
-        now: Instant,
-    ) -> Result<(), RetainedFull> {
-        let application = Application {
-            topic: Topic::new(topic).expect("a topic name"),
-            payload,
-            backing: None,
-            qos: QoS::AtMostOnce,
-            retain: true,
-            properties: &PropertySet::EMPTY,
-            expires_at,
-        };
-        store.retain(&application, limits, now)
-    }
-
-    fn found(store: &RetainedMessages, filter: &str, now: Instant) -> Vec<String> {
-        let filter = TopicFilter::parse(filter).expect("a filter");
-        let mut search = store.search();
-        let mut topics = Vec::new();
-        while !search.is_over() {
-            store.search_on(&filter, &mut search);
-            assert!(search.found.len() <= PIECE);
-            let messages = std::iter::from_fn(|| store.take_found(&mut search, now));
-            topics.extend(messages.map(|message| message.topic().to_owned()));
-        }
-        topics.sort_unstable();
-        topics
-    }
-
-    #[test]
-    fn a_search_comes_piece_by_piece() {
-        let (store, limits, now) = (RetainedMessages::default(), Limits::default(), Instant::now());
-        for n in 0..3 * PIECE {
-            retain(&store, &format!("a/{n}/{}", n % 3), b"x", None, &limits, now).expect("room");
-        }
-        retain(&store, "$sys", b"x", None, &limits, now).expect("room");
-        for (filter, count) in
-            [("#", 3 * PIECE), ("a/+/1", PIECE), ("a/7/#", 1), ("a/7/1", 1), ("+", 0), ("$sys/#", 1)]
-        {
-            assert_eq!(found(&store, filter, now).len(), count, "{filter}");
-        }
-    }
-
-    /// The subscriber has got the new one as it came.
-    #[test]
-    fn what_was_replaced_since_is_not_found() {
-        let (store, limits, now) = (RetainedMessages::default(), Limits::default(), Instant::now());
-        let filter = TopicFilter::parse("+").expect("a filter");
-        for topic in ["a", "b"] {
-            retain(&store, topic, b"old", None, &limits, now).expect("room");
-        }
-        let (mut early, mut late) = (store.search(), store.search());
-        store.search_on(&filter, &mut late);
-        let old = {
-            let kept = store.kept.read();
-            Arc::downgrade(&kept.topics.message(Topic::new("a").expect("a topic")).expect("there").message)
-        };
-        retain(&store, "a", b"new", None, &limits, now).expect("room");
-        assert!(old.upgrade().is_none(), "no search keeps it alive");
-        store.search_on(&filter, &mut early);
-        for search in [&mut early, &mut late] {
-            assert_eq!(store.take_found(search, now).expect("the other one").topic(), "b");
-            assert!(store.take_found(search, now).is_none());
-        }
-    }
-
-    #[test]
-    fn expired_messages_go_and_fresh_ones_of_their_topics_stay() {
-        let (store, limits, now) = (RetainedMessages::default(), Limits::default(), Instant::now());
-        let soon = now + Duration::from_secs(1);
-        for n in 0..SWEEP + 1 {
-            retain(&store, &n.to_string(), b"old", Some(soon), &limits, now).expect("room");
-        }
-        retain(&store, "0", b"fresh", Some(soon + Duration::from_secs(1)), &limits, now).expect("room");
-        retain(&store, "1", b"fresh", None, &limits, now).expect("room");
-        store.sweep(now);
-        assert_eq!(store.len(), SWEEP + 1);
-        store.sweep(soon);
-        assert_eq!(found(&store, "#", soon), ["0", "1"]);
-        retain(&store, "0", b"", None, &limits, now).expect("nothing to keep");
-        retain(&store, "1", b"", None, &limits, now).expect("nothing to keep");
-        assert_eq!((store.len(), store.bytes()), (0, 0));
-        assert!(store.kept.read().expiring.is_empty());
-    }
-
-    #[test]
-    fn expired_messages_make_room() {
-        let limits = Limits { max_retained_messages: 1, ..Limits::default() };
-        let (store, now) = (RetainedMessages::default(), Instant::now());
-        retain(&store, "a", b"x", Some(now), &limits, now).expect("room");
-        retain(&store, "b", b"x", None, &limits, now).expect("room");
-        assert_eq!(retain(&store, "c", b"x", None, &limits, now), Err(RetainedFull));
-    }
-
-    #[test]
-    fn without_room_the_topic_has_no_message() {
-        let limits = Limits { max_retained_bytes: 2000, ..Limits::default() };
-        let (store, now) = (RetainedMessages::default(), Instant::now());
-        retain(&store, "a", b"x", None, &limits, now).expect("room");
-        assert_eq!(retain(&store, "a", &[0; 2000], None, &limits, now), Err(RetainedFull));
-        assert_eq!((store.len(), store.bytes()), (0, 0));
-    }
-
-    #[test]
-    fn levels_of_topics_count() {
-        let limits = Limits { max_retained_bytes: 10_000, ..Limits::default() };
-        let (store, now) = (RetainedMessages::default(), Instant::now());
-        assert_eq!(retain(&store, &"/".repeat(120), b"x", None, &limits, now), Err(RetainedFull));
-        retain(&store, &"/".repeat(60), b"x", None, &limits, now).expect("room");
-        let limits = Limits::default();
-        assert_eq!(retain(&store, &"/".repeat(128), b"x", None, &limits, now), Err(RetainedFull));
-        retain(&store, &"/".repeat(127), b"x", None, &limits, now).expect("room");
-    }
+/// Memory that a message takes together with the levels of its topic.
+fn memory(topic: &[u8], value_len: usize) -> usize {
+    let levels = topic.iter().filter(|byte| **byte == b'/').count() + 1;
+    MESSAGE_BYTES + 2 * topic.len() + value_len + levels * LEVEL_BYTES
 }

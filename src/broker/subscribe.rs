@@ -324,7 +324,7 @@ mod tests {
             properties: &set,
             expires_at: None,
         };
-        broker.retained.retain(&application, &broker.limits, now).expect("room");
+        broker.retain(&application, now);
         let broker = Arc::new(broker);
         let ClientConnection { client, epoch, .. } = connect(&broker, None);
         let options = SubscriptionOptions {

@@ -199,8 +199,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::admin::HttpServer;
     use crate::admin::fake::{FakeNode, cluster};
+    use crate::admin::{Guard, HttpServer};
 
     #[test]
     fn a_cluster_is_summed_up() {
@@ -226,7 +226,7 @@ mod tests {
         let node = FakeNode::new(&[]);
         let filters: Vec<String> = (0..2500).map(|i| format!("t/{i:04}/ä #")).collect();
         node.routes.lock().extend(filters.iter().map(|filter| (filter.clone(), ["a@b".to_owned()].into())));
-        runtime.spawn(server.run(Arc::new(node)));
+        runtime.spawn(server.run(Arc::new(node), Guard::default()));
         let client = Client { http, json: false };
         let mut routes = Routes { filter: None, node: None, client };
         let got: Vec<String> = routes.all().unwrap().into_iter().map(|route| route.filter).collect();

@@ -15,6 +15,8 @@ pub struct ClusterCounters {
     pub delta_bytes_out: IntCounter,
     /// Bytes of deltas received.
     pub delta_bytes_in: IntCounter,
+    /// Retained messages acknowledged before every live node had them.
+    pub retained_unconfirmed: IntCounter,
     /// From a local change to the last linked peer's acknowledgement.
     pub propagation_seconds: Histogram,
 }
@@ -42,7 +44,14 @@ impl Default for ClusterCounters {
         )
         .expect("a valid name");
         registry.register(Box::new(propagation_seconds.clone())).expect("metric names are distinct");
+        let retained_unconfirmed = IntCounter::new(
+            "rumormq_retained_unconfirmed_total",
+            "Retained messages acknowledged after puback_timeout, before every live node had them.",
+        )
+        .expect("a valid name");
+        registry.register(Box::new(retained_unconfirmed.clone())).expect("metric names are distinct");
         ClusterCounters {
+            retained_unconfirmed,
             delta_bytes_out: bytes.with_label_values(&["out"]),
             delta_bytes_in: bytes.with_label_values(&["in"]),
             rejected,

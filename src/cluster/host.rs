@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rumormq_gossip::{Entry, Stamp};
+
 use crate::message::Application;
 use crate::router::{Members, PeerIndex, PeerMembers};
 use crate::topic::{SubscriptionFilter, TopicFilter};
@@ -24,6 +26,12 @@ pub trait Host: Send + Sync + 'static {
     /// The members that the group has on this node.
     fn own_members(&self, share: &SubscriptionFilter) -> Members;
 
+    /// This is what counts for a topic with a retained message now, be it that there is none.
+    fn show_retained(&self, entry: &Entry, arrival: Arrival, time: HybridTime);
+
+    /// A topic has no retained message any more. `stamp` is that of whatever says so.
+    fn hide_retained(&self, key: &[u8], stamp: Option<Stamp>);
+
     /// The routes that were known to be missing have arrived, or were waited for long enough.
     fn handle_caught_up(&self);
 
@@ -31,13 +39,32 @@ pub trait Host: Send + Sync + 'static {
     fn open_inbound(&self) -> Box<dyn Inbound>;
 }
 
+/// How a retained message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// By a publish, here or on another node, that subscribers of this node get as well.
+    Published,
+    /// By the replicated set.
+    Learned,
+}
+
+/// The time that stamps are compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct HybridTime {
+    /// By this process's clock.
+    pub now: Instant,
+    /// By the clock that makes stamps, in milliseconds.
+    pub stamp_ms: u64,
+}
+
 /// Takes the forwards of one link.
 pub trait Inbound: Send {
     /// A turn of the link begins.
     fn begin(&mut self, now: Instant);
 
-    /// Gives a message to the local sessions, never to other nodes.
-    fn deliver(&mut self, application: &Application<'_>);
+    /// Gives a message to the local sessions, never to other nodes. One that was retained has the stamp that it got where it
+    /// was published.
+    fn deliver(&mut self, application: &Application<'_>, retained: Option<Stamp>);
 
     /// Writes to the sockets what the turn has delivered.
     fn finish(&mut self);

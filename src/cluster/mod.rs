@@ -19,6 +19,7 @@ mod members;
 mod peer;
 mod peers;
 mod replication;
+mod retained;
 mod rounds;
 mod snapshot;
 
@@ -40,6 +41,7 @@ use counters::ClusterCounters;
 use dialer::Dialer;
 pub use endpoint::Endpoint;
 use forward::inbound::InboundStreams;
+use forward::wire::Publication;
 use handshakes::Handshakes;
 use host::Host;
 use interest::ROUTES;
@@ -50,6 +52,7 @@ pub use peer::{ForwardDrop, Peer};
 use peers::Peers;
 pub use replication::state_label;
 use replication::{Replication, WhenRouted};
+pub use retained::Retained;
 pub use snapshot::Snapshot;
 
 use crate::message::Application;
@@ -268,16 +271,23 @@ impl Cluster {
         self.peers.destinations(matched)
     }
 
-    /// The number of the next publish of this replica.
-    pub fn next_publish(&self) -> u64 {
-        self.publishes.fetch_add(1, Ordering::Relaxed)
+    /// The next publish of this replica.
+    pub fn next_publication(&self, retained: Option<Retained>) -> Publication {
+        let number = self.publishes.fetch_add(1, Ordering::Relaxed);
+        Publication { number, retained: retained.map(|retained| retained.stamp) }
     }
 
     /// Sends a QoS 0 message to all nodes that a match names.
-    pub fn forward_at_most_once(&self, matched: &PeerSet, application: &Application<'_>, now: Instant) {
-        let publish = self.next_publish();
+    pub fn forward_at_most_once(
+        &self,
+        matched: &PeerSet,
+        application: &Application<'_>,
+        retained: Option<Retained>,
+        now: Instant,
+    ) {
+        let publication = self.next_publication(retained);
         for peer in self.destinations(matched) {
-            match peer.forward_at_most_once(publish, application, now) {
+            match peer.forward_at_most_once(publication, application, now) {
                 Ok(()) => {}
                 Err(ForwardDrop::NoLink) => peer.counters.dropped_no_link.inc(),
                 Err(ForwardDrop::LinkFull) => peer.counters.dropped_link_full.inc(),

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::counters::ForwardCounters;
 use super::forward::stream::{Backlog, ForwardLimits, ForwardStream, Outgoing};
-use super::forward::wire;
+use super::forward::wire::{self, Publication};
 use super::host::{Receipt, confirm_all};
 use super::link::{frame, kind};
 use crate::message::{Application, Message};
@@ -90,7 +90,7 @@ impl Peer {
     /// Sends a QoS 0 message, or drops it.
     pub fn forward_at_most_once(
         &self,
-        publish: u64,
+        publication: Publication,
         application: &Application<'_>,
         now: Instant,
     ) -> Result<(), ForwardDrop> {
@@ -101,7 +101,7 @@ impl Peer {
         if state.queue.len() > QUEUE_MAX {
             return Err(ForwardDrop::LinkFull);
         }
-        let place = wire::Place { sequence: 0, publish };
+        let place = wire::Place { sequence: 0, publication };
         if wire::append(&mut state.queue, place, application, now).is_err() {
             return Err(ForwardDrop::LinkFull);
         }
@@ -114,7 +114,7 @@ impl Peer {
     /// it now.
     pub fn forward(
         &self,
-        publish: u64,
+        publication: Publication,
         message: Arc<Message>,
         receipt: Option<Receipt>,
         now: Instant,
@@ -124,7 +124,7 @@ impl Peer {
         let reachable = state.link.is_some() && state.alive;
         let (waiting, settled) = if reachable { (receipt, None) } else { (None, receipt) };
         done.extend(settled);
-        state.stream.push(publish, message, waiting, now);
+        state.stream.push(publication, message, waiting, now);
         // What is for a live peer slows its publishers down before it is dropped.
         self.counters.dropped_overflow.inc_by(state.stream.trim(reachable, done));
         self.fill(&mut state, now);

@@ -10,10 +10,11 @@ use rumormq_gossip::{
 
 use super::config::ClusterConfig;
 use super::counters::ClusterCounters;
-use super::host::{Host, Receipt, confirm_all};
-use super::interest::{Interest, ROUTES, SETS, filter_of, members_of};
+use super::host::{Arrival, Host, Receipt, confirm_all};
+use super::interest::{Interest, RETAINED, ROUTES, SETS, filter_of, members_of};
 use super::link::kind;
 use super::peers::Peers;
+use super::retained::Retaining;
 use super::{Cluster, wall_clock_ms};
 use crate::cluster::forward::wire;
 use crate::router::{Choice, PeerMembers};
@@ -27,6 +28,8 @@ pub struct Replication {
     /// The sets, the membership, the link graph.
     pub node: Node,
     interest: Interest,
+    /// Publishers that wait for their retained messages to be known.
+    pub retaining: Retaining,
     /// Who waits for which of our changes to be known.
     waiting: BTreeMap<(SetId, u64), Vec<WhenRouted>>,
     /// What linked peers said at greeting they have written and we have not applied: up to which number, and until
@@ -64,6 +67,7 @@ impl Replication {
         Replication {
             node: Node::new(config.gossip.clone(), config.replica.clone(), &SETS, now),
             interest: Interest::default(),
+            retaining: Retaining::default(),
             waiting: BTreeMap::new(),
             behind: BTreeMap::new(),
             planned: None,
@@ -258,6 +262,9 @@ impl Replication {
                     }
                 }
             }
+            Event::Settled { set: RETAINED, seq, .. } => {
+                effects.confirmed.extend(self.retaining.settle(seq));
+            }
             Event::Settled { set, seq, missed } => {
                 for then in self.waiting.remove(&(set, seq)).into_iter().flatten() {
                     effects.routed.push((then, missed.len()));
@@ -292,6 +299,13 @@ impl Replication {
             }
             Event::Propagated { set: ROUTES, elapsed } => {
                 counters.propagation_seconds.observe(elapsed.as_secs_f64())
+            }
+            Event::Won { set: RETAINED, winner, .. } => {
+                host.show_retained(&winner.entry, Arrival::Learned, self.hybrid_time(now));
+            }
+            Event::Cleared { set: RETAINED, replaced } => {
+                let key = replaced.entry.key();
+                host.hide_retained(key, self.node.latest(RETAINED, key).map(|latest| latest.entry.stamp()));
             }
             Event::Propagated { .. } | Event::Won { .. } | Event::Cleared { .. } => {}
         }

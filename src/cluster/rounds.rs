@@ -36,6 +36,7 @@ impl Cluster {
         for peer in self.peers.all() {
             peer.release_receipts(now, self.config.puback_timeout);
         }
+        self.release_retaining(now);
         let (heads, synced) = {
             let replication = self.replication.lock();
             let synced = !*self.ready.borrow() && self.has_synced(&replication, now);

@@ -15,6 +15,7 @@ mod setting;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod token;
 mod unit;
 mod validate;
 mod value;
@@ -33,6 +34,7 @@ pub use rumormq_gossip::NodeName;
 pub use rumormq_gossip::seal::Cookie;
 pub use setting::{SETTINGS, Section, Setting};
 pub use sources::Sources;
+pub use token::{AdminToken, TokenError};
 
 use crate::access::password_file::PasswordFile;
 use crate::broker::{Extras, Limits};
@@ -62,8 +64,10 @@ pub struct Config {
     pub ws: Option<SocketAddr>,
     /// Where MQTT clients connect by WebSocket over TLS. None: nowhere. The same holds as for `mqtts`.
     pub wss: Option<SocketAddr>,
-    /// Where the HTTP API and the metrics are. It answers reads only, to whoever reaches it. Port 0 is any free one.
+    /// Where the HTTP API and the metrics are. Reads are answered to whoever reaches it. Port 0 is any free one.
     pub http: SocketAddr,
+    /// What requests that change something have to show. None: only programs on this machine may change anything.
+    pub http_token: Option<AdminToken>,
     /// What other nodes are told to connect to, where that is not the name's host with the bound port: behind address
     /// translation, or where the name's host is not an address. A wrong one leaves the node without links.
     pub advertise_cluster: Option<HostPort>,
@@ -143,6 +147,7 @@ impl Default for Config {
             ws: None,
             wss: None,
             http: loopback(18083),
+            http_token: None,
             advertise_cluster: None,
             advertise_mqtt: None,
             advertise_http: None,

@@ -192,6 +192,13 @@ pub const SETTINGS: &[Setting] = &[
     }),
     text(Listen, "cluster", "ADDR", "Where other nodes connect, by UDP and TCP", |c| &mut c.cluster),
     text(Listen, "http", "ADDR", "Where the HTTP API and the metrics are", |c| &mut c.http),
+    text(
+        Listen,
+        "http_token_file",
+        "FILE",
+        "The secret that HTTP requests have to show to change anything",
+        |c| &mut c.http_token,
+    ),
     text(Listen, "advertise_mqtt", "HOST:PORT", "What clients are told to connect to", |c| {
         &mut c.advertise_mqtt
     }),

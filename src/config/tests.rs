@@ -48,7 +48,7 @@ fn file_with(setting: &Setting, value: &str, test: &str) -> TempFile {
 }
 
 /// Settings whose value is what a file contains, which has no text of its own.
-const READ_FROM_FILES: [&str; 2] = ["cookie_file", "password_file"];
+const READ_FROM_FILES: [&str; 3] = ["cookie_file", "http_token_file", "password_file"];
 
 /// Three values of a setting, none of them its default.
 fn three_values(setting: &Setting) -> [String; 3] {
@@ -130,7 +130,11 @@ fn every_field_has_a_setting() {
     let nested = ["limits", "session", "extras"];
     let names: BTreeSet<&str> = fields
         .filter(|name| !nested.contains(name) && !list::LISTS.iter().any(|list| list.name == *name))
-        .map(|name| if name == "cookies" { "cookie_file" } else { name })
+        .map(|name| match name {
+            "cookies" => "cookie_file",
+            "http_token" => "http_token_file",
+            name => name,
+        })
         .collect();
     assert_eq!(names, SETTINGS.iter().map(|setting| setting.name).collect());
 }
@@ -294,6 +298,19 @@ fn unreadable_files_are_blamed() {
         syntax.starts_with(&format!("{} is not valid TOML: TOML parse error at line 1", file.0.display())),
         "{syntax}"
     );
+}
+
+#[test]
+fn the_token_comes_from_a_file() {
+    let file = TempFile::new("token", "0123456789abcdef\n");
+    let config = resolve(&[("http_token_file", file.0.to_str().unwrap())], &[], None).unwrap();
+    assert!(config.http_token.is_some_and(|token| token.is(b"0123456789abcdef")));
+    let refused = |content: &str| {
+        let file = TempFile::new("bad-token", content);
+        resolve(&[("http_token_file", file.0.to_str().unwrap())], &[], None).unwrap_err().to_string()
+    };
+    assert!(refused("short").ends_with("a token has 16 to 1024 bytes, this one has 5"));
+    assert!(refused("0123456789 abcdef").ends_with("without spaces"));
 }
 
 #[test]

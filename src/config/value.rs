@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{ClientCertificates, Cookie, HostPort, NodeName};
+use super::{AdminToken, ClientCertificates, Cookie, HostPort, NodeName};
 use crate::access::password_file::PasswordFile;
 
 /// A value that a text gives as a whole.
@@ -180,6 +180,19 @@ impl Text for Option<Arc<PasswordFile>> {
             std::fs::read_to_string(text).map_err(|error| format!("cannot read {text}: {error}"))?;
         let file = PasswordFile::parse(&content).map_err(|error| format!("{text}: {error}"))?;
         *self = Some(Arc::new(file));
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        String::new()
+    }
+}
+
+/// Read from the file that the text names.
+impl Text for Option<AdminToken> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let content = std::fs::read(text).map_err(|error| format!("cannot read {text}: {error}"))?;
+        *self = Some(AdminToken::parse_file(&content).map_err(|error| format!("{text}: {error}"))?);
         Ok(())
     }
 

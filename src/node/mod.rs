@@ -14,7 +14,7 @@ use rumormq_gossip::{Incarnation, NodeName, ReplicaId};
 use tokio::task::JoinHandle;
 
 use crate::access::{Access, AccessConfig};
-use crate::admin::{HttpServer, NodeView};
+use crate::admin::{Guard, HttpServer, NodeView};
 use crate::broker::Broker;
 use crate::broker::client::Close;
 use crate::cluster::forward::stream::ForwardLimits;
@@ -115,7 +115,8 @@ impl Node {
         broker.join(cluster.clone());
         let draining = Arc::new(AtomicBool::new(false));
         let view = Arc::new(View::new(broker.clone(), cluster.clone(), draining.clone()));
-        let tasks = vec![tokio::spawn(http.run(view.clone())), tokio::spawn(tick(broker.clone()))];
+        let guard = Guard::new(config.http_token.clone());
+        let tasks = vec![tokio::spawn(http.run(view.clone(), guard)), tokio::spawn(tick(broker.clone()))];
         cluster.start(endpoint).await?;
         cluster.ready().await?;
         view.set_ready();

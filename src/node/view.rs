@@ -9,9 +9,10 @@ use rumormq_gossip::{Head, LaneStatus, LinkState, MemberState as State, MemberSt
 
 use super::metrics;
 use crate::admin::view::{
-    ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, RouteView, RoutesPage, SetView,
+    ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, RetainedPage, RetainedView,
+    RouteView, RoutesPage, SetView,
 };
-use crate::admin::{NodeView, Readiness, RoutesQuery};
+use crate::admin::{NodeView, Readiness, RetainedQuery, RoutesQuery};
 use crate::broker::Broker;
 use crate::cluster::interest::SETS;
 use crate::cluster::{Cluster, Snapshot};
@@ -81,6 +82,33 @@ impl NodeView for View {
         let mut matches: Vec<RouteView> = matches.collect();
         matches.sort();
         MatchView { topic: topic.as_str().to_owned(), matches }
+    }
+
+    fn retained(&self, query: &RetainedQuery) -> RetainedPage {
+        let (mut page, now) = (BTreeMap::new(), Instant::now());
+        self.broker.for_each_retained(query.filter.as_ref(), now, |message, expires_at| {
+            if query.admits(message.topic.as_str(), &page) {
+                let view = RetainedView {
+                    topic: message.topic.as_str().to_owned(),
+                    qos: message.qos as u8,
+                    payload_size: message.payload_len,
+                    node: None,
+                    published_ms: message.published_ms,
+                    expires_in: expires_at.map(|at| at.saturating_duration_since(now).as_secs()),
+                };
+                query.take(view, &mut page);
+            }
+        });
+        let mut page = query.page(page);
+        for message in &mut page.retained {
+            let winner = self.cluster.retained(&message.topic);
+            message.node = winner.map(|winner| winner.replica.name.to_string());
+        }
+        page
+    }
+
+    fn clear_retained(&self, topic: Topic<'_>) -> bool {
+        self.broker.clear_retained(topic, Instant::now())
     }
 
     fn metrics(&self) -> String {

@@ -105,6 +105,11 @@ impl<M> Retained<M> {
         self.tree[place.node].message.as_ref().filter(|_| self.is_there(place))
     }
 
+    /// The same, to be changed.
+    pub fn at_mut(&mut self, place: Place) -> Option<&mut M> {
+        if self.is_there(place) { self.tree[place.node].message.as_mut() } else { None }
+    }
+
     /// The topic's message.
     pub fn message(&self, topic: Topic<'_>) -> Option<&M> {
         self.at(self.place(topic)?)

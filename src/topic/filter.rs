@@ -58,6 +58,11 @@ impl TopicFilter {
         Ok(TopicFilter(filter.into()))
     }
 
+    /// `#`.
+    pub fn everything() -> Self {
+        TopicFilter("#".into())
+    }
+
     /// The filter as text.
     pub fn as_str(&self) -> &str {
         &self.0

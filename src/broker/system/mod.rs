@@ -87,7 +87,7 @@ impl Broker {
         for (topic, value) in values.of_cluster() {
             self.say(topic, value, batch, |application, batch| {
                 let matches = self.router.matches(application.topic, None);
-                self.publish(application, &matches, None, batch);
+                self.publish(application, &matches, None, None, batch);
             });
         }
     }

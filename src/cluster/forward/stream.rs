@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::wire::Place;
+use super::wire::{Place, Publication};
 use crate::cluster::host::Receipt;
 use crate::message::Message;
 
@@ -76,8 +76,14 @@ impl ForwardStream {
     }
 
     /// Appends a forward. It may exceed the limits: then call [`ForwardStream::trim`], or let nobody enter more.
-    pub fn push(&mut self, publish: u64, message: Arc<Message>, receipt: Option<Receipt>, now: Instant) {
-        let place = Place { sequence: self.next, publish };
+    pub fn push(
+        &mut self,
+        publication: Publication,
+        message: Arc<Message>,
+        receipt: Option<Receipt>,
+        now: Instant,
+    ) {
+        let place = Place { sequence: self.next, publication };
         self.next += 1;
         self.bytes += message.size();
         self.entries.push_back(Entry { place, message, receipt, since: now });

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::inbound::{Admission, HighWater};
 use super::stream::{ForwardLimits, ForwardStream, Outgoing};
+use super::wire::Publication;
 use crate::cluster::host::{Confirm, Receipt};
 use crate::codec::packet::{PropertySet, QoS};
 use crate::message::{Application, Message};
@@ -117,7 +118,8 @@ impl World {
             Step::Push => {
                 self.pushed += 1;
                 let receipt = Receipt { to: self.publisher.clone(), slot: self.pushed };
-                self.stream.push(self.pushed, message(self.pushed), Some(receipt), self.now);
+                let publication = Publication { number: self.pushed, retained: None };
+                self.stream.push(publication, message(self.pushed), Some(receipt), self.now);
             }
             Step::Send(count) => {
                 for _ in 0..count {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use rumormq_gossip::Stamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::link::frame::{self, FrameError};
@@ -15,8 +16,7 @@ use crate::topic::Topic;
 struct Head<'a> {
     /// Place in the stream; 0 for QoS 0, which has none.
     sequence: u64,
-    /// Counts the publishes of the origin replica: with it, the name of this publish in the cluster.
-    publish: u64,
+    publication: Publication,
     qos: u8,
     retain: bool,
     expiry_secs: Option<u32>,
@@ -44,13 +44,22 @@ pub struct ForwardSkip {
 #[error("the peer sent a malformed forward")]
 pub struct MalformedForward;
 
-/// Names a publish within the stream and the cluster.
+/// A publish in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// Counts the publishes of the origin replica: with it, the name of this publish.
+    pub number: u64,
+    /// What a retained message got where it was published.
+    pub retained: Option<Stamp>,
+}
+
+/// A publish within a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Place in the stream; 0 for QoS 0.
     pub sequence: u64,
-    /// The origin's count of publishes.
-    pub publish: u64,
+    /// Which publish.
+    pub publication: Publication,
 }
 
 /// Appends a forward.
@@ -62,7 +71,7 @@ pub fn append(
 ) -> Result<(), FrameError> {
     let head = Head {
         sequence: place.sequence,
-        publish: place.publish,
+        publication: place.publication,
         qos: application.qos as u8,
         retain: application.retain,
         expiry_secs: remaining_expiry_secs(application.expires_at, now),
@@ -131,7 +140,7 @@ pub fn read<R>(
         properties: &properties,
         expires_at: head.expiry_secs.map(|secs| now + std::time::Duration::from_secs(secs.into())),
     };
-    Ok(deliver(Place { sequence: head.sequence, publish: head.publish }, &application))
+    Ok(deliver(Place { sequence: head.sequence, publication: head.publication }, &application))
 }
 
 #[cfg(test)]
@@ -148,7 +157,7 @@ mod tests {
         #[test]
         fn a_forward_comes_out_as_it_went_in(
             topic in "[a-z/]{1,20}", payload in vec(any::<u8>(), 0..100), qos in 0..3u8, retain in any::<bool>(),
-            sequence in 1..u64::MAX, publish in any::<u64>(), expiry_secs in option::of(1..100_000u32),
+            sequence in 1..u64::MAX, number in any::<u64>(), retained in option::of(any::<u64>().prop_map(Stamp)), expiry_secs in option::of(1..100_000u32),
             content_type in option::of("[a-z]{0,9}"), correlation in option::of(vec(any::<u8>(), 0..9)),
             user in vec(("[a-z]{0,5}", "[a-z]{0,5}"), 0..4),
         ) {
@@ -169,12 +178,13 @@ mod tests {
                 properties: &set,
                 expires_at: expiry_secs.map(|secs| now + std::time::Duration::from_secs(secs.into())),
             };
+            let publication = Publication { number, retained };
             let sequence = if qos == QoS::AtMostOnce { 0 } else { sequence };
             let mut out = Vec::new();
-            append(&mut out, Place { sequence, publish }, &application, now).expect("it fits");
+            append(&mut out, Place { sequence, publication }, &application, now).expect("it fits");
             let (frame, _) = Frame::parse(&out).expect("a frame").expect("a whole one");
             read(frame.body, now, |place, read| {
-                assert_eq!(place, Place { sequence, publish });
+                assert_eq!(place, Place { sequence, publication });
                 assert_eq!((read.topic, read.payload, read.qos, read.retain), (application.topic, &payload[..], qos, retain));
                 assert_eq!((read.properties, read.expires_at), (&set, application.expires_at));
             }).expect("it is read back");

@@ -289,7 +289,7 @@ impl Reader<'_> {
                 wire::read(frame.body, now, |place, application| {
                     if place.sequence == 0 {
                         forwards.received += 1;
-                        inbound.deliver(application);
+                        inbound.deliver(application, place.publication.retained);
                         return Ok(());
                     }
                     forwards.acknowledge = true;
@@ -297,7 +297,7 @@ impl Reader<'_> {
                     match received.admit(place.sequence) {
                         Admission::Next => {
                             forwards.received += 1;
-                            inbound.deliver(application);
+                            inbound.deliver(application, place.publication.retained);
                             Ok(())
                         }
                         Admission::Duplicate => {

@@ -14,6 +14,8 @@ use crate::topic::{Level, TopicFilter};
 pub struct Search {
     /// The lists that it is in the midst of, the outermost first. None before it has begun.
     rests: Option<Vec<Rest>>,
+    /// A wildcard in front matches everything.
+    unhidden: bool,
 }
 
 /// A list of descendants of `node` that was gone through up to `last`.
@@ -39,6 +41,7 @@ struct Walk<'a, M> {
     store: &'a Retained<M>,
     levels: SmallVec<[Level<'a>; 16]>,
     lists: SmallVec<[(Rest, Members<'a>); 4]>,
+    unhidden: bool,
 }
 
 enum Members<'a> {
@@ -47,6 +50,11 @@ enum Members<'a> {
 }
 
 impl Search {
+    /// A search in which a wildcard in front finds also what begins with $, for operators.
+    pub fn unhidden() -> Search {
+        Search { rests: None, unhidden: true }
+    }
+
     /// Whether there is nothing more to find.
     pub fn is_over(&self) -> bool {
         self.rests.as_ref().is_some_and(Vec::is_empty)
@@ -68,7 +76,8 @@ impl<M> Retained<M> {
         mut limit: usize,
         mut steps: usize,
     ) -> usize {
-        let mut walk = Walk { store: self, levels: filter.levels().collect(), lists: SmallVec::new() };
+        let (levels, unhidden) = (filter.levels().collect(), search.unhidden);
+        let mut walk = Walk { store: self, levels, lists: SmallVec::new(), unhidden };
         let first = match search.rests.take() {
             None => walk.visit(ROOT, 0),
             Some(rests) => {
@@ -110,7 +119,7 @@ impl<'a, M> Walk<'a, M> {
             List::Grandchildren(_) => tree.parent(node),
         };
         // A wildcard in front does not match what begins with $ [MQTT-4.7.2-1].
-        let hidden = from_root && tree.level(first_level).starts_with('$');
+        let hidden = from_root && !self.unhidden && tree.level(first_level).starts_with('$');
         let is_other = match (rest.list, self.levels.get(depth.wrapping_sub(1))) {
             (List::Grandchildren(_), Some(Level::Literal(level))) => tree.level(node) != *level,
             _ => false,
