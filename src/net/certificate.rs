@@ -48,3 +48,64 @@ pub fn validity_warning(certificate: &CertificateDer<'_>, now: SystemTime) -> Op
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::string::Ia5String;
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn certificate(change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().clone()
+    }
+
+    #[test]
+    fn the_common_name_comes_before_alternatives() {
+        let ia5 = |name: &str| Ia5String::try_from(name).unwrap();
+        let named = |common: Option<&str>, alternatives: Vec<SanType>| {
+            name(&certificate(|params| {
+                params.distinguished_name.push(DnType::OrganizationName, "an organization");
+                if let Some(common) = common {
+                    params.distinguished_name.push(DnType::CommonName, common);
+                }
+                params.subject_alt_names = alternatives;
+            }))
+        };
+        let dns = || SanType::DnsName(ia5("device.example.org"));
+        assert_eq!(named(Some("Gerät 1"), vec![dns()]).as_deref(), Some("Gerät 1"));
+        assert_eq!(named(None, vec![dns()]).as_deref(), Some("device.example.org"));
+        assert_eq!(named(Some(""), vec![dns()]).as_deref(), Some("device.example.org"));
+        let others =
+            vec![SanType::IpAddress([10, 0, 0, 1].into()), SanType::Rfc822Name(ia5("a@example.org"))];
+        assert_eq!(named(None, others).as_deref(), Some("a@example.org"));
+        assert_eq!(named(None, vec![SanType::URI(ia5("urn:dev:1"))]).as_deref(), Some("urn:dev:1"));
+        assert_eq!(named(None, vec![]), None);
+        assert_eq!(named(Some("with\0zero"), vec![]), None);
+        assert_eq!(name(&CertificateDer::from(vec![0x30, 0x00])), None);
+    }
+
+    #[test]
+    fn the_operator_is_warned_of_dates() {
+        let now = SystemTime::now();
+        let certificate = certificate(|params| {
+            params.not_before = (now - 10 * DAY).into();
+            params.not_after = (now + 100 * DAY).into();
+        });
+        assert_eq!(validity_warning(&certificate, now), None);
+        for (at, warning) in [
+            (now - 11 * DAY, "is not valid before "),
+            (now + 90 * DAY, "expires on "),
+            (now + 101 * DAY, "has expired on "),
+        ] {
+            let text = validity_warning(&certificate, at).unwrap();
+            assert!(text.starts_with(warning), "{text}");
+        }
+    }
+}

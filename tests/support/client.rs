@@ -25,12 +25,39 @@ pub const Q1: QoS = QoS::AtLeastOnce;
 pub const Q2: QoS = QoS::ExactlyOnce;
 
 /// A connection to a broker, and the protocol version that packets on it are read and written in.
-pub struct Client {
-    stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    stream: S,
     version: ProtocolVersion,
     input: Vec<u8>,
     /// How much of `input` is taken already.
     taken: usize,
+}
+
+/// What a client talks through. Reads and writes give up after [`PATIENCE`].
+pub trait Stream: Read + Write {
+    /// Ends what is sent, without a word of MQTT.
+    fn ends(&mut self);
+}
+
+impl Stream for TcpStream {
+    fn ends(&mut self) {
+        self.shutdown(Shutdown::Write).expect("still connected");
+    }
+}
+
+impl Stream for Box<dyn Stream> {
+    fn ends(&mut self) {
+        (**self).ends();
+    }
+}
+
+/// A connection of TCP.
+pub fn tcp(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the broker listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout above zero");
+    stream.set_nodelay(true).expect("a TCP socket");
+    stream
 }
 
 /// One packet as it came.
@@ -53,11 +80,7 @@ impl Frame {
 impl Client {
     /// Only the TCP connection.
     pub fn open(address: SocketAddr, version: ProtocolVersion) -> Client {
-        let stream = TcpStream::connect(address).expect("the broker listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout above zero");
-        stream.set_nodelay(true).expect("a TCP socket");
-        Client { stream, version, input: Vec::new(), taken: 0 }
+        Client::over(tcp(address), version)
     }
 
     /// Sends this CONNECT; the CONNACK is still to come.
@@ -70,16 +93,40 @@ impl Client {
     /// Connects, and expects to be accepted.
     #[track_caller]
     pub fn connect(address: SocketAddr, connect: Connect<'_>) -> Client {
-        let mut client = Client::start(address, connect);
-        let answer = client.frame().expect("CONNACK");
-        match answer.packet() {
-            Packet::ConnAck(connack) if connack.reason == ReasonCode::Success => client,
-            other => panic!("not accepted: {other:?}"),
-        }
+        Client::start(address, connect).accepted()
     }
 
     pub fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+}
+
+impl<S: Stream> Client<S> {
+    /// Only the stream.
+    pub fn over(stream: S, version: ProtocolVersion) -> Client<S> {
+        Client { stream, version, input: Vec::new(), taken: 0 }
+    }
+
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Connects through this stream, and expects to be accepted.
+    #[track_caller]
+    pub fn connect_over(stream: S, connect: Connect<'_>) -> Client<S> {
+        let mut client = Client::over(stream, connect.version);
+        client.sends(Packet::Connect(Box::new(connect)));
+        client.accepted()
+    }
+
+    /// Expects a CONNACK that says so.
+    #[track_caller]
+    fn accepted(mut self) -> Client<S> {
+        let answer = self.frame().expect("CONNACK");
+        match answer.packet() {
+            Packet::ConnAck(connack) if connack.reason == ReasonCode::Success => self,
+            other => panic!("not accepted: {other:?}"),
+        }
     }
 
     /// Sends a packet as it is.
@@ -215,7 +262,7 @@ impl Client {
 
     /// Goes without a word; the broker has noticed when this returns.
     pub fn vanishes(mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("still connected");
+        self.stream.ends();
         self.drain();
     }
 
@@ -228,7 +275,8 @@ impl Client {
 }
 
 fn is_closed(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), ConnectionReset | BrokenPipe | UnexpectedEof)
 }
 
 /// A CONNECT of 5.0 with clean start and no keep alive.

@@ -16,6 +16,7 @@ use super::client::{Client, PATIENCE, V311, connect};
 pub struct Node {
     pub broker: Arc<Broker>,
     pub address: SocketAddr,
+    door: Arc<Door>,
 }
 
 /// Panics in the brokers' threads. There must be none, whatever a client sends.
@@ -42,12 +43,12 @@ fn runtime() -> &'static Runtime {
     })
 }
 
-fn listen(broker: &Arc<Broker>, protocol: Protocol) -> SocketAddr {
+fn listen(protocol: Protocol, door: &Arc<Door>) -> SocketAddr {
     let _guard = runtime().enter();
     let any_port = "127.0.0.1:0".parse().expect("an address");
     let listener = Listener::bind(any_port, protocol).expect("a free port");
     let address = listener.address();
-    runtime().spawn(listener.run(Door::new(broker.clone())));
+    runtime().spawn(listener.run(door.clone()));
     address
 }
 
@@ -70,13 +71,13 @@ impl Node {
 
     fn with_broker(broker: Broker) -> Node {
         let broker = Arc::new(broker);
-        let address = listen(&broker, Protocol::Mqtt);
-        Node { broker, address }
+        let door = Door::new(broker.clone());
+        Node { broker, address: listen(Protocol::Mqtt, &door), door }
     }
 
     /// Opens one more listener, for clients that speak `protocol`.
     pub fn listens(&self, protocol: Protocol) -> SocketAddr {
-        listen(&self.broker, protocol)
+        listen(protocol, &self.door)
     }
 
     /// A client of 5.0 with a session that ends with its connection.
