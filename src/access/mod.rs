@@ -1,10 +1,12 @@
 //! Who may connect, and what they may do. What it takes is plain values, and what it gives is a verdict: it knows no
 //! sockets, packets or sessions. Only [`hashing`] uses threads, because passwords are slow to check on purpose.
 
+pub mod acl;
 pub mod hashing;
 pub mod method;
 pub mod password;
 pub mod password_file;
+pub mod pattern;
 pub mod scram;
 pub mod scram_exchange;
 
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use ring::hmac;
 use ring::rand::SystemRandom;
 
+use acl::Acl;
 pub use denial::{Denial, DenialLog};
 use hashing::Hashing;
 pub use identity::Identity;
@@ -27,6 +30,8 @@ use scram_exchange::Scram;
 pub struct Access {
     /// None: nobody is asked for a password.
     passwords: Option<Arc<PasswordFile>>,
+    /// None: everybody may do everything.
+    acl: Option<Arc<Acl>>,
     methods: Vec<Box<dyn Method>>,
     allow_anonymous: bool,
     certificate_as_username: bool,
@@ -40,6 +45,8 @@ pub struct Access {
 pub struct AccessConfig {
     /// The users that may connect. None: all may, and nobody has a name.
     pub passwords: Option<Arc<PasswordFile>>,
+    /// What they may do. None: everything.
+    pub acl: Option<Arc<Acl>>,
     /// Whether a client that gives no user name is let in where others have to prove who they are.
     pub allow_anonymous: bool,
     /// Whether the name in a client's certificate, which its transport has checked, is its user name.
@@ -52,6 +59,7 @@ impl Default for AccessConfig {
     fn default() -> Self {
         AccessConfig {
             passwords: None,
+            acl: None,
             allow_anonymous: false,
             certificate_as_username: false,
             max_pending_authentications: 1000,
@@ -83,19 +91,25 @@ pub enum Verdict {
 impl Access {
     /// Access as configured.
     pub fn new(config: AccessConfig) -> Access {
-        let AccessConfig { passwords, allow_anonymous, certificate_as_username, .. } = config;
+        let AccessConfig { passwords, acl, allow_anonymous, certificate_as_username, .. } = config;
         let mut methods: Vec<Box<dyn Method>> = Vec::new();
         if let Some(passwords) = passwords.as_ref().filter(|passwords| passwords.has_scram()) {
             methods.push(Box::new(Scram::new(passwords.clone())));
         }
         Access {
             passwords,
+            acl,
             methods,
             allow_anonymous,
             certificate_as_username,
             hashing: Hashing::new(config.max_pending_authentications),
             key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
         }
+    }
+
+    /// The rules about what clients may do, if there are any.
+    pub fn acl(&self) -> Option<&Arc<Acl>> {
+        self.acl.as_ref()
     }
 
     /// Adds a method of enhanced authentication.

@@ -98,6 +98,11 @@ impl Broker {
             _ => None,
         };
         let id = assigned.as_deref().unwrap_or(connect.client_id);
+        if let Some(will) = &connect.will
+            && !self.may_will(&identity, id, will.topic)
+        {
+            return Err(Refused(ReasonCode::NotAuthorized));
+        }
         loop {
             let make =
                 || Client::new(id, Session::new(self.limits.session.clone()), SessionRecord::default());

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
-use super::connect::Ending;
+use super::connect::{Connected, Ending};
 use super::delayed::DelayedFull;
 use super::detour::Detour;
+use super::permits::Permits;
 use super::publish::{Publisher, acknowledge};
 use super::reauthentication::ReAuthentication;
 use super::rewrite::RewriteCache;
@@ -30,6 +31,8 @@ pub struct ClientConnection {
     aliases: TopicAliases,
     matches: MatchCache<Subscriber>,
     rewrites: RewriteCache,
+    /// None where everything is allowed.
+    permits: Option<Box<Permits>>,
     /// None where no Authentication Method was used.
     pub(super) reauthentication: Option<Box<ReAuthentication>>,
 }
@@ -65,14 +68,17 @@ impl ClientConnection {
             aliases: TopicAliases::default(),
             matches,
             rewrites: RewriteCache::default(),
+            permits: None,
             reauthentication: None,
         }
     }
 
-    /// The same of a client that has used this Authentication Method, if any, and may use it again.
-    pub fn with_method(mut self, method: Option<Box<str>>) -> ClientConnection {
-        self.reauthentication = method.map(|method| Box::new(ReAuthentication::new(method)));
-        self
+    /// A connection that was just accepted, with the rules that are for its client.
+    pub fn of(broker: &Broker, connected: Connected) -> ClientConnection {
+        let permits = broker.permits(&connected.client);
+        let reauthentication = connected.method.map(|method| Box::new(ReAuthentication::new(method)));
+        let connection = ClientConnection::new(connected.client, connected.epoch);
+        ClientConnection { permits, reauthentication, ..connection }
     }
 
     /// The connection is open, its CONNACK on the way: gives the client what it gets without asking.
@@ -132,6 +138,9 @@ impl ClientConnection {
     pub fn forget_matches(&mut self) {
         self.matches.clear();
         self.rewrites.clear();
+        if let Some(permits) = &mut self.permits {
+            permits.clear();
+        }
     }
 
     /// Lets `handle` change the session and flushes what it says. Not where another connection has the session by now:
@@ -225,6 +234,19 @@ impl ClientConnection {
         };
         let detoured = detour.as_ref().ok().and_then(Option::as_ref);
         let topic = detoured.and_then(Detour::topic).unwrap_or(topic);
+        let publisher = publish.packet_id.map(|packet_id| Publisher {
+            client: &self.client,
+            epoch: self.epoch,
+            packet_id,
+        });
+        if let Some(permits) = &mut self.permits
+            && !permits.may_publish(self.client.id(), topic)
+        {
+            broker.metrics.messages_dropped.with_label_values(&["denied"]).inc();
+            tracing::debug!(client = self.client.id(), topic = topic.as_str(), "publish denied");
+            acknowledge(publisher, publish.qos, ReasonCode::NotAuthorized, batch);
+            return Ok(());
+        }
         let application = Application {
             topic,
             payload: publish.payload,
@@ -238,11 +260,6 @@ impl ClientConnection {
         };
         let well_formed =
             properties.payload_format_indicator != Some(true) || std::str::from_utf8(publish.payload).is_ok();
-        let publisher = publish.packet_id.map(|packet_id| Publisher {
-            client: &self.client,
-            epoch: self.epoch,
-            packet_id,
-        });
         match (well_formed, &detour, publisher) {
             (true, Ok(Some(Detour { delay: Some(delay), .. })), publisher) => {
                 let reason = match broker.delay(&application, *delay, &self.client, batch.now) {

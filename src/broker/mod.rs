@@ -17,6 +17,7 @@ mod limits;
 pub mod metrics;
 mod owed_retained;
 mod pending_connect;
+mod permits;
 mod publish;
 mod reauthentication;
 mod registry;

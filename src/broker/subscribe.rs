@@ -122,6 +122,11 @@ impl Broker {
         if filter.filter.levels().count() > self.limits.max_filter_levels {
             return Err(ReasonCode::TopicFilterInvalid);
         }
+        // What a client is given without asking is the operator's choice.
+        if subscribed.packet_id.is_some() && !self.may_subscribe(&subscribed.client, &filter.filter) {
+            tracing::debug!(client = subscribed.client.id(), filter = text, "subscription denied");
+            return Err(ReasonCode::NotAuthorized);
+        }
         let subscription = Subscription {
             qos: options.qos,
             no_local: options.no_local,

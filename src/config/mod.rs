@@ -36,6 +36,7 @@ pub use setting::{SETTINGS, Section, Setting};
 pub use sources::Sources;
 pub use token::{AdminToken, TokenError};
 
+use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;
 use crate::broker::{Extras, Limits};
 pub use crate::net::tls::ClientCertificates;
@@ -92,6 +93,8 @@ pub struct Config {
     /// The users that may connect; see [`PasswordFile`]. Read once, at the start. None: nobody is asked for a password, and
     /// nobody has a user name.
     pub password_file: Option<Arc<PasswordFile>>,
+    /// What clients may publish and subscribe to; see [`Acl`]. Read once, at the start. None: everything.
+    pub acl_file: Option<Arc<Acl>>,
     /// Take the name in a client's certificate, where its listener asks for one, as its user name: it needs no password then.
     pub certificate_as_username: bool,
 
@@ -157,6 +160,7 @@ impl Default for Config {
             tls_client_ca_file: None,
             tls_client_certificates: ClientCertificates::Required,
             password_file: None,
+            acl_file: None,
             certificate_as_username: false,
             cluster_name: "rumormq".to_owned(),
             cookies: Vec::new(),

@@ -236,6 +236,7 @@ pub const SETTINGS: &[Setting] = &[
     text(Access, "password_file", "FILE", "Who may connect; `rumormq passwd` writes it", |c| {
         &mut c.password_file
     }),
+    text(Access, "acl_file", "FILE", "What clients may publish and subscribe to", |c| &mut c.acl_file),
     text(
         Access,
         "certificate_as_username",

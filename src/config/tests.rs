@@ -48,7 +48,7 @@ fn file_with(setting: &Setting, value: &str, test: &str) -> TempFile {
 }
 
 /// Settings whose value is what a file contains, which has no text of its own.
-const READ_FROM_FILES: [&str; 3] = ["cookie_file", "http_token_file", "password_file"];
+const READ_FROM_FILES: [&str; 4] = ["acl_file", "cookie_file", "http_token_file", "password_file"];
 
 /// Three values of a setting, none of them its default.
 fn three_values(setting: &Setting) -> [String; 3] {
@@ -458,4 +458,23 @@ fn the_readmes_file_is_valid() {
     let config = resolve(&[], &[], Some(&file.0)).unwrap();
     assert_eq!(config.join.len(), 2);
     assert_eq!(config.extras.rewrite.len(), 1);
+}
+
+#[test]
+fn faults_in_files_are_told_with_file_and_line() {
+    for (name, content, fault) in [
+        (
+            "password_file",
+            "alice:$argon2id$\nbob",
+            "line 1: user \"alice\": the hash is broken; write it again",
+        ),
+        ("acl_file", "\ntopic read a#", "line 2: \"a#\": a wildcard fills its level of the topic filter"),
+    ] {
+        let file = TempFile::new(name, content);
+        let path = file.0.to_str().unwrap();
+        let error = resolve(&[(name, path)], &[], None).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: {path}: {fault}", setting(name).flag())), "{error}");
+        let missing = resolve(&[(name, "/nowhere/file")], &[], None).unwrap_err().to_string();
+        assert!(missing.contains("cannot read /nowhere/file: "), "{missing}");
+    }
 }

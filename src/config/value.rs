@@ -1,5 +1,6 @@
 //! How the types of the fields are read and shown.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::{AdminToken, ClientCertificates, Cookie, HostPort, NodeName};
+use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;
 
 /// A value that a text gives as a whole.
@@ -176,10 +178,7 @@ impl Text for Vec<Cookie> {
 /// Read from the file that the text names; a fault is told with its line.
 impl Text for Option<Arc<PasswordFile>> {
     fn read(&mut self, text: &str) -> Result<(), String> {
-        let content =
-            std::fs::read_to_string(text).map_err(|error| format!("cannot read {text}: {error}"))?;
-        let file = PasswordFile::parse(&content).map_err(|error| format!("{text}: {error}"))?;
-        *self = Some(Arc::new(file));
+        *self = Some(Arc::new(read_file(text, PasswordFile::parse)?));
         Ok(())
     }
 
@@ -199,6 +198,23 @@ impl Text for Option<AdminToken> {
     fn show(&self) -> String {
         String::new()
     }
+}
+
+/// Read from the file that the text names; a fault is told with its line.
+impl Text for Option<Arc<Acl>> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = Some(Arc::new(read_file(text, Acl::parse)?));
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        String::new()
+    }
+}
+
+fn read_file<T, E: Display>(path: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, String> {
+    let content = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    parse(&content).map_err(|error| format!("{path}: {error}"))
 }
 
 impl Number for u32 {

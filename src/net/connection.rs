@@ -352,15 +352,11 @@ impl<T: Transport> Connection<T> {
     }
 
     fn open(&mut self, version: ProtocolVersion, connected: Connected, batch: &mut Batch) {
-        self.timer.as_mut().reset((Instant::now() + connected.silence_max.unwrap_or(NEVER)).into());
-        let client = ClientConnection::new(connected.client, connected.epoch).with_method(connected.method);
+        let silence_max = connected.silence_max;
+        self.timer.as_mut().reset((Instant::now() + silence_max.unwrap_or(NEVER)).into());
+        let client = ClientConnection::of(&self.broker, connected);
         client.handle_opened(&self.broker, batch);
-        self.phase = Phase::Open(Box::new(Open {
-            silence_max: connected.silence_max,
-            remembers: false,
-            version,
-            client,
-        }));
+        self.phase = Phase::Open(Box::new(Open { silence_max, remembers: false, version, client }));
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<()> {

@@ -237,6 +237,7 @@ async fn tick(broker: Arc<Broker>) {
 fn access(config: &Config) -> Access {
     Access::new(AccessConfig {
         passwords: config.password_file.clone(),
+        acl: config.acl_file.clone(),
         allow_anonymous: config.allow_anonymous,
         certificate_as_username: config.certificate_as_username,
         max_pending_authentications: config.limits.max_pending_authentications,

@@ -1,5 +1,6 @@
 //! One broker in the test's own process, and clients over TCP that say exactly what a test wants said.
 
+mod acl;
 mod auth;
 mod auto_subscribe;
 mod bad_input;

@@ -1,0 +1,115 @@
+//! What a client may do, by the rules of the ACL.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Broker;
+use super::client::Client;
+use crate::access::Identity;
+use crate::access::acl::Acl;
+use crate::access::pattern::Subject;
+use crate::topic::{Topic, TopicFilter};
+
+/// The rules as they are for one connection's publishes, and what they said about its recent topics: a repeated topic costs
+/// a string comparison. The rules and the client's names do not change while it is connected.
+pub(super) struct Permits {
+    acl: Arc<Acl>,
+    identity: Identity,
+    /// The topic of the last publish.
+    last: Option<(Box<str>, bool)>,
+    decisions: HashMap<Box<str>, bool>,
+    /// Bytes of the topics in `decisions`.
+    bytes: usize,
+}
+
+/// Memory for decisions, in bytes. Beyond it they are forgotten and made anew.
+const MAX_BYTES: usize = 64 << 10;
+/// What an entry takes beside its topic.
+const OVERHEAD: usize = 64;
+
+impl Permits {
+    /// Whether the client with this identifier may publish to the topic.
+    pub fn may_publish(&mut self, client_id: &str, topic: Topic<'_>) -> bool {
+        if let Some((last, decision)) = &self.last
+            && **last == *topic.as_str()
+        {
+            return *decision;
+        }
+        let decision = match self.decisions.get(topic.as_str()) {
+            Some(&decision) => decision,
+            None => {
+                let subject = Subject { username: self.identity.username(), client_id };
+                let decision = self.acl.may_publish(subject, topic);
+                self.remember(topic, decision);
+                decision
+            }
+        };
+        self.last = Some((topic.as_str().into(), decision));
+        decision
+    }
+
+    /// Gives back what is remembered.
+    pub fn clear(&mut self) {
+        self.last = None;
+        self.decisions = HashMap::new();
+        self.bytes = 0;
+    }
+
+    fn remember(&mut self, topic: Topic<'_>, decision: bool) {
+        self.bytes += topic.as_str().len() + OVERHEAD;
+        if self.bytes > MAX_BYTES {
+            self.clear();
+            self.bytes = topic.as_str().len() + OVERHEAD;
+        }
+        self.decisions.insert(topic.as_str().into(), decision);
+    }
+}
+
+impl Broker {
+    /// The rules for a connection of this client; none where everything is allowed.
+    pub(super) fn permits(&self, client: &Client) -> Option<Box<Permits>> {
+        let acl = self.access.acl()?.clone();
+        let identity = client.lock().record.identity.clone();
+        Some(Box::new(Permits { acl, identity, last: None, decisions: HashMap::new(), bytes: 0 }))
+    }
+
+    /// Whether the client may subscribe to the filter.
+    pub(super) fn may_subscribe(&self, client: &Client, filter: &TopicFilter) -> bool {
+        let Some(acl) = self.access.acl() else { return true };
+        let identity = client.lock().record.identity.clone();
+        acl.may_subscribe(Subject { username: identity.username(), client_id: client.id() }, filter)
+    }
+
+    /// Whether a client may have a will on this topic. It is asked when it connects: a will is published without it.
+    pub(super) fn may_will(&self, identity: &Identity, client_id: &str, topic: Topic<'_>) -> bool {
+        let subject = Subject { username: identity.username(), client_id };
+        self.access.acl().is_none_or(|acl| acl.may_publish(subject, topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_are_right_and_their_memory_bounded() {
+        let acl = Arc::new(Acl::parse("pattern write a/%c/+\npattern deny a/c/7").expect("rules"));
+        let identity = Identity::ANONYMOUS;
+        let mut permits = Permits { acl, identity, last: None, decisions: HashMap::new(), bytes: 0 };
+        for round in 0..2 {
+            for number in 0..2000 {
+                let (own, other) = (format!("a/c/{number}"), format!("a/d/{number}"));
+                for _ in 0..2 {
+                    let topic = Topic::new(&own).expect("a topic");
+                    assert_eq!(permits.may_publish("c", topic), number != 7, "{round} {own}");
+                }
+                assert!(!permits.may_publish("c", Topic::new(&other).expect("a topic")));
+                assert!(permits.bytes <= MAX_BYTES);
+                let bytes: usize = permits.decisions.keys().map(|topic| topic.len() + OVERHEAD).sum();
+                assert_eq!(permits.bytes, bytes);
+            }
+        }
+        permits.clear();
+        assert_eq!((permits.decisions.capacity(), permits.bytes), (0, 0));
+    }
+}
