@@ -227,11 +227,14 @@ fn what_follows_a_refused_connect_is_not_handled() {
 fn a_session_lasts_at_least_as_long_as_its_connection() {
     let node = Node::start();
     for version in BOTH {
-        let mut client = node.connect_with(passing(version, "c"));
-        client.subscribes(&[("a", options(Q1))], "0x01");
-        node.after_secs(100_000_000);
-        node.connect("p").publishes(publish(1, Q1, "a", "x"));
-        client.gets("PUBLISH 1 q1 a x");
-        client.disconnects();
+        for connect in [passing(version, "c"), staying(version, "d")] {
+            node.connect_with(connect.clone()).vanishes();
+            let mut client = node.connect_with(connect);
+            client.subscribes(&[("a", options(Q1))], "0x01");
+            node.after_secs(100_000_000);
+            node.connect("p").publishes(publish(1, Q1, "a", "x"));
+            client.gets("PUBLISH 1 q1 a x");
+            client.disconnects();
+        }
     }
 }
