@@ -31,6 +31,8 @@ pub enum Close {
         /// Whether the last write ended with a packet, so that a DISCONNECT may follow.
         between_frames: bool,
     },
+    /// Another client has a subscription that it had exclusively.
+    SubscriptionLost,
     /// The node stops.
     ShuttingDown,
     /// The socket failed.

@@ -62,6 +62,12 @@ impl Host for ClusterHost {
         }
     }
 
+    fn handle_exclusive_lost(&self, filter: TopicFilter) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.exclusive.handle_lost(filter);
+        }
+    }
+
     fn handle_caught_up(&self) {
         if let Some(broker) = self.0.upgrade() {
             for signal in std::mem::take(&mut *broker.waiting.lock()) {

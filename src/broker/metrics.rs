@@ -30,6 +30,8 @@ pub struct Metrics {
     pub packets_in: [IntCounter; 16],
     /// Sessions that outlived their connection, and then their expiry.
     pub sessions_expired: IntCounter,
+    /// Exclusive subscriptions that ended because another node's client had a later claim.
+    pub exclusive_lost: IntCounter,
     /// SUBACKs sent before every peer had the route.
     pub suback_timeouts: IntCounter,
 }
@@ -90,6 +92,12 @@ impl Metrics {
             counters("auth_total", "Clients that had to prove who they are, by result.", &["result"]);
         let bytes = counters("bytes_total", "Bytes exchanged with clients.", &["direction"]);
         let packets = counters("packets_total", "Packets exchanged with clients.", &["direction", "type"]);
+        let exclusive_lost = IntCounter::new(
+            "rumormq_exclusive_lost_total",
+            "Exclusive subscriptions lost to a later claim of another node's client.",
+        )
+        .expect("a valid name");
+        registry.register(Box::new(exclusive_lost.clone())).expect("metric names are distinct");
         let sessions_expired = IntCounter::new(
             "rumormq_sessions_expired_total",
             "Sessions whose client did not come back in time.",
@@ -117,6 +125,7 @@ impl Metrics {
             bytes_out: bytes.with_label_values(&["out"]),
             packets_in: PACKET_TYPES.map(|name| packets.with_label_values(&["in", name])),
             sessions_expired,
+            exclusive_lost,
             suback_timeouts,
             registry,
         }

@@ -12,6 +12,7 @@ mod connect;
 pub mod connection;
 mod delayed;
 mod detour;
+mod exclusive;
 mod extras;
 mod limits;
 pub mod metrics;
@@ -42,6 +43,7 @@ use batch::Batch;
 use client::{Client, ClientState, Close, Signal, Subscriber};
 pub use connect::{Connected, Ending, Refused, Request};
 use delayed::Delayed;
+use exclusive::Exclusive;
 pub use extras::Extras;
 pub use limits::Limits;
 use metrics::Metrics;
@@ -71,6 +73,7 @@ pub struct Broker {
     auto_subscribe: Vec<AutoSubscription>,
     delayed: Delayed,
     system: SystemTopics,
+    exclusive: Exclusive,
     /// The node's name, once it has one.
     name: OnceLock<String>,
     router: Router<Subscriber>,
@@ -121,6 +124,7 @@ impl Broker {
             rewrite: Rewrite::new(extras.rewrite),
             auto_subscribe: extras.auto_subscribe,
             system: SystemTopics::new(extras.sys_interval),
+            exclusive: Exclusive::new(extras.exclusive_subscriptions),
             name: OnceLock::new(),
             delayed: Delayed::new(extras.max_delayed_messages, extras.max_delayed_bytes),
             router: Router::new(),
@@ -221,6 +225,7 @@ impl Broker {
                 Due::Will | Due::SessionExpiry => {}
             }
         }
+        self.end_lost_exclusive(now);
         self.publish_delayed(&mut batch);
         self.publish_system(&mut batch);
         batch.flush();
@@ -254,6 +259,7 @@ impl Broker {
         let subscriber = Subscriber(client.clone());
         for filter in subscriptions.keys() {
             self.unroute(filter, &subscriber);
+            self.release_exclusive(filter, client, batch.now);
         }
         self.remove_interest(subscriptions.keys(), batch.now);
         if let Some(will) = will {

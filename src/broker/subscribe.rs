@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
+use super::exclusive::Held;
 use super::rewrite::Rewritten;
 use super::session_record::granted;
 use super::system;
@@ -81,7 +82,7 @@ impl Broker {
         let changing = client.change_subscriptions();
         let (taken, surplus) = filters.split_at(filters.len().min(self.limits.max_filters_per_subscribe));
         for (text, options) in taken {
-            let reason = match self.subscribe_one(&mut subscribed, text, *options, identifier) {
+            let reason = match self.subscribe_one(&mut subscribed, text, *options, identifier, now) {
                 Ok(reason) | Err(reason) => reason,
             };
             subscribed.reasons.push(reason);
@@ -111,11 +112,12 @@ impl Broker {
         text: &str,
         options: SubscriptionOptions,
         identifier: Option<NonZeroU32>,
+        now: Instant,
     ) -> Result<ReasonCode, ReasonCode> {
         if text.len() > self.limits.max_filter_len {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let filter = self.requested_filter(&subscribed.client, text)?;
+        let (filter, exclusive) = self.requested_filter(&subscribed.client, text)?;
         if filter.share.is_some() {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
@@ -127,6 +129,10 @@ impl Broker {
             tracing::debug!(client = subscribed.client.id(), filter = text, "subscription denied");
             return Err(ReasonCode::NotAuthorized);
         }
+        if exclusive {
+            let claimed = self.claim_exclusive(&filter.filter, &subscribed.client, now);
+            claimed.map_err(|Held| ReasonCode::QuotaExceeded)?;
+        }
         let subscription = Subscription {
             qos: options.qos,
             no_local: options.no_local,
@@ -134,16 +140,24 @@ impl Broker {
             identifier,
         };
         let mut state = subscribed.client.lock();
-        if state.epoch != subscribed.epoch {
-            // Another connection has the session now, or it is over: nobody hears of this answer.
-            return Err(ReasonCode::UnspecifiedError);
-        }
-        let subscriptions = &mut state.record.subscriptions;
+        let subscriptions = &state.record.subscriptions;
         let new = !subscriptions.contains_key(&filter);
-        if new && subscriptions.len() >= self.limits.max_subscriptions {
-            return Err(ReasonCode::QuotaExceeded);
+        let refused = if state.epoch != subscribed.epoch {
+            // Another connection has the session now, or it is over: nobody hears of this answer.
+            Some(ReasonCode::UnspecifiedError)
+        } else if new && subscriptions.len() >= self.limits.max_subscriptions {
+            Some(ReasonCode::QuotaExceeded)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            drop(state);
+            if new {
+                self.release_exclusive(&filter, &subscribed.client, now);
+            }
+            return Err(reason);
         }
-        subscriptions.insert(filter.clone(), subscription);
+        state.record.subscriptions.insert(filter.clone(), subscription);
         let connected = state.attachment.is_some();
         drop(state);
         self.route(&filter, Subscriber(subscribed.client.clone()), subscription, connected);
@@ -163,21 +177,28 @@ impl Broker {
         Ok(granted(options.qos))
     }
 
-    /// What a client means by the text of a filter, by the rules that rename them.
-    fn requested_filter(&self, client: &Client, text: &str) -> Result<SubscriptionFilter, ReasonCode> {
-        let mut requested = SubscriptionFilter::parse(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+    /// What a client means by the text of a filter, by the rules that rename them, and whether it is to have it alone.
+    fn requested_filter(
+        &self,
+        client: &Client,
+        text: &str,
+    ) -> Result<(SubscriptionFilter, bool), ReasonCode> {
+        let invalid = |_| ReasonCode::TopicFilterInvalid;
+        let (text, exclusive) = self.exclusive.split(text);
+        let mut requested = SubscriptionFilter::parse(text).map_err(invalid)?;
+        if exclusive && requested.share.is_some() {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
         if self.rewrite.concerns_subscriptions() {
             let identity = client.lock().record.identity.clone();
             let names = Names { client_id: client.id(), user_name: identity.username() };
             requested.filter = match self.rewrite.filter(&requested.filter, names) {
                 Rewritten::Same => requested.filter,
-                Rewritten::To(text) => {
-                    TopicFilter::parse(&text).map_err(|_| ReasonCode::TopicFilterInvalid)?
-                }
+                Rewritten::To(text) => TopicFilter::parse(&text).map_err(invalid)?,
                 Rewritten::Unfit => return Err(ReasonCode::TopicFilterInvalid),
             };
         }
-        Ok(requested)
+        Ok((requested, exclusive))
     }
 
     /// Sends SUBACK. `missed` live nodes have not confirmed the routes in time.
@@ -232,7 +253,7 @@ impl Broker {
         let mut removed = Vec::new();
         for text in &unsubscribe.filters {
             reasons.push(match self.requested_filter(client, text) {
-                Ok(filter) => {
+                Ok((filter, _)) => {
                     let mut state = client.lock();
                     if filter.share.is_none() {
                         state.record.owed_retained.forget(&filter.filter);
@@ -242,6 +263,7 @@ impl Broker {
                     match former {
                         Some(_) => {
                             self.unroute(&filter, &subscriber);
+                            self.release_exclusive(&filter, client, now);
                             removed.push(filter);
                             ReasonCode::Success
                         }

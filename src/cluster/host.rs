@@ -32,6 +32,9 @@ pub trait Host: Send + Sync + 'static {
     /// A topic has no retained message any more. `stamp` is that of whatever says so.
     fn hide_retained(&self, key: &[u8], stamp: Option<Stamp>);
 
+    /// A client of another node has claimed what a client of this node had exclusively. Called with the sets locked.
+    fn handle_exclusive_lost(&self, filter: TopicFilter);
+
     /// The routes that were known to be missing have arrived, or were waited for long enough.
     fn handle_caught_up(&self);
 

@@ -20,11 +20,16 @@ pub const SESSIONS: SetId = SetId(1);
 /// Retained messages by topic. They outlive the node that took them.
 pub const RETAINED: SetId = SetId(2);
 
+/// Who has an exclusive subscription: its keys are filters, its values client ids. What a node that is gone had claimed goes
+/// with it.
+pub const EXCLUSIVE: SetId = SetId(3);
+
 /// The sets of a cluster, in the order of their [`SetId`]s.
-pub const SETS: [SetSpec; 3] = [
+pub const SETS: [SetSpec; 4] = [
     SetSpec::plain("routes"),
     SetSpec::stamped("sessions", Orphans::Dropped),
     SetSpec::stamped("retained", Orphans::Adopted),
+    SetSpec::stamped("exclusive", Orphans::Dropped),
 ];
 
 /// A route of a filter that is not shared has one member.

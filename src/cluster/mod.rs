@@ -9,6 +9,7 @@ pub mod config;
 pub mod counters;
 mod dialer;
 mod endpoint;
+mod exclusive;
 pub mod forward;
 pub mod handshakes;
 pub mod host;

@@ -11,14 +11,14 @@ use rumormq_gossip::{
 use super::config::ClusterConfig;
 use super::counters::ClusterCounters;
 use super::host::{Arrival, Host, Receipt, confirm_all};
-use super::interest::{Interest, RETAINED, ROUTES, SETS, filter_of, members_of};
+use super::interest::{EXCLUSIVE, Interest, RETAINED, ROUTES, SETS, filter_of, members_of};
 use super::link::kind;
 use super::peers::Peers;
 use super::retained::Retaining;
 use super::{Cluster, wall_clock_ms};
 use crate::cluster::forward::wire;
 use crate::router::{Choice, PeerMembers};
-use crate::topic::SubscriptionFilter;
+use crate::topic::{SubscriptionFilter, TopicFilter};
 
 /// Called when a route is known to all who can be told; with the number of peers that did not confirm it in time.
 pub type WhenRouted = Box<dyn FnOnce(usize) + Send>;
@@ -306,6 +306,14 @@ impl Replication {
             Event::Cleared { set: RETAINED, replaced } => {
                 let key = replaced.entry.key();
                 host.hide_retained(key, self.node.latest(RETAINED, key).map(|latest| latest.entry.stamp()));
+            }
+            Event::Won { set: EXCLUSIVE, winner, replaced: Some(replaced) }
+                if replaced.replica == *self.node.me() && winner.entry.value() != replaced.entry.value() =>
+            {
+                let filter = std::str::from_utf8(winner.entry.key()).ok();
+                if let Some(filter) = filter.and_then(|filter| TopicFilter::parse(filter).ok()) {
+                    host.handle_exclusive_lost(filter);
+                }
             }
             Event::Propagated { .. } | Event::Won { .. } | Event::Cleared { .. } => {}
         }

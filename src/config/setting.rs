@@ -399,4 +399,7 @@ pub const SETTINGS: &[Setting] = &[
     number(Broker, "sys_interval", Millis, 0..=HOUR, "Time between values of $SYS topics; 0ms: none", |c| {
         &mut c.extras.sys_interval
     }),
+    text(Broker, "exclusive_subscriptions", "", "$exclusive/FILTER is for one client at a time", |c| {
+        &mut c.extras.exclusive_subscriptions
+    }),
 ];

@@ -59,7 +59,7 @@ fn three_values(setting: &Setting) -> [String; 3] {
         "advertise_mqtt" | "advertise_cluster" | "advertise_http" => ["a:1", "b.example.org:2", "[::1]:3"],
         "join" => ["a:1,b:2", "c:3", "[::1]:4"],
         "cluster_name" => ["a", "b", "c"],
-        "allow_anonymous" | "certificate_as_username" => ["true", "true", "true"],
+        "allow_anonymous" | "certificate_as_username" | "exclusive_subscriptions" => ["true", "true", "true"],
         "tls_client_certificates" => ["optional", "optional", "optional"],
         "phi" => ["2", "3.5", "4"],
         // Within every range, and the shortest text for itself.

@@ -394,6 +394,7 @@ impl<T: Transport> Connection<T> {
         let reason = match why {
             Close::TakenOver { between_frames: true } => Some(ReasonCode::SessionTakenOver),
             Close::TakenOver { between_frames: false } | Close::Broken => None,
+            Close::SubscriptionLost => Some(ReasonCode::QuotaExceeded),
             Close::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
         };
         self.end(reason.map_or(Stop::Lost, |reason| Stop::End(End::Violation(reason))), batch);

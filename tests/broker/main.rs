@@ -6,6 +6,7 @@ mod auto_subscribe;
 mod bad_input;
 mod connect;
 mod delayed;
+mod exclusive;
 mod flow;
 mod publish;
 mod retained;

@@ -4,6 +4,7 @@
 //! long variants. Tests in network namespaces need root, `ip` and `iptables`, and are skipped without.
 
 mod clients;
+mod exclusive;
 mod incarnations;
 mod intruders;
 mod ordering;

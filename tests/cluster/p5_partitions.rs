@@ -14,6 +14,13 @@ const COOKIE: &str = "a secret for tests only";
 
 /// `N` nodes on hosts of their own; none where the machine does not allow that.
 pub fn hosts<const N: usize>() -> Option<Vec<(std::sync::Arc<Namespace>, Process)>> {
+    hosts_with::<N>(|launch| launch)
+}
+
+/// The same with nodes that are started in another way.
+pub fn hosts_with<const N: usize>(
+    change: impl Fn(Launch) -> Launch,
+) -> Option<Vec<(std::sync::Arc<Namespace>, Process)>> {
     let network = Network::new()?;
     let mut nodes: Vec<(std::sync::Arc<Namespace>, Process)> = Vec::new();
     for number in 1..=N {
@@ -23,7 +30,7 @@ pub fn hosts<const N: usize>() -> Option<Vec<(std::sync::Arc<Namespace>, Process
             Some((_, last)) => launch.join(last.cluster_addr()),
             None => launch,
         };
-        nodes.push((host, launch.start()));
+        nodes.push((host, change(launch).start()));
     }
     await_converged(&nodes.iter().map(|(_, node)| node).collect::<Vec<_>>());
     Some(nodes)
