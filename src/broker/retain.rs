@@ -79,6 +79,14 @@ impl Broker {
 
     /// Does what is due with retained messages.
     pub(super) fn tidy_retained(&self, now: Instant) {
+        if self.retained.has_outgrown(&self.limits) {
+            let (messages, bytes) = (self.retained.len(), self.retained.bytes());
+            tracing::warn!(
+                messages,
+                bytes,
+                "the nodes have taken more retained messages than one may; they are kept"
+            );
+        }
         let expired = self.retained.sweep(now);
         let overdue = self.retained.take_overdue(now);
         match self.cluster.get() {

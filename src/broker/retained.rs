@@ -9,6 +9,7 @@ mod tests;
 pub mod value;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -26,6 +27,8 @@ use value::Summary;
 pub struct RetainedMessages {
     /// One lock: retained messages are set and asked for far more seldom than others pass through.
     kept: RwLock<Kept>,
+    /// It was more than a node may take.
+    outgrown: AtomicBool,
 }
 
 #[derive(Default)]
@@ -201,6 +204,17 @@ impl RetainedMessages {
                 }
             }
         }
+    }
+
+    /// Whether there are more than a node may take, since the last time that this was asked: other nodes may have taken
+    /// some at the same time, and what they have acknowledged is kept.
+    pub fn has_outgrown(&self, limits: &Limits) -> bool {
+        let (messages, bytes) = {
+            let kept = self.kept.read();
+            (kept.visible, kept.bytes)
+        };
+        let outgrown = messages > limits.max_retained_messages || bytes > limits.max_retained_bytes;
+        outgrown & !self.outgrown.swap(outgrown, Ordering::Relaxed)
     }
 
     /// How many.

@@ -10,7 +10,7 @@ use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits, start
 use crate::support::client::{Q0, Q1, options, publish};
 
 /// Bytes of memory that a node has in use.
-fn memory(node: &Process) -> f64 {
+pub fn memory(node: &Process) -> f64 {
     let page = node.page("/metrics");
     let line = page.lines().find(|line| line.starts_with("process_resident_memory_bytes "));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("a process has memory")

@@ -1,14 +1,19 @@
 //! Retained messages: set on any node, found on all, for as long as any node lives.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use rumormq::admin::view::MemberState;
-use rumormq::codec::packet::{Packet, Properties, PropertySet, Publish, QoS, Will};
+use rumormq::admin::view::{MemberState, RetainedPage};
+use rumormq::codec;
+use rumormq::codec::packet::{Packet, Properties, PropertySet, ProtocolVersion, Publish, QoS, Will};
 use rumormq::topic::Topic;
 
 use crate::clients::{connect, message, subscriber};
 use crate::p5_partitions::hosts;
-use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits, start_cluster};
+use crate::p7_bounded::memory;
+use crate::processes::{
+    Launch, PATIENCE, Process, await_converged, awaits, start_cluster, start_cluster_with,
+};
 use crate::support::client::{self, Client, Q0, Q1, Q2, options, publish};
 
 fn retained<'a>(qos: QoS, topic: &'a str, payload: &'a str) -> Publish<'a> {
@@ -317,7 +322,7 @@ fn join_with(count: usize) {
         publisher.sends(Packet::Publish(retained(Q0, &format!("t/{number}/x"), "0123456789")));
     }
     publisher.waits();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let n2 = Launch::new("n2").join(n1.cluster_addr()).start();
     println!("ready after {:?} with {count} retained messages", began.elapsed());
     assert_eq!(n2.metric("retained_messages", &[]), count as f64);
@@ -353,4 +358,124 @@ fn the_limits_are_of_the_whole_set() {
         assert_eq!(found(node, "#"), messages(&[("1", "y"), ("2", "x"), ("3", "x")]), "{}", node.name());
     }
     assert_eq!(n2.metric("messages_dropped_total", &["reason=\"retained_full\""]), 1.0);
+}
+
+/// The HTTP API of any node lists what all have, names who took it, and clears it for all.
+#[test]
+fn operators_see_and_clear_them_on_any_node() {
+    let nodes = start_cluster(2);
+    let lives = PropertySet { message_expiry_interval_secs: Some(100), ..PropertySet::EMPTY };
+    for (at, topic) in ["a/1", "b/1", "$app/1"].into_iter().enumerate() {
+        let properties = Properties::from(lives.clone());
+        connect(&nodes[at % 2], "p").publishes(Publish { properties, ..retained(Q1, topic, "12345") });
+    }
+    let list = |node: &Process, query: &str| -> RetainedPage {
+        serde_json::from_str(&node.page(&format!("/api/v1/retained{query}"))).expect("a page")
+    };
+    for node in &nodes {
+        let page = list(node, "?limit=2");
+        let all =
+            [page.retained, list(node, &format!("?cursor={}", page.next.expect("more"))).retained].concat();
+        let seen: Vec<_> = all
+            .iter()
+            .map(|one| (one.topic.as_str(), one.node.as_deref(), one.qos, one.payload_size))
+            .collect();
+        let [n1, n2] = [0, 1].map(|at| Some(nodes[at].name()));
+        assert_eq!(seen, [("$app/1", n1, 1, 5), ("a/1", n1, 1, 5), ("b/1", n2, 1, 5)]);
+        assert!(all.iter().all(|one| one.expires_in.is_some_and(|secs| (1..=100).contains(&secs))));
+        let topics = |query| list(node, query).retained.into_iter().map(|one| one.topic).collect::<Vec<_>>();
+        assert_eq!(topics("?filter=%2B/1"), ["a/1", "b/1"]);
+    }
+    assert_eq!(nodes[1].delete("/api/v1/retained?topic=a/1"), 200);
+    assert_eq!(nodes[1].delete("/api/v1/retained?topic=a/1"), 404);
+    for node in &nodes {
+        awaits("it is cleared", PATIENCE, || found(node, "#") == messages(&[("b/1", "12345")]));
+    }
+}
+
+/// Larger than a delta.
+#[test]
+fn a_large_message_is_retained_on_every_node() {
+    let nodes = start_cluster(2);
+    let payload = "x".repeat(900_000);
+    let topics = ["a/1", "a/2", "a/3"];
+    for topic in topics {
+        retain(&nodes[0], topic, &payload);
+    }
+    let found = found(&nodes[1], "a/+");
+    assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), topics);
+    assert!(found.values().all(|one| *one == payload));
+}
+
+/// A million topics on three nodes: how long they take to load and to find, and what they cost.
+/// `cargo test --release --test cluster -- --ignored --nocapture a_million_retained`
+#[test]
+#[ignore = "minutes, and gigabytes"]
+fn a_million_retained_topics_are_found_as_fast_as_they_match() {
+    const TOPICS: usize = 1_000_000;
+    const FOUND: [usize; 3] = [10, 1000, 100_000];
+    let nodes = start_cluster_with(3, |launch| launch.flag("--max-retained-bytes", "4GiB"));
+    let before: Vec<f64> = nodes.iter().map(memory).collect();
+    let mut publisher = connect(&nodes[0], "p");
+    let began = Instant::now();
+    let mut bytes = Vec::new();
+    for number in 0..TOPICS {
+        // Every one is below a child of `a` of its own; a few of them are looked for.
+        let ends = FOUND.iter().scan(0, |end, count| {
+            *end += count;
+            Some(*end)
+        });
+        let kind = ends.zip(FOUND).find(|(end, _)| number < *end).map_or(0, |(_, count)| count);
+        let topic = format!("a/{number}/c{kind}");
+        let packet = Packet::Publish(retained(Q0, &topic, "0123456789"));
+        codec::encode(&packet, ProtocolVersion::V500, u32::MAX, &mut bytes).expect("it fits");
+        if bytes.len() > 1 << 20 {
+            publisher.sends_bytes(&bytes);
+            bytes.clear();
+        }
+    }
+    publisher.sends_bytes(&bytes);
+    awaits("the first node has them", Duration::from_secs(300), || {
+        nodes[0].metric("retained_messages", &[]) == TOPICS as f64
+    });
+    let taken = began.elapsed();
+    awaits("all nodes have them", Duration::from_secs(300), || {
+        nodes.iter().all(|node| node.metric("retained_messages", &[]) == TOPICS as f64)
+    });
+    println!("{TOPICS} taken after {taken:?}, on all nodes after {:?}", began.elapsed());
+    awaits("all hashes are equal", 6 * PATIENCE, || nodes.iter().all(|node| lanes(node) == lanes(&nodes[0])));
+    println!("hashes are equal on all nodes after {:?}: {:?}", began.elapsed(), lanes(&nodes[0]));
+    for (node, before) in nodes.iter().zip(before) {
+        let each = (memory(node) - before) / TOPICS as f64;
+        let counted = node.metric("retained_bytes", &[]) / TOPICS as f64;
+        println!("{}: {each:.0} bytes of memory for a topic, {counted:.0} counted", node.name());
+    }
+    for node in &nodes {
+        for count in FOUND {
+            let mut client = connect(node, "s");
+            let began = Instant::now();
+            client.subscribes(&[(&format!("a/+/c{count}"), options(Q0))], "0x00");
+            let mut first = None;
+            for _ in 0..count {
+                let frame = client.frame().expect("a retained message");
+                assert!(matches!(frame.packet(), Packet::Publish(publish) if publish.retain));
+                first.get_or_insert(began.elapsed());
+            }
+            let all = began.elapsed();
+            println!(
+                "{}: {count} of them found, sent and read in {all:?}, the first after {first:?}",
+                node.name()
+            );
+        }
+    }
+    let began = Instant::now();
+    let page = nodes[1].page("/api/v1/retained?filter=a/%2B/c10&limit=1000");
+    println!("ten listed over HTTP in {:?}: {} bytes", began.elapsed(), page.len());
+    let began = Instant::now();
+    let late = Launch::new("n4").join(nodes[2].cluster_addr()).flag("--max-retained-bytes", "4GiB").start();
+    let ready = began.elapsed();
+    awaits("the newcomer has them all", 12 * PATIENCE, || {
+        late.metric("retained_messages", &[]) == TOPICS as f64
+    });
+    println!("a newcomer is ready after {ready:?} and has them all after {:?}", began.elapsed());
 }

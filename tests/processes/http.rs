@@ -36,6 +36,22 @@ impl Http {
         self.ask(path).unwrap_or_else(|error| panic!("no answer to {path} from {}: {error}", self.address))
     }
 
+    /// The status of the answer to a DELETE, as a program on the node's machine would send it.
+    #[track_caller]
+    pub(super) fn delete(&self, path: &str) -> u16 {
+        let address = format!("http://{}{path}", self.address);
+        let ask = || match self.agent.delete(&address).header("content-type", "application/json").call() {
+            Ok(answer) => Ok(answer.status().as_u16()),
+            Err(ureq::Error::StatusCode(status)) => Ok(status),
+            Err(error) => Err(error),
+        };
+        let status = match &self.namespace {
+            Some(namespace) => namespace.enter(ask),
+            None => ask(),
+        };
+        status.unwrap_or_else(|error| panic!("no answer to DELETE {path} from {}: {error}", self.address))
+    }
+
     /// The body, or nothing where the node does not answer.
     pub(super) fn try_get(&self, path: &str) -> Option<String> {
         self.ask(path).ok()

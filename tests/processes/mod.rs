@@ -34,9 +34,15 @@ pub fn awaits(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) 
 /// Nodes `n1`, `n2`, ... of which each joins the one before, once all of them see all others.
 #[track_caller]
 pub fn start_cluster(size: usize) -> Vec<Process> {
+    start_cluster_with(size, |launch| launch)
+}
+
+/// The same with other settings.
+#[track_caller]
+pub fn start_cluster_with(size: usize, settings: impl Fn(Launch) -> Launch) -> Vec<Process> {
     let mut nodes: Vec<Process> = Vec::new();
     for number in 1..=size {
-        let launch = Launch::new(&format!("n{number}"));
+        let launch = settings(Launch::new(&format!("n{number}")));
         let launch = match nodes.last() {
             Some(last) => launch.join(last.cluster_addr()),
             None => launch,

@@ -159,6 +159,12 @@ impl Process {
         self.http.get(path)
     }
 
+    /// The status of the answer to a DELETE of this path.
+    #[track_caller]
+    pub fn delete(&self, path: &str) -> u16 {
+        self.http.delete(path)
+    }
+
     /// Its view of the cluster, if it answers.
     pub fn try_cluster(&self) -> Option<ClusterView> {
         self.http.try_get("/api/v1/cluster").and_then(|body| serde_json::from_str(&body).ok())
