@@ -175,8 +175,8 @@ fn each_qos_is_received_by_its_protocol() {
     }
 }
 
-/// [MQTT-3.3.5-2] of 3.1.1 and 3.4.2.1: who may not publish is answered like anybody, or closed; here everybody may, and
-/// is answered though nobody listens.
+/// [MQTT-3.3.4-1], and [MQTT-3.3.5-2] of 3.1.1: here everybody may publish, and
+/// is answered, though nobody listens.
 #[test]
 fn every_publish_is_answered() {
     let node = Node::start();
