@@ -2,6 +2,8 @@
 
 mod carried;
 
+mod ticket;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use crate::codec::packet::{Properties, PropertySet, QoS};
 use crate::topic::Topic;
 pub use carried::CarriedProperties;
+pub use ticket::{Origin, Settlement, Ticket};
 
 /// Payloads of at least this many bytes are shared instead of copied.
 pub const SHARED_PAYLOAD_MIN: usize = 2048;
@@ -186,13 +189,27 @@ pub struct QueuedMessage {
     /// Retain flag it is delivered with.
     pub retain: bool,
     identifiers: Option<Arc<[NonZeroU32]>>,
+    /// For a message of a shared subscription.
+    pub ticket: Option<Arc<Ticket>>,
 }
 
 impl QueuedMessage {
     /// One subscriber's share in `message`.
     pub fn new(message: Arc<Message>, qos: QoS, retain: bool, identifiers: &[NonZeroU32]) -> QueuedMessage {
         let identifiers = (!identifiers.is_empty()).then(|| identifiers.into());
-        QueuedMessage { message, qos, retain, identifiers }
+        QueuedMessage { message, qos, retain, identifiers, ticket: None }
+    }
+
+    /// Given to its subscriber as a member of a group.
+    pub fn with_ticket(self, ticket: Option<&Arc<Ticket>>) -> QueuedMessage {
+        QueuedMessage { ticket: ticket.cloned(), ..self }
+    }
+
+    /// It is with its subscriber, or need not get there: nobody else is to get it.
+    pub fn consume(&self) {
+        if let Some(ticket) = &self.ticket {
+            ticket.consume();
+        }
     }
 
     /// Identifiers of the subscriptions it matched.

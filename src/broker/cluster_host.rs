@@ -4,14 +4,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use rumormq_gossip::{Entry, Stamp};
+use rumormq_gossip::{Entry, ReplicaId, Stamp};
 
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Signal, Subscriber};
+use crate::cluster::forward::wire::Addressees;
 use crate::cluster::host::{Arrival, Confirm, Host, HybridTime, Inbound};
+use crate::cluster::unconsumed::Kept;
 use crate::codec::packet::{Packet, Publish, QoS};
-use crate::message::Application;
+use crate::message::{Application, Origin};
 use crate::router::{MatchCache, Members, PeerIndex, PeerMembers};
 use crate::session::ack_ring::Slot;
 use crate::topic::{SubscriptionFilter, TopicFilter};
@@ -77,9 +79,20 @@ impl Host for ClusterHost {
         }
     }
 
-    fn open_inbound(&self) -> Box<dyn Inbound> {
+    fn share_again(&self, kept: Vec<Kept>, except: Option<&ReplicaId>, now: Instant) {
+        let Some(broker) = self.0.upgrade() else { return };
+        let mut batch = Batch::new(now);
+        for kept in kept {
+            broker.share(kept, except, &mut batch);
+        }
+        batch.flush();
+        batch.report(&broker.metrics);
+    }
+
+    fn open_inbound(&self, origin: Arc<dyn Origin>) -> Box<dyn Inbound> {
         Box::new(LinkInbound {
             broker: self.0.clone(),
+            origin,
             matches: MatchCache::new(None, MatchCache::<Subscriber>::DEFAULT_CAPACITY_BYTES),
             batch: Batch::new(Instant::now()),
         })
@@ -89,6 +102,7 @@ impl Host for ClusterHost {
 /// The forwards of one link.
 struct LinkInbound {
     broker: Weak<Broker>,
+    origin: Arc<dyn Origin>,
     matches: MatchCache<Subscriber>,
     batch: Batch,
 }
@@ -98,13 +112,23 @@ impl Inbound for LinkInbound {
         self.batch.now = now;
     }
 
-    fn deliver(&mut self, application: &Application<'_>, retained: Option<Stamp>) {
+    fn deliver(
+        &mut self,
+        application: &Application<'_>,
+        retained: Option<Stamp>,
+        addressees: Addressees<'_>,
+    ) {
         let Some(broker) = self.broker.upgrade() else { return };
         if let Some(stamp) = retained {
             broker.retain_ahead(application, stamp, self.batch.now);
         }
         let matches = self.matches.look_up(&broker.router, application.topic);
-        broker.deliver(application, matches, &mut self.batch);
+        if addressees.plain {
+            broker.deliver(application, matches, &mut self.batch);
+        }
+        for share in addressees.shares {
+            broker.deliver_share(application, matches, share, &self.origin, &mut self.batch);
+        }
     }
 
     fn finish(&mut self) {

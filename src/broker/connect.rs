@@ -165,7 +165,11 @@ impl Broker {
         state.session.handle_connected(negotiated);
         state.session.outbox().buffer().extend_from_slice(&batch.scratch);
         state.session.resume(batch.now);
+        let is_subscribed = !state.record.subscriptions.is_empty();
         drop(state);
+        if is_subscribed {
+            self.note_presence(client, batch.now);
+        }
         batch.touch(client);
         self.metrics.connections.inc();
         if self.access.is_configured() {
@@ -191,18 +195,20 @@ impl Broker {
             drop(state);
             return self.announce_disconnected(client.id(), &identity, "takenover", batch);
         }
-        self.end_connection(client, state, ending, batch);
+        if self.end_connection(client, state, ending, batch) {
+            self.leave_to_others(client, batch);
+        }
         self.announce_disconnected(client.id(), &identity, ending.cause, batch);
     }
 
-    /// The connection of the client whose lock `state` is has ended.
+    /// The connection of the client whose lock `state` is has ended. Returns whether the session stays without one.
     fn end_connection(
         &self,
         client: &Arc<Client>,
         mut state: MutexGuard<'_, ClientState>,
         ending: Ending,
         batch: &mut Batch,
-    ) {
+    ) -> bool {
         state.attachment = None;
         state.session.handle_disconnected();
         if !ending.publish_will {
@@ -212,7 +218,8 @@ impl Broker {
             state.record.expiry = self.limits.max_session_expiry.min(Duration::from_secs(secs.into()));
         }
         if state.record.expiry.is_zero() {
-            return self.end_session(client, state, batch);
+            self.end_session(client, state, batch);
+            return false;
         }
         let now: Instant = batch.now;
         let weak = Arc::downgrade(client);
@@ -232,6 +239,7 @@ impl Broker {
                 state.record.will_timer = Some(self.timers.lock().set(now + delay, Due::Will, weak));
             }
         }
+        true
     }
 
     fn assign_client_id(&self) -> String {
@@ -285,7 +293,6 @@ impl Broker {
             assigned_client_identifier: assigned,
             authentication_method: said.and(connect.properties.authentication_method), // [MQTT-4.12.0-5]
             authentication_data: said.filter(|said| !said.is_empty()),
-            shared_subscription_available: Some(false),
             ..PropertySet::EMPTY
         });
         Packet::ConnAck(ConnAck { session_present, reason: ReasonCode::Success, properties })

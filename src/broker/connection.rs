@@ -271,7 +271,8 @@ impl ClientConnection {
             (true, Ok(_), publisher) => {
                 let retained = broker.retain(&application, batch.now);
                 let matches = self.matches.look_up(&broker.router, topic);
-                broker.publish(&application, matches, retained, publisher, batch);
+                let from = Some(&*self.client);
+                broker.publish(&application, matches, from, retained, publisher, batch);
             }
             (true, Err(reason), publisher) => acknowledge(publisher, publish.qos, *reason, batch),
             (false, _, None) => return Err(End::Violation(ReasonCode::PayloadFormatInvalid)),

@@ -127,7 +127,7 @@ impl Broker {
             message.with_application(|application| {
                 let retained = self.retain(application, batch.now);
                 let matches = self.router.matches(application.topic, publisher.as_ref());
-                self.publish(application, &matches, retained, None, batch);
+                self.publish(application, &matches, publisher.as_deref(), retained, None, batch);
             });
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::router::Strategy;
 use crate::session::SessionLimits;
 
 /// Bounds of the broker. See the table of limits in the README.
@@ -41,6 +42,8 @@ pub struct Limits {
     pub max_retained_messages: usize,
     /// Memory of retained messages in bytes, the levels of their topics included.
     pub max_retained_bytes: usize,
+    /// Which member of a group gets a message. To be the same on all nodes.
+    pub shared_strategy: Strategy,
     /// Bounds of each session.
     pub session: Arc<SessionLimits>,
 }
@@ -63,6 +66,7 @@ impl Default for Limits {
             max_pending_authentications: 1000,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 512 << 20,
+            shared_strategy: Strategy::default(),
             session: Arc::default(),
         }
     }

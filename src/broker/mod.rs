@@ -101,6 +101,8 @@ pub struct Census {
     pub inflight: usize,
     /// Messages that wait for their client.
     pub queued: usize,
+    /// Groups of shared subscriptions that have members, here or elsewhere.
+    pub shared_groups: usize,
     /// Retained messages.
     pub retained_messages: usize,
     /// Bytes of those.
@@ -178,6 +180,7 @@ impl Broker {
     /// What is there at the moment. It looks at every session.
     pub fn census(&self) -> Census {
         let mut census = Census {
+            shared_groups: self.router.group_count(),
             retained_messages: self.retained.len(),
             retained_bytes: self.retained.bytes(),
             delayed: self.delayed.len(),
@@ -246,6 +249,7 @@ impl Broker {
     fn end_session(&self, client: &Arc<Client>, mut state: MutexGuard<'_, ClientState>, batch: &mut Batch) {
         state.record.ended = true;
         state.void();
+        let for_others = self.take_shared(&mut state);
         // Cached matches may hold the client for a while yet; what it holds itself goes now.
         state.session = Session::new(self.limits.session.clone());
         state.record.owed_retained = OwedRetained::default();
@@ -262,6 +266,7 @@ impl Broker {
             self.release_exclusive(filter, client, batch.now);
         }
         self.remove_interest(subscriptions.keys(), batch.now);
+        self.pass_on(for_others, batch);
         if let Some(will) = will {
             self.publish_will(client, *will, batch);
         }

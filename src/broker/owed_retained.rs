@@ -126,6 +126,7 @@ impl Broker {
                     qos: subscription.qos,
                     retain: true, // [MQTT-3.3.1-8] of 3.1.1
                     identifiers: subscription.identifier.as_slice(),
+                    ticket: None,
                 };
                 let qos = application.qos.min(subscription.qos);
                 (state.session.deliver(&mut frames, delivery), qos)

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
 use super::detour::Detour;
 use super::rewrite::RewriteCache;
 use super::session_record::PendingWill;
+use crate::cluster::Retained;
 use crate::cluster::forward::wire::Publication;
 use crate::cluster::host::{Confirm, Receipt, confirm_all};
-use crate::cluster::{Peer, Retained};
+use crate::cluster::shares::Destinations;
 use crate::codec::packet::{PacketId, QoS, ReasonCode};
 use crate::message::{Application, Message};
 use crate::router::Match;
@@ -29,30 +28,37 @@ pub(super) struct Publisher<'a> {
 }
 
 impl Broker {
-    /// Gives the message to every local subscriber and every node with a matching route, and acknowledges it when it is
-    /// safe with all of them, and all of them have it if it is `retained`.
+    /// Gives the message to every local subscriber and every node with a matching route, and to one member of each group,
+    /// and acknowledges it when it is safe with all of them, and all nodes have it if it is `retained`. `from` is the client
+    /// that published it.
     pub(super) fn publish(
         &self,
         application: &Application<'_>,
         matches: &Match<Subscriber>,
+        from: Option<&Client>,
         retained: Option<Retained>,
         publisher: Option<Publisher<'_>>,
         batch: &mut Batch,
     ) {
         let peers = &matches.peers;
-        let reason = match matches.locals.is_empty() && peers.is_empty() {
+        let reason = match matches.locals.is_empty() && peers.is_empty() && matches.groups.is_empty() {
             true => ReasonCode::NoMatchingSubscribers,
             false => ReasonCode::Success,
         };
-        let message = self.deliver(application, matches, batch);
+        let mut message = self.deliver(application, matches, batch);
+        let mut shares = Vec::new();
+        if !matches.groups.is_empty() {
+            let for_others = self.share_out(application, matches, from, message, batch);
+            (shares, message) = (for_others.shares, for_others.message);
+        }
         let cluster = match self.cluster.get() {
-            Some(cluster) if !peers.is_empty() || retained.is_some() => cluster,
+            Some(cluster) if !(peers.is_empty() && shares.is_empty()) || retained.is_some() => cluster,
             _ => return acknowledge(publisher, application.qos, reason, batch),
         };
+        let destinations = cluster.destinations_of(peers, shares);
         if application.qos == QoS::AtMostOnce {
-            return cluster.forward_at_most_once(peers, application, retained, batch.now);
+            return cluster.forward_at_most_once(destinations, application, retained, batch.now);
         }
-        let destinations = cluster.destinations(peers);
         let message = message.unwrap_or_else(|| Arc::new(application.to_message()));
         let waits = destinations.len() as u32 + u32::from(retained.is_some());
         let slot = publisher.and_then(|publisher| publisher.acknowledge(application.qos, reason, waits));
@@ -86,7 +92,7 @@ impl Broker {
             }
             let retained = self.retain(application, batch.now);
             let matches = self.router.matches(topic, Some(&Subscriber(client.clone())));
-            self.publish(application, &matches, retained, None, batch);
+            self.publish(application, &matches, Some(client), retained, None, batch);
         });
     }
 
@@ -104,6 +110,7 @@ impl Broker {
                 qos: local.qos,
                 retain: application.retain && local.retain_as_published,
                 identifiers: &local.identifiers,
+                ticket: None,
             };
             local.subscriber.deliver(&mut frames, delivery, batch);
         }
@@ -132,16 +139,16 @@ impl Publisher<'_> {
     }
 }
 
-fn forward(
-    destinations: SmallVec<[Arc<Peer>; 4]>,
+pub(super) fn forward(
+    destinations: Destinations,
     publication: Publication,
     message: Arc<Message>,
     batch: &Batch,
     receipt: impl Fn() -> Option<Receipt>,
 ) {
     let mut safe = Vec::new();
-    for peer in destinations {
-        peer.forward(publication, message.clone(), receipt(), batch.now, &mut safe);
+    for (peer, shares) in destinations {
+        peer.forward(publication, message.clone(), shares, receipt(), batch.now, &mut safe);
     }
     confirm_all(safe, batch.now);
 }

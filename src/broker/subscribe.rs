@@ -118,9 +118,6 @@ impl Broker {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let (filter, exclusive) = self.requested_filter(&subscribed.client, text)?;
-        if filter.share.is_some() {
-            return Err(ReasonCode::SharedSubscriptionsNotSupported);
-        }
         if filter.filter.levels().count() > self.limits.max_filter_levels {
             return Err(ReasonCode::TopicFilterInvalid);
         }

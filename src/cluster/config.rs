@@ -36,6 +36,9 @@ pub struct ClusterConfig {
     pub puback_timeout: Duration,
     /// Bounds of the forward buffer of each peer.
     pub forward: ForwardLimits,
+    /// Bytes of the messages of shared subscriptions that other nodes have, of which copies are kept until they are
+    /// consumed.
+    pub max_shared_bytes: usize,
 }
 
 impl ClusterConfig {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rumormq_gossip::{Entry, Stamp};
+use rumormq_gossip::{Entry, ReplicaId, Stamp};
 
-use crate::message::Application;
+use super::forward::wire::Addressees;
+use super::unconsumed::Kept;
+use crate::message::{Application, Origin};
 use crate::router::{Members, PeerIndex, PeerMembers};
 use crate::topic::{SubscriptionFilter, TopicFilter};
 
@@ -38,8 +40,12 @@ pub trait Host: Send + Sync + 'static {
     /// The routes that were known to be missing have arrived, or were waited for long enough.
     fn handle_caught_up(&self);
 
-    /// The way for one link's forwards to the local sessions.
-    fn open_inbound(&self) -> Box<dyn Inbound>;
+    /// Chooses members for messages of shared subscriptions whose members were lost, or could not be reached. `except` was
+    /// tried just now.
+    fn share_again(&self, kept: Vec<Kept>, except: Option<&ReplicaId>, now: Instant);
+
+    /// The way for one link's forwards to the local sessions. `origin` hears what becomes of those for groups.
+    fn open_inbound(&self, origin: Arc<dyn Origin>) -> Box<dyn Inbound>;
 }
 
 /// How a retained message came.
@@ -67,7 +73,7 @@ pub trait Inbound: Send {
 
     /// Gives a message to the local sessions, never to other nodes. One that was retained has the stamp that it got where it
     /// was published.
-    fn deliver(&mut self, application: &Application<'_>, retained: Option<Stamp>);
+    fn deliver(&mut self, application: &Application<'_>, retained: Option<Stamp>, addressees: Addressees<'_>);
 
     /// Writes to the sockets what the turn has delivered.
     fn finish(&mut self);

@@ -22,7 +22,9 @@ mod peers;
 mod replication;
 mod retained;
 mod rounds;
+pub mod shares;
 mod snapshot;
+pub mod unconsumed;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,7 +56,9 @@ use peers::Peers;
 pub use replication::state_label;
 use replication::{Replication, WhenRouted};
 pub use retained::Retained;
+use shares::{Destinations, identity_of};
 pub use snapshot::Snapshot;
+use unconsumed::Unconsumed;
 
 use crate::message::Application;
 use crate::router::PeerSet;
@@ -76,6 +80,9 @@ pub struct Cluster {
     handshakes: Handshakes,
     peers: Peers,
     inbound: InboundStreams,
+    /// Guards the copies of messages that members of groups elsewhere have. No other lock is taken under it.
+    unconsumed: Mutex<Unconsumed>,
+    identity: u64,
     members: Members,
     dialer: Dialer,
     membership: RwLock<Option<Membership>>,
@@ -118,6 +125,8 @@ impl Cluster {
             handshakes: Handshakes::new(HANDSHAKES_MAX),
             peers: Peers::new(config.forward),
             inbound: InboundStreams::default(),
+            unconsumed: Mutex::new(Unconsumed::new(config.max_shared_bytes)),
+            identity: identity_of(config.replica.name.as_str()),
             members: Members::default(),
             dialer: Dialer::new(&config.seeds),
             membership: RwLock::default(),
@@ -278,17 +287,17 @@ impl Cluster {
         Publication { number, retained: retained.map(|retained| retained.stamp) }
     }
 
-    /// Sends a QoS 0 message to all nodes that a match names.
+    /// Sends a QoS 0 message to these nodes.
     pub fn forward_at_most_once(
         &self,
-        matched: &PeerSet,
+        destinations: Destinations,
         application: &Application<'_>,
         retained: Option<Retained>,
         now: Instant,
     ) {
         let publication = self.next_publication(retained);
-        for peer in self.destinations(matched) {
-            match peer.forward_at_most_once(publication, application, now) {
+        for (peer, shares) in destinations {
+            match peer.forward_at_most_once(publication, application, shares.as_deref(), now) {
                 Ok(()) => {}
                 Err(ForwardDrop::NoLink) => peer.counters.dropped_no_link.inc(),
                 Err(ForwardDrop::LinkFull) => peer.counters.dropped_link_full.inc(),

@@ -1,6 +1,7 @@
 //! Another node, by name: the way to it while there is one, and what waits for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -8,11 +9,12 @@ use rumormq_gossip::{NodeName, ReplicaId};
 use tokio::sync::Notify;
 
 use super::counters::ForwardCounters;
+use super::forward::settlements::{SettledAck, Settlements};
 use super::forward::stream::{Backlog, ForwardLimits, ForwardStream, Outgoing};
-use super::forward::wire::{self, Publication};
+use super::forward::wire::{self, Publication, Shares};
 use super::host::{Receipt, confirm_all};
 use super::link::{frame, kind};
-use crate::message::{Application, Message};
+use crate::message::{Application, Message, Origin, Settlement};
 
 /// Frames that may wait for a link's writer before QoS 0 to this peer is dropped.
 const QUEUE_MAX: usize = 8 << 20;
@@ -25,6 +27,8 @@ pub struct Peer {
     name: NodeName,
     /// What this peer's forwards have come to.
     pub counters: ForwardCounters,
+    /// The incarnation that can be reached at the moment, 0 for none: the state's own word, to be read without its lock.
+    reached: AtomicU64,
     state: Mutex<PeerState>,
 }
 
@@ -35,6 +39,8 @@ struct PeerState {
     /// Frames for the link's writer.
     queue: Vec<u8>,
     stream: ForwardStream,
+    /// What it is to be told of messages that it keeps copies of.
+    settlements: Settlements,
     /// Whether the membership counts on it.
     alive: bool,
     /// When something last came from it.
@@ -73,8 +79,20 @@ impl Peer {
     /// A peer without a link.
     pub fn new(name: NodeName, limits: ForwardLimits) -> Peer {
         let stream = ForwardStream::new(limits);
-        let state = PeerState { link: None, queue: Vec::new(), stream, alive: false, heard: Instant::now() };
-        Peer { name, counters: ForwardCounters::default(), state: Mutex::new(state) }
+        let state = PeerState {
+            link: None,
+            queue: Vec::new(),
+            stream,
+            settlements: Settlements::default(),
+            alive: false,
+            heard: Instant::now(),
+        };
+        Peer {
+            name,
+            counters: ForwardCounters::default(),
+            reached: AtomicU64::new(0),
+            state: Mutex::new(state),
+        }
     }
 
     /// Its name.
@@ -87,11 +105,17 @@ impl Peer {
         self.state.lock().link.clone()
     }
 
+    /// Whether this incarnation of it is linked and counts as alive.
+    pub fn reaches(&self, replica: &ReplicaId) -> bool {
+        self.reached.load(Ordering::Acquire) == replica.incarnation.0
+    }
+
     /// Sends a QoS 0 message, or drops it.
     pub fn forward_at_most_once(
         &self,
         publication: Publication,
         application: &Application<'_>,
+        shares: Option<&Shares>,
         now: Instant,
     ) -> Result<(), ForwardDrop> {
         let mut state = self.state.lock();
@@ -102,7 +126,7 @@ impl Peer {
             return Err(ForwardDrop::LinkFull);
         }
         let place = wire::Place { sequence: 0, publication };
-        if wire::append(&mut state.queue, place, application, now).is_err() {
+        if wire::append(&mut state.queue, place, application, shares, now).is_err() {
             return Err(ForwardDrop::LinkFull);
         }
         state.wake();
@@ -116,6 +140,7 @@ impl Peer {
         &self,
         publication: Publication,
         message: Arc<Message>,
+        shares: Option<Box<Shares>>,
         receipt: Option<Receipt>,
         now: Instant,
         done: &mut Vec<Receipt>,
@@ -124,7 +149,7 @@ impl Peer {
         let reachable = state.link.is_some() && state.alive;
         let (waiting, settled) = if reachable { (receipt, None) } else { (None, receipt) };
         done.extend(settled);
-        state.stream.push(publication, message, waiting, now);
+        state.stream.push(publication, message, shares, waiting, now);
         // What is for a live peer slows its publishers down before it is dropped.
         self.counters.dropped_overflow.inc_by(state.stream.trim(reachable, done));
         self.fill(&mut state, now);
@@ -164,6 +189,11 @@ impl Peer {
         state.queue = Vec::new();
         state.stream.handle_link_up(received, done);
         state.alive = true;
+        self.note_reached(&state);
+        if let Some(link) = &state.link {
+            let replica = link.replica.clone();
+            state.settlements.handle_link_up(&replica);
+        }
         state.heard = now;
         self.fill(&mut state, now);
     }
@@ -175,6 +205,7 @@ impl Peer {
             return false;
         }
         state.link = None;
+        self.note_reached(&state);
         state.queue = Vec::new();
         state.stream.release_receipts(now, Duration::ZERO, done);
         true
@@ -184,6 +215,7 @@ impl Peer {
     pub fn handle_liveness(&self, alive: bool, now: Instant, done: &mut Vec<Receipt>) {
         let mut state = self.state.lock();
         state.alive = alive;
+        self.note_reached(&state);
         if !alive {
             state.stream.release_receipts(now, Duration::ZERO, done);
         }
@@ -218,6 +250,33 @@ impl Peer {
         confirm_all(done, now);
     }
 
+    /// What became of a message that this incarnation of the peer keeps a copy of.
+    pub fn settle(&self, replica: &ReplicaId, claim: u64, settlement: Settlement) {
+        let mut state = self.state.lock();
+        self.counters.dropped_overflow.inc_by(state.settlements.push(replica, claim, settlement));
+        state.wake();
+    }
+
+    /// The peer has heard of them.
+    pub fn handle_settled_ack(&self, ack: SettledAck) {
+        self.state.lock().settlements.handle_ack(ack);
+    }
+
+    /// Others get what these claims stand for, as far as the peer has not got it yet.
+    pub fn revoke(&self, is_revoked: impl Fn(u64) -> bool) {
+        self.state.lock().stream.revoke(is_revoked);
+    }
+
+    /// The claims of forwards that were dropped since this was last asked.
+    pub fn take_lost(&self) -> Vec<u64> {
+        self.state.lock().stream.take_lost()
+    }
+
+    fn note_reached(&self, state: &PeerState) {
+        let link = state.link.as_ref().filter(|_| state.alive);
+        self.reached.store(link.map_or(0, |link| link.replica.incarnation.0), Ordering::Release);
+    }
+
     /// Whether everything for the peer is written and acknowledged.
     pub fn is_drained(&self) -> bool {
         let state = self.state.lock();
@@ -235,15 +294,20 @@ impl Peer {
             return;
         }
         let before = state.queue.len();
+        while state.queue.len() < FILL_MAX
+            && let Some(settled) = state.settlements.poll_send()
+        {
+            wire::append_small(&mut state.queue, kind::SETTLED, &settled);
+        }
         while state.queue.len() < FILL_MAX {
             match state.stream.poll_send() {
                 None => break,
                 Some(Outgoing::Skip(to)) => {
                     wire::append_small(&mut state.queue, kind::FORWARD_SKIP, &wire::ForwardSkip { to });
                 }
-                Some(Outgoing::Forward(place, message, again)) => {
+                Some(Outgoing::Forward(place, message, shares, again)) => {
                     // A message within the packet limit fits a frame.
-                    let _ = wire::append_message(&mut state.queue, place, message, now);
+                    let _ = wire::append_message(&mut state.queue, place, message, shares, now);
                     self.counters.sent.inc();
                     self.counters.resent.inc_by(u64::from(again));
                 }
@@ -252,6 +316,20 @@ impl Peer {
         if state.queue.len() > before {
             state.wake();
         }
+    }
+}
+
+/// One incarnation of a peer as the origin of messages that members here get.
+pub struct PeerOrigin {
+    /// The peer.
+    pub peer: Arc<Peer>,
+    /// The incarnation.
+    pub replica: ReplicaId,
+}
+
+impl Origin for PeerOrigin {
+    fn settle(&self, claim: u64, settlement: Settlement) {
+        self.peer.settle(&self.replica, claim, settlement);
     }
 }
 

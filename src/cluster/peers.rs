@@ -89,6 +89,18 @@ impl Peers {
         self.indexes.read().peers.get(index.index())?.as_ref().map(|(replica, _)| replica.clone())
     }
 
+    /// The replica that an integer stands for, with its node.
+    pub fn entry(&self, index: PeerIndex) -> Option<(ReplicaId, Arc<Peer>)> {
+        self.indexes.read().peers.get(index.index())?.clone()
+    }
+
+    /// Whether the replica can be reached now.
+    pub fn reaches(&self, index: PeerIndex) -> bool {
+        let indexes = self.indexes.read();
+        let entry = indexes.peers.get(index.index()).and_then(Option::as_ref);
+        entry.is_some_and(|(replica, peer)| peer.reaches(replica))
+    }
+
     /// The nodes that a match names, each once, though several of its incarnations may have routes.
     pub fn destinations(&self, matched: &PeerSet) -> SmallVec<[Arc<Peer>; 4]> {
         let indexes = self.indexes.read();

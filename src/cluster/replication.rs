@@ -15,9 +15,10 @@ use super::interest::{EXCLUSIVE, Interest, RETAINED, ROUTES, SETS, filter_of, me
 use super::link::kind;
 use super::peers::Peers;
 use super::retained::Retaining;
+use super::shares::identity_of;
 use super::{Cluster, wall_clock_ms};
 use crate::cluster::forward::wire;
-use crate::router::{Choice, PeerMembers};
+use crate::router::PeerMembers;
 use crate::topic::{SubscriptionFilter, TopicFilter};
 
 /// Called when a route is known to all who can be told; with the number of peers that did not confirm it in time.
@@ -237,7 +238,7 @@ impl Replication {
                     tracing::warn!(%replica, "too many replicas have routes; those of this one are ignored");
                     return;
                 };
-                let identity = Choice::key_of(replica.name.as_str());
+                let identity = identity_of(replica.name.as_str());
                 // Those first that come: what has a new value, or was gone only in between, must not be gone for a moment.
                 let mut kept = HashSet::new();
                 for (_, element) in &change.added {

@@ -37,6 +37,7 @@ impl Cluster {
             peer.release_receipts(now, self.config.puback_timeout);
         }
         self.release_retaining(now);
+        self.share_again(now);
         let (heads, synced) = {
             let replication = self.replication.lock();
             let synced = !*self.ready.borrow() && self.has_synced(&replication, now);

@@ -127,6 +127,9 @@ pub struct Config {
     pub forward_buffer_messages: usize,
     /// Bytes of those messages, for one peer. Memory of the node bounds it: an outage of several peers fills several.
     pub forward_buffer_bytes: usize,
+    /// Bytes of messages of shared subscriptions that other nodes have, of which copies are kept until a member has them.
+    /// Beyond it the oldest copies are let go: their messages are lost if the node that has them is.
+    pub shared_buffer_bytes: usize,
 
     /// What clients are granted.
     pub limits: Limits,
@@ -172,6 +175,7 @@ impl Default for Config {
             forget_after: Duration::from_secs(3600),
             forward_buffer_messages: 100_000,
             forward_buffer_bytes: 256 << 20,
+            shared_buffer_bytes: 256 << 20,
             limits: Limits::default(),
             extras: Extras::default(),
             log_level: LevelFilter::INFO,

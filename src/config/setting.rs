@@ -296,6 +296,21 @@ pub const SETTINGS: &[Setting] = &[
         &mut c.forward_buffer_bytes
     }),
     number(
+        Cluster,
+        "shared_buffer_bytes",
+        Bytes,
+        1..=MANY,
+        "Bytes of shared subscriptions' messages that other nodes have not delivered yet",
+        |c| &mut c.shared_buffer_bytes,
+    ),
+    text(
+        Cluster,
+        "shared_strategy",
+        "RULE",
+        "Who gets a shared message: random, round_robin, local_first, hash_client, hash_topic or sticky",
+        |c| &mut c.limits.shared_strategy,
+    ),
+    number(
         Limits,
         "max_packet_size",
         Bytes,

@@ -61,6 +61,7 @@ fn three_values(setting: &Setting) -> [String; 3] {
         "cluster_name" => ["a", "b", "c"],
         "allow_anonymous" | "certificate_as_username" | "exclusive_subscriptions" => ["true", "true", "true"],
         "tls_client_certificates" => ["optional", "optional", "optional"],
+        "shared_strategy" => ["random", "local_first", "sticky"],
         "phi" => ["2", "3.5", "4"],
         // Within every range, and the shortest text for itself.
         _ => match setting.value_name {
@@ -202,6 +203,11 @@ fn errors_name_where_the_value_stands_and_what_it_should_be() {
             "\"a:0\" is not of the form HOST:PORT, such as node1.example.org:7883 or [2001:db8::1]:7883",
         ),
         ("allow_anonymous", "yes", "\"yes\" is not true or false"),
+        (
+            "shared_strategy",
+            "fair",
+            "\"fair\" is not one of random, round_robin, local_first, hash_client, hash_topic, sticky",
+        ),
         ("log_level", "loud", "\"loud\" is not one of off, error, warn, info, debug and trace"),
         ("phi", "high", "\"high\" is not a number, such as 12"),
         ("join_grace", "10", "\"10\" is not a duration, such as 500ms, 10s, 5m, 2h or 7d"),

@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 use super::{AdminToken, ClientCertificates, Cookie, HostPort, NodeName};
 use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;
+use crate::router::Strategy;
 
 /// A value that a text gives as a whole.
 pub(super) trait Text {
@@ -31,6 +32,21 @@ pub(super) trait Number {
 
 fn parse<T: FromStr>(text: &str, expected: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text:?} is not {expected}"))
+}
+
+impl Text for Strategy {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let named = Strategy::ALL.into_iter().find(|strategy| strategy.name() == text);
+        *self = named.ok_or_else(|| {
+            let names: Vec<&str> = Strategy::ALL.into_iter().map(Strategy::name).collect();
+            format!("{text:?} is not one of {}", names.join(", "))
+        })?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.name().to_owned()
+    }
 }
 
 impl Text for bool {

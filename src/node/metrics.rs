@@ -100,6 +100,7 @@ impl Page {
             ("queued_messages", "Messages that wait for their client.", census.queued),
             ("retained_messages", "Retained messages.", census.retained_messages),
             ("retained_bytes", "Bytes of retained messages.", census.retained_bytes),
+            ("shared_groups", "Groups of shared subscriptions that have members.", census.shared_groups),
             ("delayed_messages", "Publishes that wait for their delay to pass.", census.delayed),
         ] {
             self.gauge(name, help, value as f64);
@@ -226,6 +227,11 @@ impl Page {
     }
 
     fn forwards(&mut self, cluster: &Cluster, now: Instant) {
+        self.gauge(
+            "shared_unconsumed",
+            "Messages published here for groups elsewhere, which no member has acknowledged.",
+            cluster.unconsumed() as f64,
+        );
         let peers = cluster.peers();
         let by_peer = |value: fn(&crate::cluster::Peer) -> u64| -> Vec<(Vec<&str>, u64)> {
             peers.iter().map(|peer| (vec![peer.name().as_str()], value(peer))).collect()

@@ -275,5 +275,6 @@ fn cluster_config(
             messages: config.forward_buffer_messages,
             bytes: config.forward_buffer_bytes,
         },
+        max_shared_bytes: config.shared_buffer_bytes,
     })
 }

@@ -9,6 +9,8 @@ use smallvec::SmallVec;
 use super::level_hash::mix;
 use super::peer::PeerIndex;
 use super::{Subscriber, Subscription};
+use crate::codec::packet::QoS;
+use crate::message::Ticket;
 use crate::topic::SubscriptionFilter;
 
 /// Who gets a message of a shared subscription.
@@ -29,12 +31,36 @@ pub enum Strategy {
     Sticky,
 }
 
+impl Strategy {
+    /// All there are.
+    pub const ALL: [Strategy; 6] = [
+        Strategy::Random,
+        Strategy::RoundRobin,
+        Strategy::LocalFirst,
+        Strategy::HashClient,
+        Strategy::HashTopic,
+        Strategy::Sticky,
+    ];
+
+    /// What operators call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Strategy::Random => "random",
+            Strategy::RoundRobin => "round_robin",
+            Strategy::LocalFirst => "local_first",
+            Strategy::HashClient => "hash_client",
+            Strategy::HashTopic => "hash_topic",
+            Strategy::Sticky => "sticky",
+        }
+    }
+}
+
 /// How many members a group has on one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
     /// With an open connection.
     pub connected: u32,
-    /// Without.
+    /// Without, whose sessions keep messages: what was granted QoS 0 is not kept.
     pub offline: u32,
     /// Since when the node has had a connected one, in milliseconds of its wall clock; 0 if it has none.
     pub since_ms: u64,
@@ -73,6 +99,10 @@ pub struct ShareGroup<S> {
     pub offline: Vec<Member<S>>,
     /// See [`Members::since_ms`].
     since_ms: u64,
+    /// How many of those without a connection keep messages.
+    durable: u32,
+    /// Carried by the group's messages on this node that were published here.
+    pub ticket: Arc<Ticket>,
     /// Ascending by peer.
     peers: SmallVec<[PeerMembers; 4]>,
     turns: Arc<Turns>,
@@ -130,8 +160,11 @@ impl Choice {
 
 impl<S> ShareGroup<S> {
     pub(super) fn new(share: SubscriptionFilter) -> Self {
+        let share = Arc::new(share);
         ShareGroup {
-            share: Arc::new(share),
+            ticket: Arc::new(Ticket::local(share.clone())),
+            durable: 0,
+            share,
             connected: Vec::new(),
             offline: Vec::new(),
             since_ms: 0,
@@ -142,11 +175,7 @@ impl<S> ShareGroup<S> {
 
     /// The members of this node.
     pub fn members(&self) -> Members {
-        Members {
-            connected: self.connected.len() as u32,
-            offline: self.offline.len() as u32,
-            since_ms: self.since_ms,
-        }
+        Members { connected: self.connected.len() as u32, offline: self.durable, since_ms: self.since_ms }
     }
 
     /// The members of other nodes.
@@ -230,7 +259,9 @@ impl<S: Subscriber> ShareGroup<S> {
         let members = self.connected.iter_mut().chain(&mut self.offline);
         for member in members {
             if member.subscriber == subscriber {
-                return Some(std::mem::replace(&mut member.subscription, subscription));
+                let old = std::mem::replace(&mut member.subscription, subscription);
+                self.count_durable();
+                return Some(old);
             }
         }
         let number = self.turns.joined.fetch_add(1, Ordering::Relaxed);
@@ -274,12 +305,20 @@ impl<S: Subscriber> ShareGroup<S> {
         }
         let members = if connected { &mut self.connected } else { &mut self.offline };
         members.push(member);
+        self.count_durable();
+    }
+
+    fn count_durable(&mut self) {
+        let keeps = |member: &&Member<S>| member.subscription.qos > QoS::AtMostOnce;
+        self.durable = self.offline.iter().filter(keeps).count() as u32;
     }
 
     fn take(&mut self, subscriber: &S) -> Option<Member<S>> {
         let is_it = |member: &Member<S>| member.subscriber == *subscriber;
         if let Some(at) = self.offline.iter().position(is_it) {
-            return Some(self.offline.remove(at));
+            let member = self.offline.remove(at);
+            self.count_durable();
+            return Some(member);
         }
         let at = self.connected.iter().position(is_it)?;
         let member = self.connected.remove(at);

@@ -87,6 +87,12 @@ impl<'a> Frames<'a> {
         }
     }
 
+    /// With the message as it is kept, where that is there already.
+    pub fn with_message(mut self, message: Option<Arc<Message>>) -> Frames<'a> {
+        self.message = message;
+        self
+    }
+
     /// The message they are frames of.
     pub fn application(&self) -> &Application<'a> {
         self.application

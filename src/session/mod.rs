@@ -12,6 +12,7 @@ pub mod limits;
 mod outbound_alias;
 pub mod outbox;
 mod queue;
+mod share;
 mod window;
 
 #[cfg(test)]
@@ -22,7 +23,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::message::QueuedMessage;
+use crate::message::{QueuedMessage, Ticket};
 use ack_ring::{AckRing, Owed, Slot};
 use frames::{Copy, Frames, TooLarge, append_queued};
 pub use limits::SessionLimits;
@@ -61,6 +62,8 @@ pub struct Delivery<'a> {
     pub retain: bool,
     /// Identifiers of the matching subscriptions.
     pub identifiers: &'a [NonZeroU32],
+    /// For a message of a shared subscription.
+    pub ticket: Option<&'a Arc<Ticket>>,
 }
 
 /// What became of a message.
@@ -231,7 +234,9 @@ impl Session {
         match known {
             true if ack.reason.is_error() => self.complete(ack.packet_id, now),
             true => {
-                self.window.release(ack.packet_id);
+                if let Some(InFlight::Published(queued)) = self.window.release(ack.packet_id) {
+                    queued.consume();
+                }
                 self.forget_resend(ack.packet_id);
                 self.answer(Packet::PubRel, ack.packet_id, ReasonCode::Success);
             }
@@ -265,13 +270,12 @@ impl Session {
     pub fn deliver(&mut self, frames: &mut Frames<'_>, delivery: Delivery<'_>) -> Delivered {
         let application = frames.application();
         let qos = application.qos.min(delivery.qos);
-        let retain = delivery.retain;
+        let Delivery { retain, identifiers, ticket, .. } = delivery;
         let writable = self.outbox.len() <= self.limits.max_outbox_bytes;
-        let identifiers = delivery.identifiers;
         let Some(negotiated) = self.negotiated else {
             return match qos {
                 QoS::AtMostOnce => Delivered::Dropped(DropReason::Offline),
-                _ => self.enqueue(frames, qos, retain, identifiers),
+                _ => self.enqueue(frames, qos, delivery),
             };
         };
         let mut copy = Copy {
@@ -288,16 +292,20 @@ impl Session {
             return match writable {
                 false => Delivered::Dropped(DropReason::SlowConsumer),
                 true => match self.append_frame(frames, copy) {
-                    Ok(()) => Delivered::Sent,
+                    Ok(()) => {
+                        ticket.inspect(|ticket| ticket.consume());
+                        Delivered::Sent
+                    }
                     Err(_) => Delivered::Dropped(DropReason::PacketTooLarge),
                 },
             };
         }
         if !(writable && self.queue.is_empty() && self.may_send(negotiated)) {
-            return self.enqueue(frames, qos, retain, identifiers);
+            return self.enqueue(frames, qos, delivery);
         }
         let message = frames.message().clone();
-        let packet_id = self.window.push(QueuedMessage::new(message, qos, retain, identifiers));
+        let queued = QueuedMessage::new(message, qos, retain, identifiers).with_ticket(ticket);
+        let packet_id = self.window.push(queued);
         copy.packet_id = Some(packet_id);
         match self.append_frame(frames, copy) {
             Ok(()) => Delivered::Sent,
@@ -393,15 +401,10 @@ impl Session {
         self.send(&packet(Ack { packet_id, reason, properties: Properties::NONE }));
     }
 
-    fn enqueue(
-        &mut self,
-        frames: &mut Frames<'_>,
-        qos: QoS,
-        retain: bool,
-        identifiers: &[NonZeroU32],
-    ) -> Delivered {
+    fn enqueue(&mut self, frames: &mut Frames<'_>, qos: QoS, delivery: Delivery<'_>) -> Delivered {
         let message = frames.message().clone();
-        let queued = QueuedMessage::new(message, qos, retain, identifiers);
+        let queued = QueuedMessage::new(message, qos, delivery.retain, delivery.identifiers);
+        let queued = queued.with_ticket(delivery.ticket);
         let limits = &self.limits;
         let is_full = |queue: &Queue| {
             queue.len() >= limits.max_queued_messages
@@ -448,7 +451,7 @@ impl Session {
             let Some(queued) = self.queue.pop(now, &mut self.expired) else { return };
             let packet_id = self.window.push(queued.clone());
             if !self.append(&queued, packet_id, false, negotiated, now) {
-                self.window.complete(packet_id);
+                self.end(packet_id);
             }
         }
     }
@@ -457,15 +460,22 @@ impl Session {
         let Some(InFlight::Published(queued)) = self.window.get_mut(packet_id) else { return };
         let queued = queued.clone();
         if !self.append(&queued, packet_id, true, negotiated, now) {
-            self.window.complete(packet_id);
+            self.end(packet_id);
         }
     }
 
     /// A delivery ended, which may let others through.
     fn complete(&mut self, packet_id: PacketId, now: Instant) {
-        self.window.complete(packet_id);
+        self.end(packet_id);
         self.forget_resend(packet_id);
         self.pump(now);
+    }
+
+    /// Ends a delivery for good: nobody else gets the message either, be it refused [MQTT-4.8.2-6].
+    fn end(&mut self, packet_id: PacketId) {
+        if let Some(InFlight::Published(queued)) = self.window.complete(packet_id) {
+            queued.consume();
+        }
     }
 
     /// The client acknowledged what an earlier connection had brought, before this one brought it again.

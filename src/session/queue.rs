@@ -38,6 +38,20 @@ impl Queue {
         self.messages.push_back(message);
     }
 
+    /// Oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &QueuedMessage> {
+        self.messages.iter()
+    }
+
+    /// Takes out, in order, the messages that `take` says so of.
+    pub fn take_if(&mut self, mut take: impl FnMut(&QueuedMessage) -> bool) -> Vec<QueuedMessage> {
+        let (taken, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.messages).into_iter().partition(|queued| take(queued));
+        self.messages = left.into();
+        self.bytes = self.messages.iter().map(QueuedMessage::size).sum();
+        taken
+    }
+
     /// Drops messages past their expiry, which nobody will get [MQTT-3.3.2-5]; returns how many. Looks at all of them at
     /// most once a second.
     pub fn purge_expired(&mut self, now: Instant) -> u64 {
@@ -46,7 +60,13 @@ impl Queue {
         }
         self.purged_at = Some(now);
         let before = self.messages.len();
-        self.messages.retain(|queued| !queued.message.is_expired(now));
+        self.messages.retain(|queued| {
+            let expired = queued.message.is_expired(now);
+            if expired {
+                queued.consume();
+            }
+            !expired
+        });
         self.bytes = self.messages.iter().map(QueuedMessage::size).sum();
         (before - self.messages.len()) as u64
     }
@@ -61,6 +81,7 @@ impl Queue {
             }
             if message.message.is_expired(now) {
                 *expired += 1;
+                message.consume();
                 continue;
             }
             return Some(message);

@@ -68,8 +68,8 @@ impl Window {
     }
 
     /// The client has the message of `id` and will say PUBCOMP: the message itself is needed no more.
-    pub fn release(&mut self, id: PacketId) {
-        self.replace(id, InFlight::Released);
+    pub fn release(&mut self, id: PacketId) -> Option<InFlight> {
+        self.replace(id, InFlight::Released)
     }
 
     /// Ends the entry of `id`.

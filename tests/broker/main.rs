@@ -12,6 +12,7 @@ mod publish;
 mod retained;
 mod rewrite;
 mod session_expiry;
+mod shared;
 mod subscribe;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]

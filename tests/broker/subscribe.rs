@@ -23,18 +23,18 @@ fn each_filter_is_granted_or_refused_for_itself() {
         ("#", options(Q2)),
     ];
     let mut client = node.connect("c");
-    client.subscribes(&filters, "0x00 0x01 0x8f 0x8f 0x8f 0x9e 0x8f 0x02");
+    client.subscribes(&filters, "0x00 0x01 0x8f 0x8f 0x8f 0x01 0x8f 0x02");
     let mut old = node.connect_v311("old");
-    old.subscribes(&filters, "0x00 0x01 0x80 0x80 0x80 0x80 0x80 0x02");
+    old.subscribes(&filters, "0x00 0x01 0x80 0x80 0x80 0x01 0x80 0x02");
 }
 
 #[test]
-fn connack_says_that_there_are_no_shared_subscriptions() {
+fn connack_says_that_there_are_shared_subscriptions() {
     let node = Node::start();
     let mut client = node.start_connect(crate::support::client::connect("c"));
     let frame = client.frame().expect("CONNACK");
     let Packet::ConnAck(connack) = frame.packet() else { panic!("not a CONNACK") };
-    assert_eq!(connack.properties.shared_subscription_available, Some(false));
+    assert_ne!(connack.properties.shared_subscription_available, Some(false));
 }
 
 /// [MQTT-3.3.4-2], [MQTT-3.3.4-4].

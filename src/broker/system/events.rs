@@ -108,7 +108,7 @@ impl Broker {
         let topic = format!("$SYS/brokers/{}/clients/{client_id}/{event}", self.node_name());
         self.say(&topic, &payload().to_string(), batch, |application, batch| {
             let matches = self.router.matches(application.topic, None);
-            self.publish(application, &matches, None, None, batch);
+            self.publish(application, &matches, None, None, None, batch);
         });
     }
 }

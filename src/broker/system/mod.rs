@@ -87,7 +87,7 @@ impl Broker {
         for (topic, value) in values.of_cluster() {
             self.say(topic, value, batch, |application, batch| {
                 let matches = self.router.matches(application.topic, None);
-                self.publish(application, &matches, None, None, batch);
+                self.publish(application, &matches, None, None, None, batch);
             });
         }
     }
@@ -128,7 +128,7 @@ impl Broker {
                 let mut scratch = std::mem::take(&mut batch.scratch);
                 let mut frames = Frames::new(application, &mut scratch, batch.now);
                 let identifiers = subscription.identifier.as_slice();
-                let delivery = Delivery { qos: subscription.qos, retain: true, identifiers };
+                let delivery = Delivery { qos: subscription.qos, retain: true, identifiers, ticket: None };
                 let delivered = state.session.deliver(&mut frames, delivery);
                 batch.scratch = scratch;
                 let touch = delivered == Delivered::Sent && state.touch();

@@ -2,9 +2,11 @@
 //!
 //! QoS 0 goes as it comes. QoS 1 and 2 run in a stream from this replica to each destination by name: numbered without
 //! gaps, kept until the destination's sessions have them, sent again on the next link. [`stream`] is the sending end,
-//! [`inbound`] the receiving one, [`wire`] what passes between them. All of it is sans-IO.
+//! [`inbound`] the receiving one, [`wire`] what passes between them. What the destination's members of shared subscriptions make
+//! of their messages comes back as [`settlements`]. All of it is sans-IO.
 
 pub mod inbound;
+pub mod settlements;
 pub mod stream;
 pub mod wire;
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::wire::{Place, Publication};
+use super::wire::{Place, Publication, Shares};
 use crate::cluster::host::Receipt;
 use crate::message::Message;
 
@@ -38,12 +38,15 @@ pub struct ForwardStream {
     sent_ever: u64,
     bytes: usize,
     limits: ForwardLimits,
+    /// Claims of dropped forwards, which their origin is to give to others.
+    lost: Vec<u64>,
 }
 
 #[derive(Debug)]
 struct Entry {
     place: Place,
     message: Arc<Message>,
+    shares: Option<Box<Shares>>,
     /// Whoever waits for the acknowledgement.
     receipt: Option<Receipt>,
     since: Instant,
@@ -66,13 +69,21 @@ pub enum Outgoing<'a> {
     /// Nothing up to this number will come.
     Skip(u64),
     /// A forward; true if an earlier link carried it before.
-    Forward(Place, &'a Message, bool),
+    Forward(Place, &'a Message, Option<&'a Shares>, bool),
 }
 
 impl ForwardStream {
     /// An empty stream; the first forward has number 1.
     pub fn new(limits: ForwardLimits) -> ForwardStream {
-        ForwardStream { entries: VecDeque::new(), next: 1, sent: 0, sent_ever: 0, bytes: 0, limits }
+        ForwardStream {
+            entries: VecDeque::new(),
+            next: 1,
+            sent: 0,
+            sent_ever: 0,
+            bytes: 0,
+            limits,
+            lost: Vec::new(),
+        }
     }
 
     /// Appends a forward. It may exceed the limits: then call [`ForwardStream::trim`], or let nobody enter more.
@@ -80,13 +91,14 @@ impl ForwardStream {
         &mut self,
         publication: Publication,
         message: Arc<Message>,
+        shares: Option<Box<Shares>>,
         receipt: Option<Receipt>,
         now: Instant,
     ) {
         let place = Place { sequence: self.next, publication };
         self.next += 1;
         self.bytes += message.size();
-        self.entries.push_back(Entry { place, message, receipt, since: now });
+        self.entries.push_back(Entry { place, message, shares, receipt, since: now });
     }
 
     /// Whether nothing waits.
@@ -107,6 +119,8 @@ impl ForwardStream {
         let (messages, bytes) = if live { (2 * messages + LIVE_SLACK, 2 * bytes) } else { (messages, bytes) };
         let mut dropped = 0;
         while self.entries.len() > messages || self.bytes > bytes {
+            let shares = self.entries.front_mut().and_then(|entry| entry.shares.take());
+            self.lost.extend(shares.iter().flat_map(|shares| &shares.list).map(|share| share.claim));
             self.drop_oldest(done);
             dropped += 1;
         }
@@ -144,7 +158,19 @@ impl ForwardStream {
         self.sent += 1;
         let again = self.sent <= self.sent_ever;
         self.sent_ever = self.sent_ever.max(self.sent);
-        Some(Outgoing::Forward(entry.place, &entry.message, again))
+        Some(Outgoing::Forward(entry.place, &entry.message, entry.shares.as_deref(), again))
+    }
+
+    /// Other nodes choose members for these claims now.
+    pub fn revoke(&mut self, is_revoked: impl Fn(u64) -> bool) {
+        for shares in self.entries.iter_mut().filter_map(|entry| entry.shares.as_mut()) {
+            shares.list.retain(|share| !is_revoked(share.claim));
+        }
+    }
+
+    /// The claims of forwards that were dropped since this was last asked.
+    pub fn take_lost(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.lost)
     }
 
     /// The destination has everything up to `sequence`. Returns how many that settles.

@@ -119,13 +119,13 @@ impl World {
                 self.pushed += 1;
                 let receipt = Receipt { to: self.publisher.clone(), slot: self.pushed };
                 let publication = Publication { number: self.pushed, retained: None };
-                self.stream.push(publication, message(self.pushed), Some(receipt), self.now);
+                self.stream.push(publication, message(self.pushed), None, Some(receipt), self.now);
             }
             Step::Send(count) => {
                 for _ in 0..count {
                     match self.stream.poll_send() {
                         Some(Outgoing::Skip(to)) => self.link.push_back(Frame::Skip(to)),
-                        Some(Outgoing::Forward(place, message, _)) => self
+                        Some(Outgoing::Forward(place, message, ..)) => self
                             .link
                             .push_back(Frame::Forward { sequence: place.sequence, number: number(message) }),
                         None => break,

@@ -1,15 +1,17 @@
 //! The frames that carry forwards and their acknowledgements.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rumormq_gossip::Stamp;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::cluster::link::frame::{self, FrameError};
 use crate::cluster::link::kind;
 use crate::codec::packet::QoS;
 use crate::message::{Application, CarriedProperties, Message, remaining_expiry_secs};
-use crate::topic::Topic;
+use crate::topic::{SubscriptionFilter, Topic};
 
 /// What comes before the payload in a forward. The payload is the rest of the frame.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,53 @@ struct Head<'a> {
     topic: &'a str,
     #[serde(borrow)]
     properties: Option<CarriedProperties<'a>>,
+    /// It is for `shares` alone: plain subscribers had it before.
+    only_shares: bool,
+    /// The shared subscriptions for each of which the receiver chooses a member.
+    #[serde(borrow)]
+    shares: Vec<ForwardedShare<'a>>,
+}
+
+/// One message for one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardedShare<'a> {
+    /// The group's name.
+    pub name: &'a str,
+    /// Its topic filter.
+    pub filter: &'a str,
+    /// See [`Choice::key`](crate::router::Choice::key).
+    pub key: u64,
+    /// The origin's number for its copy; 0 where it keeps none.
+    pub claim: u64,
+}
+
+/// What a forward is for besides plain subscribers.
+#[derive(Clone, Debug, Default)]
+pub struct Shares {
+    /// It is for these alone.
+    pub only: bool,
+    /// The shared subscriptions.
+    pub list: SmallVec<[Share; 1]>,
+}
+
+/// The same as a [`ForwardedShare`], to be kept.
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// The group.
+    pub share: Arc<SubscriptionFilter>,
+    /// See [`ForwardedShare::key`].
+    pub key: u64,
+    /// See [`ForwardedShare::claim`].
+    pub claim: u64,
+}
+
+/// What a forward's receiver is to do with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Addressees<'a> {
+    /// Its plain subscribers get it.
+    pub plain: bool,
+    /// So does one member of each of these.
+    pub shares: &'a [ForwardedShare<'a>],
 }
 
 /// Acknowledges every forward of the stream up to `sequence`: the destination's sessions have them.
@@ -62,14 +111,24 @@ pub struct Place {
     pub publication: Publication,
 }
 
+impl Share {
+    fn forwarded(&self) -> Option<ForwardedShare<'_>> {
+        let name = self.share.share.as_ref()?.as_str();
+        Some(ForwardedShare { name, filter: self.share.filter.as_str(), key: self.key, claim: self.claim })
+    }
+}
+
 /// Appends a forward.
 pub fn append(
     out: &mut Vec<u8>,
     place: Place,
     application: &Application<'_>,
+    shares: Option<&Shares>,
     now: Instant,
 ) -> Result<(), FrameError> {
     let head = Head {
+        only_shares: shares.is_some_and(|shares| shares.only),
+        shares: shares.map_or(Vec::new(), |shares| shares.list.iter().filter_map(Share::forwarded).collect()),
         sequence: place.sequence,
         publication: place.publication,
         qos: application.qos as u8,
@@ -89,9 +148,10 @@ pub fn append_message(
     out: &mut Vec<u8>,
     place: Place,
     message: &Message,
+    shares: Option<&Shares>,
     now: Instant,
 ) -> Result<(), FrameError> {
-    message.with_application(|application| append(out, place, application, now)).unwrap_or(Ok(()))
+    message.with_application(|application| append(out, place, application, shares, now)).unwrap_or(Ok(()))
 }
 
 /// Appends a small frame.
@@ -118,7 +178,7 @@ impl Extend<u8> for Tail<'_> {
 pub fn read<R>(
     body: &[u8],
     now: Instant,
-    deliver: impl FnOnce(Place, &Application<'_>) -> R,
+    deliver: impl FnOnce(Place, &Application<'_>, Addressees<'_>) -> R,
 ) -> Result<R, MalformedForward> {
     let (head, payload) = postcard::take_from_bytes::<Head<'_>>(body).map_err(|_| MalformedForward)?;
     let qos = match head.qos {
@@ -140,7 +200,8 @@ pub fn read<R>(
         properties: &properties,
         expires_at: head.expiry_secs.map(|secs| now + std::time::Duration::from_secs(secs.into())),
     };
-    Ok(deliver(Place { sequence: head.sequence, publication: head.publication }, &application))
+    let addressees = Addressees { plain: !head.only_shares, shares: &head.shares };
+    Ok(deliver(Place { sequence: head.sequence, publication: head.publication }, &application, addressees))
 }
 
 #[cfg(test)]
@@ -159,6 +220,7 @@ mod tests {
             topic in "[a-z/]{1,20}", payload in vec(any::<u8>(), 0..100), qos in 0..3u8, retain in any::<bool>(),
             sequence in 1..u64::MAX, number in any::<u64>(), retained in option::of(any::<u64>().prop_map(Stamp)), expiry_secs in option::of(1..100_000u32),
             content_type in option::of("[a-z]{0,9}"), correlation in option::of(vec(any::<u8>(), 0..9)),
+            groups in vec(("[a-z]{1,5}", any::<u64>(), any::<u64>()), 0..4),
             user in vec(("[a-z]{0,5}", "[a-z]{0,5}"), 0..4),
         ) {
             let now = Instant::now();
@@ -181,18 +243,31 @@ mod tests {
             let publication = Publication { number, retained };
             let sequence = if qos == QoS::AtMostOnce { 0 } else { sequence };
             let mut out = Vec::new();
-            append(&mut out, Place { sequence, publication }, &application, now).expect("it fits");
+            let shares: Option<Shares> = (!groups.is_empty()).then(|| Shares {
+                only: retain,
+                list: groups.iter().map(|(name, key, claim)| Share {
+                    share: Arc::new(SubscriptionFilter::parse(&format!("$share/{name}/a/+")).expect("a filter")),
+                    key: *key,
+                    claim: *claim,
+                }).collect(),
+            });
+            append(&mut out, Place { sequence, publication }, &application, shares.as_ref(), now).expect("it fits");
             let (frame, _) = Frame::parse(&out).expect("a frame").expect("a whole one");
-            read(frame.body, now, |place, read| {
+            read(frame.body, now, |place, read, addressees| {
                 assert_eq!(place, Place { sequence, publication });
                 assert_eq!((read.topic, read.payload, read.qos, read.retain), (application.topic, &payload[..], qos, retain));
+                let read_groups: Vec<_> = addressees.shares.iter().map(|share| {
+                    assert_eq!(share.filter, "a/+");
+                    (share.name.to_owned(), share.key, share.claim)
+                }).collect();
+                assert_eq!((addressees.plain, &read_groups), (groups.is_empty() || !retain, &groups));
                 assert_eq!((read.properties, read.expires_at), (&set, application.expires_at));
             }).expect("it is read back");
         }
 
         #[test]
         fn arbitrary_bytes_are_refused_or_read_but_never_panic(body in vec(any::<u8>(), 0..60)) {
-            let _ = read(&body, Instant::now(), |_, _| ());
+            let _ = read(&body, Instant::now(), |_, _, _| ());
         }
     }
 }

@@ -17,9 +17,10 @@ use super::kind;
 use super::secure::{RecordOpener, RecordSealer, SecureError};
 use crate::cluster::Cluster;
 use crate::cluster::forward::inbound::{Admission, Received};
+use crate::cluster::forward::settlements::{Settled, SettledAck};
 use crate::cluster::forward::wire::{self, ForwardAck, ForwardSkip, MalformedForward};
 use crate::cluster::host::Inbound;
-use crate::cluster::peer::{Link, Peer};
+use crate::cluster::peer::{Link, Peer, PeerOrigin};
 
 /// Time for the handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -130,13 +131,14 @@ pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Res
     };
     let Established { stream, sealer, opener, input, plain, hello } = established;
     let (peer, link, received) = cluster.handle_link_up(&hello, dialled)?;
+    let origin = PeerOrigin { peer: peer.clone(), replica: link.replica.clone() };
     let (read, write) = stream.into_split();
     let reader = Reader {
         cluster: &cluster,
         peer: &peer,
         link: &link,
         received,
-        inbound: cluster.host().open_inbound(),
+        inbound: cluster.host().open_inbound(Arc::new(origin)),
         opener,
         input,
         plain,
@@ -286,10 +288,10 @@ impl Reader<'_> {
             kind::FORWARD => {
                 let inbound = &mut self.inbound;
                 let received = &self.received;
-                wire::read(frame.body, now, |place, application| {
+                wire::read(frame.body, now, |place, application, addressees| {
                     if place.sequence == 0 {
                         forwards.received += 1;
-                        inbound.deliver(application, place.publication.retained);
+                        inbound.deliver(application, place.publication.retained, addressees);
                         return Ok(());
                     }
                     forwards.acknowledge = true;
@@ -297,7 +299,7 @@ impl Reader<'_> {
                     match received.admit(place.sequence) {
                         Admission::Next => {
                             forwards.received += 1;
-                            inbound.deliver(application, place.publication.retained);
+                            inbound.deliver(application, place.publication.retained, addressees);
                             Ok(())
                         }
                         Admission::Duplicate => {
@@ -316,6 +318,19 @@ impl Reader<'_> {
             kind::FORWARD_SKIP => {
                 let skip: ForwardSkip = read_body(frame)?;
                 self.received.lock().skip(skip.to);
+                Ok(())
+            }
+            kind::SETTLED => {
+                let settled: Settled = read_body(frame)?;
+                self.peer.send(&self.link.replica, |out| {
+                    wire::append_small(out, kind::SETTLED_ACK, &settled.ack());
+                });
+                self.cluster.handle_settled(&self.link.replica, &settled, now);
+                Ok(())
+            }
+            kind::SETTLED_ACK => {
+                let ack: SettledAck = read_body(frame)?;
+                self.peer.handle_settled_ack(ack);
                 Ok(())
             }
             kind::GOSSIP => {

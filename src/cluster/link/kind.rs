@@ -16,3 +16,7 @@ pub const FORWARD_ACK: u8 = 6;
 pub const FORWARD_SKIP: u8 = 7;
 /// The peer stops, or leaves for good.
 pub const GOODBYE: u8 = 8;
+/// Messages of shared subscriptions that are consumed, or returned to their origin.
+pub const SETTLED: u8 = 16;
+/// Confirms [`SETTLED`].
+pub const SETTLED_ACK: u8 = 17;

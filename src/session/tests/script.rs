@@ -167,6 +167,7 @@ impl Script {
             qos: granted.map_or(QoS::ExactlyOnce, qos),
             retain: words.contains(&"retain"),
             identifiers: &identifiers,
+            ticket: None,
         };
         let mut scratch = Vec::new();
         for _ in 0..option(words, "times=").unwrap_or(1) {

@@ -357,7 +357,7 @@ fn a_large_payload_is_shared_by_all_outboxes() {
             topic_alias_maximum: 0,
             problem_information: true,
         });
-        let delivery = Delivery { qos: QoS::AtMostOnce, retain: false, identifiers: &[] };
+        let delivery = Delivery { qos: QoS::AtMostOnce, retain: false, identifiers: &[], ticket: None };
         assert_eq!(session.deliver(&mut frames, delivery), Delivered::Sent);
         session
     });
