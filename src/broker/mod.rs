@@ -60,7 +60,7 @@ use timers::{Due, Timers};
 
 use crate::access::{Access, AccessConfig, DenialLog};
 use crate::cluster::Cluster;
-use crate::router::{MatchingFilter, Router};
+use crate::router::{MatchingFilter, MatchingShare, Router};
 use crate::session::Session;
 use crate::topic::Topic;
 
@@ -170,6 +170,11 @@ impl Broker {
     /// The filters that match a topic, with the number of local subscribers and the peers of each.
     pub fn matching_filters(&self, topic: Topic<'_>) -> Vec<MatchingFilter> {
         self.router.matching_filters(topic)
+    }
+
+    /// The shared subscriptions that match a topic, with their members.
+    pub fn matching_shares(&self, topic: Topic<'_>) -> Vec<MatchingShare> {
+        self.router.matching_shares(topic)
     }
 
     /// Filters with a subscriber here or a route elsewhere.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rumormq_gossip::{Head, LaneStatus, LinkState, MemberState as State, MemberStatus};
+use rumormq_gossip::{Head, LaneStatus, LinkState, MemberState as State, MemberStatus, NodeName};
 
 use super::metrics;
 use crate::admin::view::{
@@ -16,6 +16,7 @@ use crate::admin::{NodeView, Readiness, RetainedQuery, RoutesQuery};
 use crate::broker::Broker;
 use crate::cluster::interest::SETS;
 use crate::cluster::{Cluster, Snapshot};
+use crate::router::Members;
 use crate::topic::Topic;
 
 /// A node that is further behind than this should not be sent clients.
@@ -80,6 +81,7 @@ impl NodeView for View {
             (!nodes.is_empty()).then_some(RouteView { filter: matching.filter, nodes })
         });
         let mut matches: Vec<RouteView> = matches.collect();
+        matches.extend(self.matching_shares(topic, &me));
         matches.sort();
         MatchView { topic: topic.as_str().to_owned(), matches }
     }
@@ -129,6 +131,25 @@ impl NodeView for View {
             Some(lag) => Readiness::NotReady(format!("{} s behind a live member", lag.as_secs())),
             None => Readiness::Ready,
         }
+    }
+}
+
+impl View {
+    /// The shared subscriptions that match, with the nodes that have members.
+    fn matching_shares(&self, topic: Topic<'_>, me: &NodeName) -> Vec<RouteView> {
+        let matching = self.broker.matching_shares(topic);
+        let indices = matching.iter().flat_map(|share| share.peers.iter().map(|peer| peer.peer));
+        let replicas = self.cluster.visible_replicas(indices);
+        let shown = matching.into_iter().filter_map(|share| {
+            let visible = share.peers.iter().filter_map(|peer| replicas.get(&peer.peer));
+            let mut nodes: BTreeSet<String> = visible.map(|replica| replica.name.to_string()).collect();
+            if share.members != Members::default() {
+                nodes.insert(me.to_string());
+            }
+            let nodes: Vec<String> = nodes.into_iter().collect();
+            (!nodes.is_empty()).then_some(RouteView { filter: share.share, nodes })
+        });
+        shown.collect()
     }
 }
 

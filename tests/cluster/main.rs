@@ -21,6 +21,7 @@ mod processes;
 mod retained;
 mod route_cost;
 mod route_table;
+mod shared;
 #[path = "../support"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod support {
