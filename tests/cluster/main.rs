@@ -7,6 +7,7 @@ mod clients;
 mod exclusive;
 mod incarnations;
 mod intruders;
+mod messages;
 mod ordering;
 mod p1_join_anywhere;
 mod p2_converge;
