@@ -59,14 +59,16 @@ impl Broker {
         if application.qos == QoS::AtMostOnce {
             return cluster.forward_at_most_once(destinations, application, retained, batch.now);
         }
-        let message = message.unwrap_or_else(|| Arc::new(application.to_message()));
         let waits = destinations.len() as u32 + u32::from(retained.is_some());
         let slot = publisher.and_then(|publisher| publisher.acknowledge(application.qos, reason, waits));
         let receipt = || {
             let to: Arc<dyn Confirm> = publisher?.client.clone();
             Some(Receipt { to, slot: slot?.0 })
         };
-        forward(destinations, cluster.next_publication(retained), message, batch, receipt);
+        if !destinations.is_empty() {
+            let message = message.unwrap_or_else(|| Arc::new(application.to_message()));
+            forward(destinations, cluster.next_publication(retained), message, batch, receipt);
+        }
         if let Some((retained, receipt)) = retained.zip(receipt()) {
             cluster.when_retained(retained, receipt, batch.now);
         }

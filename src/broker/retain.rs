@@ -24,8 +24,14 @@ impl Broker {
     fn set_retained(&self, application: &Application<'_>, now: Instant) -> Option<Retained> {
         let topic = application.topic;
         let value = (!application.payload.is_empty()).then(|| value::write(application, now));
-        let fits =
-            value.as_ref().is_none_or(|value| self.retained.has_room(topic, value.len(), &self.limits));
+        let fits = value.as_ref().is_none_or(|value| {
+            let has_room = || self.retained.has_room(topic, value.len(), &self.limits);
+            has_room() || {
+                // What has expired makes room.
+                self.tidy_retained(now);
+                has_room()
+            }
+        });
         if !fits {
             // Who is subscribed gets it all the same.
             self.metrics.messages_dropped.with_label_values(&["retained_full"]).inc();

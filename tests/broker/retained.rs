@@ -303,3 +303,18 @@ fn a_retained_message_that_waits_may_be_overtaken() {
     client.sends(Packet::PubAck(ack(2)));
     client.waits();
 }
+
+#[test]
+fn expired_retained_messages_make_room() {
+    let node = Node::with(Limits { max_retained_messages: 1, ..Limits::default() });
+    let set = PropertySet { message_expiry_interval_secs: Some(0), ..PropertySet::EMPTY };
+    let mut publisher = node.connect("p");
+    publisher.publishes(Publish { properties: set.into(), ..retained("a", "x") });
+    publisher.publishes(retained("b", "x"));
+    publisher.publishes(retained("c", "x"));
+    assert_eq!(dropped(&node), 1);
+    let mut client = node.connect("c");
+    client.subscribes(&[("#", options(Q0))], "0x00");
+    client.gets("PUBLISH q0 b x retain");
+    client.waits();
+}
