@@ -103,13 +103,18 @@ impl Broker {
         {
             return Err(Refused(ReasonCode::NotAuthorized));
         }
+        let capabilities = &self.limits.capabilities;
+        capabilities.check_will(connect)?;
+        let response = capabilities.response_information(connect, id, &identity);
+        let told = connect.version == ProtocolVersion::V500;
+        let keep_alive_secs = capabilities.keep_alive_secs(connect.keep_alive_secs, told);
         loop {
             let make =
                 || Client::new(id, Session::new(self.limits.session.clone()), SessionRecord::default());
             let client = self
                 .registry
                 .find_or_insert(id, self.limits.max_sessions, make)
-                .map_err(|_| Refused(ReasonCode::QuotaExceeded))?;
+                .map_err(|_| Refused(self.reason_to_go(ReasonCode::QuotaExceeded)))?;
             // What is seen under the lock is done under it: other connections may ask for the same session now.
             let mut state = client.lock();
             if state.record.ended {
@@ -123,7 +128,15 @@ impl Broker {
                 state.take_over();
                 self.end_session(&client, state, batch); // [MQTT-3.1.2-4]
             } else {
-                let connack = self.connack(connect, assigned.as_deref(), said.as_deref(), state.epoch > 0);
+                let mut set = PropertySet {
+                    assigned_client_identifier: assigned.as_deref(),
+                    authentication_method: said.as_ref().and(connect.properties.authentication_method), // [MQTT-4.12.0-5]
+                    authentication_data: said.as_deref().filter(|said| !said.is_empty()),
+                    response_information: response.as_deref(),
+                    ..PropertySet::EMPTY
+                };
+                capabilities.announce(keep_alive_secs, connect, &mut set);
+                let connack = self.connack(connect, set, state.epoch > 0);
                 let negotiated = self.negotiate(connect);
                 // Nothing may be sent before CONNACK [MQTT-3.2.0-1]: who cannot take that cannot be served.
                 batch.scratch.clear();
@@ -139,7 +152,7 @@ impl Broker {
                 let epoch = self.attach(&client, state, opening, batch);
                 let expiry_secs = self.session_expiry(connect).as_secs();
                 self.announce_connected(client.id(), &identity, connect, expiry_secs, batch);
-                let keep_alive = u64::from(connect.keep_alive_secs);
+                let keep_alive = u64::from(keep_alive_secs);
                 let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
                 let method = said.and(connect.properties.authentication_method).map(Into::into);
                 return Ok(Connected { client, epoch, silence_max, method });
@@ -275,13 +288,7 @@ impl Broker {
         }
     }
 
-    fn connack<'a>(
-        &self,
-        connect: &Connect<'a>,
-        assigned: Option<&'a str>,
-        said: Option<&'a [u8]>,
-        session_present: bool,
-    ) -> Packet<'a> {
+    fn connack<'a>(&self, connect: &Connect<'_>, set: PropertySet<'a>, session_present: bool) -> Packet<'a> {
         let expiry = self.session_expiry(connect);
         let asked = u64::from(connect.properties.session_expiry_interval_secs.unwrap_or(0));
         let changed = (asked != expiry.as_secs()).then_some(expiry.as_secs() as u32);
@@ -290,10 +297,7 @@ impl Broker {
             receive_maximum: Some(self.limits.session.receive_maximum),
             maximum_packet_size: std::num::NonZeroU32::new(self.limits.max_packet_size),
             topic_alias_maximum: Some(self.limits.topic_alias_maximum),
-            assigned_client_identifier: assigned,
-            authentication_method: said.and(connect.properties.authentication_method), // [MQTT-4.12.0-5]
-            authentication_data: said.filter(|said| !said.is_empty()),
-            ..PropertySet::EMPTY
+            ..set
         });
         Packet::ConnAck(ConnAck { session_present, reason: ReasonCode::Success, properties })
     }

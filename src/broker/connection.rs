@@ -103,6 +103,9 @@ impl ClientConnection {
             Packet::PubComp(ack) => self.with_session(batch, |session| session.handle_pubcomp(ack, now)),
             Packet::PingReq => self.with_session(batch, |session| session.send(&Packet::PingResp)),
             Packet::Subscribe(subscribe) => {
+                if self.was_told() {
+                    broker.limits().capabilities.check_subscribe(subscribe)?;
+                }
                 broker.subscribe(&self.client, self.epoch, subscribe, now);
                 batch.touch(&self.client);
             }
@@ -127,6 +130,12 @@ impl ClientConnection {
             | Packet::PingResp => return Err(End::Violation(ReasonCode::ProtocolError)),
         }
         Ok(())
+    }
+
+    /// Whether the client's version has a CONNACK that could tell it what it may do.
+    fn was_told(&self) -> bool {
+        let negotiated = self.client.lock().session.negotiated();
+        negotiated.is_some_and(|negotiated| negotiated.announced_receive_maximum.is_some())
     }
 
     /// Whether matches of its publishes are kept for the next ones.
@@ -210,6 +219,7 @@ impl ClientConnection {
         if !properties.subscription_identifiers.is_empty() {
             return Err(End::Violation(ReasonCode::ProtocolError)); // [MQTT-3.3.4-6]
         }
+        broker.limits().capabilities.check_publish(publish)?;
         batch.count_received(publish.qos);
         if let Some(packet_id) = publish.packet_id {
             let mut state = self.client.lock();

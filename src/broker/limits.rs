@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::capabilities::Capabilities;
 use crate::router::Strategy;
 use crate::session::SessionLimits;
 
@@ -35,6 +36,12 @@ pub struct Limits {
     pub max_session_expiry: Duration,
     /// Time from accepting a connection to its CONNACK.
     pub connect_timeout: Duration,
+    /// Largest CONNECT, and AUTH before CONNACK, in bytes: what a client may send before it is known. A will of the greatest size
+    /// takes 64 KiB of it, user name and password are in it as well.
+    pub max_connect_size: u32,
+    /// Memory for CONNECTs that come in pieces or wait for an answer, and for what came behind them, of all clients together. A
+    /// small CONNECT that comes in one piece and is answered at once takes none of it.
+    pub max_connecting_bytes: usize,
     /// Clients whose password waits to be checked. A check takes some 20 ms of a core: more than are done within the connect
     /// timeout wait in vain.
     pub max_pending_authentications: usize,
@@ -44,6 +51,8 @@ pub struct Limits {
     pub max_retained_bytes: usize,
     /// Which member of a group gets a message. To be the same on all nodes.
     pub shared_strategy: Strategy,
+    /// What clients may use at all.
+    pub capabilities: Capabilities,
     /// Bounds of each session.
     pub session: Arc<SessionLimits>,
 }
@@ -63,10 +72,13 @@ impl Default for Limits {
             topic_alias_maximum: 32,
             max_session_expiry: Duration::from_secs(7 * 24 * 3600),
             connect_timeout: Duration::from_secs(10),
+            max_connect_size: 128 << 10,
+            max_connecting_bytes: 64 << 20,
             max_pending_authentications: 1000,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 512 << 20,
             shared_strategy: Strategy::default(),
+            capabilities: Capabilities::default(),
             session: Arc::default(),
         }
     }

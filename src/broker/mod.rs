@@ -6,6 +6,8 @@
 mod authentication;
 mod auto_subscribe;
 pub mod batch;
+pub mod budget;
+mod capabilities;
 pub mod client;
 mod cluster_host;
 mod connect;
@@ -40,6 +42,8 @@ use std::time::Instant;
 
 pub use auto_subscribe::AutoSubscription;
 use batch::Batch;
+use budget::Budget;
+pub use capabilities::{Capabilities, ResponseTopic, ServerReference};
 use client::{Client, ClientState, Close, Signal, Subscriber};
 pub use connect::{Connected, Ending, Refused, Request};
 use delayed::Delayed;
@@ -68,6 +72,8 @@ use crate::topic::Topic;
 pub struct Broker {
     limits: Limits,
     access: Access,
+    /// Memory of clients that are not let in yet.
+    pub connecting: Budget,
     denials: DenialLog,
     rewrite: Rewrite,
     auto_subscribe: Vec<AutoSubscription>,
@@ -120,6 +126,7 @@ impl Broker {
     /// A broker that does more than the specification asks for.
     pub fn with_extras(limits: Limits, extras: Extras) -> Broker {
         Broker {
+            connecting: Budget::new(limits.max_connecting_bytes),
             limits,
             access: Access::new(AccessConfig::default()),
             denials: DenialLog::default(),

@@ -30,6 +30,7 @@ pub type Wait<T> = Pin<Box<dyn Future<Output = Result<T, ReasonCode>> + Send>>;
 pub struct PendingConnect {
     frame: Box<[u8]>,
     version: ProtocolVersion,
+    max_packet_size: u32,
     /// Given away when the connection opens.
     attachment: Option<Attachment>,
     stage: Stage,
@@ -57,6 +58,11 @@ impl PendingConnect {
         Box::new(PendingConnect {
             frame: request.frame.into(),
             version: request.connect.version,
+            max_packet_size: request
+                .connect
+                .properties
+                .maximum_packet_size
+                .map_or(u32::MAX, |size| size.get()),
             attachment: Some(request.attachment),
             stage,
             outbox: Outbox::default(),
@@ -66,6 +72,11 @@ impl PendingConnect {
     /// What the client speaks.
     pub fn version(&self) -> ProtocolVersion {
         self.version
+    }
+
+    /// The client's Maximum Packet Size in bytes.
+    pub fn max_packet_size(&self) -> u32 {
+        self.max_packet_size
     }
 
     /// Bytes kept of the CONNECT.
@@ -89,8 +100,7 @@ impl PendingConnect {
         let properties = &self.connect()?.properties;
         let method = properties.authentication_method.unwrap_or_default();
         let packet = auth(ReasonCode::ContinueAuthentication, method, data); // [MQTT-4.12.0-2]
-        let max_packet_size = properties.maximum_packet_size.map_or(u32::MAX, |size| size.get());
-        codec::encode(&packet, self.version, max_packet_size, outbox.buffer())
+        codec::encode(&packet, self.version, self.max_packet_size, outbox.buffer())
             .map_err(|_| Refused(ReasonCode::PacketTooLarge))?;
         self.outbox = outbox;
         Ok(())

@@ -121,6 +121,10 @@ impl Broker {
         if filter.filter.levels().count() > self.limits.max_filter_levels {
             return Err(ReasonCode::TopicFilterInvalid);
         }
+        let capabilities = &self.limits.capabilities;
+        if !capabilities.wildcard_subscriptions && filter.filter.has_wildcards() {
+            return Err(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
         // What a client is given without asking is the operator's choice.
         if subscribed.packet_id.is_some() && !self.may_subscribe(&subscribed.client, &filter.filter) {
             tracing::debug!(client = subscribed.client.id(), filter = text, "subscription denied");
@@ -131,7 +135,7 @@ impl Broker {
             claimed.map_err(|Held| ReasonCode::QuotaExceeded)?;
         }
         let subscription = Subscription {
-            qos: options.qos,
+            qos: options.qos.min(capabilities.max_qos), // [MQTT-3.2.2-10]
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
             identifier,
@@ -171,7 +175,7 @@ impl Broker {
             subscribed.new.push(filter.clone());
         }
         subscribed.granted.push(filter);
-        Ok(granted(options.qos))
+        Ok(granted(subscription.qos))
     }
 
     /// What a client means by the text of a filter, by the rules that rename them, and whether it is to have it alone.

@@ -1,7 +1,7 @@
 //! CONNECT (3.1).
 
 use super::error::{DecodeError, EncodeError};
-use super::fixed_header::{CONNECT, FixedHeader, PacketType, WILL};
+use super::fixed_header::{CONNECT, FixedHeader, PacketType, WILL, variable_byte_integer};
 use super::packet::{Connect, ProtocolVersion, QoS, Will};
 use super::property::{self, Omit};
 use super::reader::Reader;
@@ -21,16 +21,15 @@ enum Protocol {
     UnknownLevel { level: u8, answer: ProtocolVersion },
 }
 
-/// The version in which to answer a CONNECT frame that [`decode`] refused, as far as it can be told; none if the frame
-/// is no CONNECT of MQTT. To a level that is not spoken here, 3.1.1 answers below 5 and 5.0 above.
-///
-/// [`decode`]: super::decode
-pub fn connect_version(frame: &[u8]) -> Option<ProtocolVersion> {
-    let (_, mut body) = FixedHeader::split(frame, ProtocolVersion::V311).ok()?;
-    if frame[0] != PacketType::Connect.first_byte() {
+/// The version in which to answer a CONNECT that is refused by what it is, as far as its beginning tells; none if that is no
+/// CONNECT of MQTT. To a level that is not spoken here, 3.1.1 answers below 5 and 5.0 above.
+pub fn connect_version(beginning: &[u8]) -> Option<ProtocolVersion> {
+    let (&first, rest) = beginning.split_first()?;
+    let (_, width) = variable_byte_integer(rest).ok()??;
+    if first != PacketType::Connect.first_byte() {
         return None;
     }
-    match read_protocol(&mut body).ok()? {
+    match read_protocol(&mut Reader::new(&rest[width..])).ok()? {
         Protocol::Spoken(version) | Protocol::UnknownLevel { answer: version, .. } => Some(version),
     }
 }

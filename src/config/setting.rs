@@ -366,6 +366,17 @@ pub const SETTINGS: &[Setting] = &[
     number(Limits, "connect_timeout", Millis, 100..=HOUR, "Time a new connection has for its CONNECT", |c| {
         &mut c.limits.connect_timeout
     }),
+    number(Limits, "max_connect_size", Bytes, 1024..=LARGEST_PACKET, "Largest CONNECT", |c| {
+        &mut c.limits.max_connect_size
+    }),
+    number(
+        Limits,
+        "max_connecting_bytes",
+        Bytes,
+        1024..=MANY,
+        "Memory for CONNECTs that are not answered yet",
+        |c| &mut c.limits.max_connecting_bytes,
+    ),
     number(
         Limits,
         "max_pending_authentications",
@@ -411,6 +422,40 @@ pub const SETTINGS: &[Setting] = &[
     number(Limits, "max_outbox_bytes", Bytes, 1024..=MANY, "Bytes that wait for a client's socket", |c| {
         &mut session(c).max_outbox_bytes
     }),
+    number(Broker, "max_qos", Count, 0..=2, "Highest QoS of a publish", |c| {
+        &mut c.limits.capabilities.max_qos
+    }),
+    text(Broker, "retain_available", "", "Whether messages may be retained", |c| {
+        &mut c.limits.capabilities.retain_available
+    }),
+    text(Broker, "wildcard_subscriptions", "", "Whether topic filters may have wildcards", |c| {
+        &mut c.limits.capabilities.wildcard_subscriptions
+    }),
+    text(Broker, "subscription_identifiers", "", "Whether subscriptions may have identifiers", |c| {
+        &mut c.limits.capabilities.subscription_identifiers
+    }),
+    number(
+        Broker,
+        "max_keep_alive",
+        Millis,
+        0..=65_535 * SECOND,
+        "Longest Keep Alive of 5.0 clients; 0ms: any",
+        |c| &mut c.limits.capabilities.max_keep_alive,
+    ),
+    text(
+        Broker,
+        "response_topic",
+        "TOPIC",
+        "Response Information for clients that ask, such as reply/%c",
+        |c| &mut c.limits.capabilities.response_topic,
+    ),
+    text(
+        Broker,
+        "server_reference",
+        "HOST:PORT",
+        "Where clients are sent for which there is no place here",
+        |c| &mut c.limits.capabilities.server_reference,
+    ),
     number(Broker, "sys_interval", Millis, 0..=HOUR, "Time between values of $SYS topics; 0ms: none", |c| {
         &mut c.extras.sys_interval
     }),

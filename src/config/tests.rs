@@ -62,6 +62,12 @@ fn three_values(setting: &Setting) -> [String; 3] {
         "allow_anonymous" | "certificate_as_username" | "exclusive_subscriptions" => ["true", "true", "true"],
         "tls_client_certificates" => ["optional", "optional", "optional"],
         "shared_strategy" => ["random", "local_first", "sticky"],
+        "retain_available" | "wildcard_subscriptions" | "subscription_identifiers" => {
+            ["false", "false", "false"]
+        }
+        "max_qos" => ["0", "1", "0"],
+        "response_topic" => ["a", "reply/%c", "%u/%c"],
+        "server_reference" => ["a", "b:1", "c d"],
         "phi" => ["2", "3.5", "4"],
         // Within every range, and the shortest text for itself.
         _ => match setting.value_name {
@@ -128,7 +134,7 @@ fn every_field_has_a_setting() {
     // Debug output, one field a line, is the list of fields that cannot be forgotten.
     let debug = format!("{:#?}", Config { cookies: Vec::new(), ..Config::default() });
     let fields = debug.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
-    let nested = ["limits", "session", "extras"];
+    let nested = ["limits", "session", "extras", "capabilities"];
     let names: BTreeSet<&str> = fields
         .filter(|name| !nested.contains(name) && !list::LISTS.iter().any(|list| list.name == *name))
         .map(|name| match name {

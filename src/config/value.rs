@@ -13,6 +13,8 @@ use tracing::level_filters::LevelFilter;
 use super::{AdminToken, ClientCertificates, Cookie, HostPort, NodeName};
 use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;
+use crate::broker::{ResponseTopic, ServerReference};
+use crate::codec::packet::QoS;
 use crate::router::Strategy;
 
 /// A value that a text gives as a whole.
@@ -231,6 +233,38 @@ impl Text for Option<Arc<Acl>> {
 fn read_file<T, E: Display>(path: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, String> {
     let content = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
     parse(&content).map_err(|error| format!("{path}: {error}"))
+}
+
+impl Text for Option<ResponseTopic> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = Some(text.parse().map_err(|error| format!("{text:?} is {error}"))?);
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(ResponseTopic::to_string).unwrap_or_default()
+    }
+}
+
+impl Text for Option<ServerReference> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = Some(text.parse().map_err(|error| format!("{text:?} is {error}"))?);
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(ServerReference::to_string).unwrap_or_default()
+    }
+}
+
+impl Number for QoS {
+    fn value(&self) -> u64 {
+        *self as u64
+    }
+
+    fn set(&mut self, value: u64) {
+        *self = u8::try_from(value).ok().and_then(QoS::from_bits).unwrap_or(QoS::ExactlyOnce);
+    }
 }
 
 impl Number for u32 {

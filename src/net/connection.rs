@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
+use super::door::Place;
 use super::transport::Transport;
 use crate::broker::batch::Batch;
 use crate::broker::client::{Attachment, Client, Close, Signal, write_out};
@@ -39,9 +39,11 @@ pub struct Connection<T> {
     /// Clients that the last turn promised to flush and did not get to.
     touched: Vec<Arc<Client>>,
     timer: Pin<Box<Sleep>>,
+    /// When the last packet had come.
     last_read: Instant,
-    /// Counts it among the open connections.
-    _place: OwnedSemaphorePermit,
+    /// Bytes held of what all clients together may hold before they are let in.
+    held: usize,
+    place: Place,
 }
 
 enum Phase {
@@ -89,7 +91,7 @@ thread_local! {
 
 impl<T: Transport> Connection<T> {
     /// A connection that was just accepted.
-    pub fn new(broker: Arc<Broker>, transport: T, place: OwnedSemaphorePermit) -> Connection<T> {
+    pub fn new(broker: Arc<Broker>, transport: T, place: Place) -> Connection<T> {
         let timer = Box::pin(tokio::time::sleep(broker.limits().connect_timeout));
         Connection {
             broker,
@@ -102,7 +104,8 @@ impl<T: Transport> Connection<T> {
             touched: Vec::new(),
             timer,
             last_read: Instant::now(),
-            _place: place,
+            held: 0,
+            place,
         }
     }
 
@@ -128,7 +131,7 @@ impl<T: Transport> Connection<T> {
             if self.is_throttled(batch) {
                 return self.poll_timer(cx, batch);
             }
-            match self.poll_read(cx, batch) {
+            match self.poll_read(cx, batch).map(|read| read.and_then(|()| self.hold())) {
                 Poll::Pending => return self.poll_timer(cx, batch),
                 // What it waits for is polled at the beginning of a turn.
                 Poll::Ready(Ok(())) if matches!(self.phase, Phase::Pending(_)) => break,
@@ -145,6 +148,24 @@ impl<T: Transport> Connection<T> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Sees to it that clients which are not let in yet hold no more together than they may.
+    fn hold(&mut self) -> Result<(), Stop> {
+        let bytes = match &self.phase {
+            Phase::Connecting => self.partial.capacity(),
+            Phase::Pending(pending) => self.partial.capacity() + pending.size(),
+            Phase::Open(_) | Phase::Closing { .. } => 0,
+        };
+        if bytes == self.held {
+            return Ok(());
+        }
+        if !self.broker.connecting.change(self.held, bytes) {
+            self.broker.metrics.connects.with_label_values(&["crowded_out"]).inc();
+            return Err(Stop::Lost);
+        }
+        self.held = bytes;
+        Ok(())
     }
 
     /// Sees to it that what is kept for a publisher is given back when it falls silent.
@@ -212,7 +233,6 @@ impl<T: Transport> Connection<T> {
                 return Poll::Ready(Err(Stop::Lost));
             }
             batch.bytes_in += count as u64;
-            self.last_read = batch.now;
             let mut input = &memory[..begun + count];
             while let Some(length) = self.frame_len(input)? {
                 if input.len() < length {
@@ -242,13 +262,15 @@ impl<T: Transport> Connection<T> {
     /// Reads on in a packet that is too large for the thread's memory: in place, so that its payload can be kept as it is.
     fn poll_read_large(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<Result<(), Stop>> {
         let length = self.frame_len(&self.partial)?.unwrap_or(0);
-        self.partial.reserve(length.saturating_sub(self.partial.len()));
+        let missing = length.saturating_sub(self.partial.len());
+        // Who is not known yet gets no more memory than what he sends is worth.
+        let known = matches!(self.phase, Phase::Open(_));
+        self.partial.reserve(if known { missing } else { missing.min(self.partial.len()) });
         match pin!(self.transport.read_buf(&mut self.partial)).poll(cx) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(_) | Ok(0)) => return Poll::Ready(Err(Stop::Lost)),
             Poll::Ready(Ok(count)) => batch.bytes_in += count as u64,
         }
-        self.last_read = batch.now;
         self.handle_partial(batch)?;
         Poll::Ready(Ok(()))
     }
@@ -281,11 +303,42 @@ impl<T: Transport> Connection<T> {
         if matches!(self.phase, Phase::Connecting) && !codec::may_be_connect(input) {
             return Err(Stop::Lost); // [MQTT-3.1.0-1]; what else it is need not be waited for.
         }
-        codec::frame_len(input, self.broker.limits().max_packet_size).map_err(Stop::Undecodable)
+        let limits = self.broker.limits();
+        match &self.phase {
+            Phase::Open(_) | Phase::Closing { .. } => {
+                codec::frame_len(input, limits.max_packet_size).map_err(Stop::Undecodable)
+            }
+            Phase::Pending(pending) => {
+                let max =
+                    if pending.awaits_auth() { limits.max_connect_size } else { limits.max_packet_size };
+                codec::frame_len(input, max)
+                    .map_err(|error| Stop::refused(error.reason_code(), pending.version()))
+            }
+            Phase::Connecting => {
+                let max = limits.max_connect_size.min(limits.max_packet_size);
+                codec::frame_len(input, max).map_err(|error| match codec::connect_version(input) {
+                    Some(version) => Stop::refused(error.reason_code(), version),
+                    None => Stop::Undecodable(error),
+                })
+            }
+        }
     }
 
     fn handle_frame(&mut self, frame: &[u8], backing: Option<&Bytes>, batch: &mut Batch) -> Result<(), Stop> {
-        batch.count_packet(frame[0]);
+        let result = self.handle_packet(frame, backing, batch);
+        if !matches!(result, Err(Stop::Wait)) {
+            batch.count_packet(frame[0]);
+            self.last_read = batch.now; // Of whole packets, not of bytes [MQTT-3.1.2-22].
+        }
+        result
+    }
+
+    fn handle_packet(
+        &mut self,
+        frame: &[u8],
+        backing: Option<&Bytes>,
+        batch: &mut Batch,
+    ) -> Result<(), Stop> {
         match &mut self.phase {
             Phase::Open(open) => {
                 let packet = codec::decode(frame, open.version).map_err(Stop::Undecodable)?;
@@ -297,7 +350,7 @@ impl<T: Transport> Connection<T> {
             }
             Phase::Pending(pending) if pending.awaits_auth() => {
                 let version = pending.version();
-                let refuse = |reason| Stop::Refused { reason, version };
+                let refuse = |reason| Stop::refused(reason, version);
                 match codec::decode(frame, version).map_err(|error| refuse(error.reason_code()))? {
                     Packet::Auth(auth) => self
                         .broker
@@ -312,7 +365,7 @@ impl<T: Transport> Connection<T> {
                 Ok(Packet::Connect(connect)) => self.handle_connect(&connect, frame, batch),
                 Ok(_) => Err(Stop::Lost), // [MQTT-3.1.0-1]
                 Err(error) => Err(match codec::connect_version(frame) {
-                    Some(version) => Stop::Refused { reason: error.reason_code(), version },
+                    Some(version) => Stop::refused(error.reason_code(), version),
                     None => Stop::Undecodable(error),
                 }),
             },
@@ -325,12 +378,17 @@ impl<T: Transport> Connection<T> {
         if connect.properties.maximum_packet_size.is_some_and(|size| size.get() < CONNACK_MIN) {
             return Err(Stop::Lost); // Neither a yes nor a no would fit [MQTT-3.1.2-24].
         }
+        let max_packet_size = connect.properties.maximum_packet_size.map_or(u32::MAX, |size| size.get());
+        let refused = |reason| Stop::Refused(Refusal { reason, version, max_packet_size });
+        if !self.place.is_open {
+            return Err(refused(self.broker.reason_to_go(ReasonCode::ServerBusy)));
+        }
         let attachment = Attachment { direct: self.transport.direct(), signal: self.signal.clone() };
         let request = Request { connect, frame, attachment, certificate: self.transport.certificate_name() };
         match self.broker.connect(request, batch) {
             Ok(Progress::Open(connected)) => self.open(version, connected, batch),
             Ok(Progress::Pending(pending)) => self.phase = Phase::Pending(pending),
-            Err(Refused(reason)) => return Err(Stop::Refused { reason, version }),
+            Err(Refused(reason)) => return Err(refused(reason)),
         }
         Ok(())
     }
@@ -340,8 +398,14 @@ impl<T: Transport> Connection<T> {
         let Phase::Pending(pending) = &mut self.phase else { return Ok(()) };
         let version = pending.version();
         match self.broker.poll_connect(pending, cx, batch) {
-            Poll::Ready(Ok(connected)) => self.open(version, connected, batch),
-            Poll::Ready(Err(Refused(reason))) => return Err(Stop::Refused { reason, version }),
+            Poll::Ready(Ok(connected)) => {
+                self.open(version, connected, batch);
+                self.hold()?;
+            }
+            Poll::Ready(Err(Refused(reason))) => {
+                let max_packet_size = pending.max_packet_size();
+                return Err(Stop::Refused(Refusal { reason, version, max_packet_size }));
+            }
             Poll::Pending => {
                 let transport = &mut self.transport;
                 write_out(pending.outbox(), &mut |slices| try_write(transport, cx, slices))
@@ -365,7 +429,7 @@ impl<T: Transport> Connection<T> {
                 Phase::Open(open) => open,
                 Phase::Pending(pending) => {
                     let (reason, version) = (ReasonCode::ServerBusy, pending.version());
-                    self.end(Stop::Refused { reason, version }, batch);
+                    self.end(Stop::refused(reason, version), batch);
                     return self.poll_closing(cx);
                 }
                 // CONNECT did not come in time.
@@ -395,7 +459,7 @@ impl<T: Transport> Connection<T> {
             Close::TakenOver { between_frames: true } => Some(ReasonCode::SessionTakenOver),
             Close::TakenOver { between_frames: false } | Close::Broken => None,
             Close::SubscriptionLost => Some(ReasonCode::QuotaExceeded),
-            Close::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
+            Close::ShuttingDown => Some(self.broker.reason_to_go(ReasonCode::ServerShuttingDown)),
         };
         self.end(reason.map_or(Stop::Lost, |reason| Stop::End(End::Violation(reason))), batch);
     }
@@ -410,6 +474,8 @@ impl<T: Transport> Connection<T> {
                 let mut state = client.lock();
                 let superseded = state.epoch != *epoch;
                 let interrupted = state.is_interrupted() && !superseded;
+                let negotiated = state.session.negotiated().filter(|_| !superseded);
+                let max_packet_size = negotiated.map_or(u32::MAX, |negotiated| negotiated.max_packet_size);
                 if !superseded && !interrupted {
                     rest = state.session.outbox().take();
                     // From here on nobody else writes to the socket.
@@ -417,9 +483,10 @@ impl<T: Transport> Connection<T> {
                 }
                 drop(state);
                 if let (Some(reason), false) = (reason, interrupted) {
-                    let disconnect = Packet::Disconnect(Disconnect { reason, properties: Properties::NONE });
+                    let properties = self.broker.properties_of(reason).into();
+                    let disconnect = Packet::Disconnect(Disconnect { reason, properties });
                     // 3.1.1 has no such packet: there, closing has to say it.
-                    let _ = codec::encode(&disconnect, open.version, u32::MAX, rest.buffer());
+                    let _ = codec::encode(&disconnect, open.version, max_packet_size, rest.buffer());
                 }
                 let ending = match stop {
                     Stop::End(End::Disconnected(ending)) => ending,
@@ -428,22 +495,34 @@ impl<T: Transport> Connection<T> {
                 tracing::debug!(client = client.id(), ?stop, "connection ends");
                 self.broker.disconnect(client, *epoch, ending, batch);
             }
-            Phase::Connecting | Phase::Pending(_) => {
-                if let Some((reason, version)) = stop.refusal() {
+            before @ (Phase::Connecting | Phase::Pending(_)) => {
+                if let Phase::Pending(mut pending) = before {
+                    rest = pending.outbox().take(); // An AUTH that is half written has to be ended.
+                }
+                if let Some(refusal) = stop.refusal() {
                     self.broker.metrics.connects.with_label_values(&["refused"]).inc();
-                    let connack = Packet::ConnAck(ConnAck {
-                        session_present: false, // [MQTT-3.2.2-6]
-                        reason,
-                        properties: Properties::NONE,
-                    });
-                    let _ = codec::encode(&connack, version, u32::MAX, rest.buffer());
+                    self.refuse(refusal, &mut rest);
                 }
                 tracing::debug!(?stop, "connection ends before CONNECT was accepted");
             }
             Phase::Closing { rest: left, .. } => rest = left,
         }
         self.phase = Phase::Closing { rest, shut: false };
+        self.partial = BytesMut::new();
+        let _ = self.hold();
         self.timer.as_mut().reset((Instant::now() + LINGER).into());
+    }
+
+    /// Says no to a CONNECT, with advice if it fits.
+    fn refuse(&self, refusal: Refusal, outbox: &mut Outbox) {
+        let Refusal { reason, version, max_packet_size } = refusal;
+        for properties in [self.broker.properties_of(reason).into(), Properties::NONE] {
+            // [MQTT-3.2.2-6]
+            let connack = Packet::ConnAck(ConnAck { session_present: false, reason, properties });
+            if codec::encode(&connack, version, max_packet_size, outbox.buffer()).is_ok() {
+                return;
+            }
+        }
     }
 
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -513,6 +592,7 @@ impl<T: Transport> Future for Connection<T> {
 /// Dropped with the runtime, a connection still gives its client back.
 impl<T> Drop for Connection<T> {
     fn drop(&mut self) {
+        let _ = self.broker.connecting.change(self.held, 0);
         if let Phase::Open(open) = &self.phase {
             let mut batch = Batch::new(Instant::now());
             let ending = Ending { publish_will: true, expiry_secs: None, cause: "shutdown" };
@@ -530,23 +610,35 @@ enum Stop {
     /// End of stream, a broken socket, or something that is not worth an answer.
     Lost,
     Undecodable(DecodeError),
-    Refused {
-        reason: ReasonCode,
-        version: ProtocolVersion,
-    },
+    Refused(Refusal),
     End(End),
 }
 
+/// What CONNACK says, and to whom.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    reason: ReasonCode,
+    version: ProtocolVersion,
+    max_packet_size: u32,
+}
+
 impl Stop {
+    /// For a client of which only the version is known.
+    fn refused(reason: ReasonCode, version: ProtocolVersion) -> Stop {
+        Stop::Refused(Refusal { reason, version, max_packet_size: u32::MAX })
+    }
+
     /// What those are told who watch clients come and go.
     fn cause(&self) -> &'static str {
         match self {
             Stop::End(End::Disconnected(ending)) => ending.cause,
             Stop::End(End::Violation(ReasonCode::KeepAliveTimeout)) => "keepalive_timeout",
-            Stop::End(End::Violation(ReasonCode::ServerShuttingDown)) => "shutdown",
+            Stop::End(End::Violation(ReasonCode::ServerShuttingDown | ReasonCode::UseAnotherServer)) => {
+                "shutdown"
+            }
             Stop::End(End::Violation(_)) => "protocol_error",
             Stop::Undecodable(_) => "malformed_packet",
-            Stop::Wait | Stop::Lost | Stop::Refused { .. } => "tcp_closed",
+            Stop::Wait | Stop::Lost | Stop::Refused(_) => "tcp_closed",
         }
     }
 
@@ -555,14 +647,14 @@ impl Stop {
         match self {
             Stop::Undecodable(error) => Some(error.reason_code()),
             Stop::End(End::Violation(reason)) => Some(*reason),
-            Stop::Wait | Stop::Lost | Stop::Refused { .. } | Stop::End(End::Disconnected(_)) => None,
+            Stop::Wait | Stop::Lost | Stop::Refused(_) | Stop::End(End::Disconnected(_)) => None,
         }
     }
 
     /// What CONNACK says, if one is sent.
-    fn refusal(&self) -> Option<(ReasonCode, ProtocolVersion)> {
+    fn refusal(&self) -> Option<Refusal> {
         match self {
-            Stop::Refused { reason, version } => Some((*reason, *version)),
+            Stop::Refused(refusal) => Some(*refusal),
             Stop::Wait | Stop::Lost | Stop::Undecodable(_) | Stop::End(_) => None,
         }
     }

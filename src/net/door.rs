@@ -12,6 +12,8 @@ use crate::cluster::handshakes::Handshakes;
 
 /// Handshakes of clients under way at a time, on all listeners.
 const HANDSHAKES_MAX: usize = 4096;
+/// Clients that are being told that all places are taken; more are closed without a word.
+const REFUSALS_MAX: usize = 256;
 /// Time between two lines of log about handshakes that failed.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
@@ -19,9 +21,19 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 pub struct Door {
     broker: Arc<Broker>,
     places: Arc<Semaphore>,
+    /// For clients that are told that all places are taken.
+    refusals: Arc<Semaphore>,
     pub(super) handshakes: Handshakes,
     /// Guards nothing but the pace of the log.
     reports: Mutex<Reports>,
+}
+
+/// What a connection holds while it is there.
+#[derive(Debug)]
+pub struct Place {
+    /// Whether a client may be served on it.
+    pub(super) is_open: bool,
+    _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +50,7 @@ impl Door {
         Arc::new(Door {
             broker,
             places,
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             handshakes: Handshakes::new(HANDSHAKES_MAX),
             reports: Mutex::default(),
         })
@@ -48,13 +61,15 @@ impl Door {
         &self.broker
     }
 
-    /// A place among the open connections. None, and counted, where all are taken.
-    pub(super) fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        let place = self.places.clone().try_acquire_owned().ok();
-        if place.is_none() {
-            self.broker.metrics.connects.with_label_values(&["full"]).inc();
+    /// A place among the open connections. Where all are taken, which is counted, one to be refused in; none where too many
+    /// are in the course of that.
+    pub(super) fn enter(&self) -> Option<Place> {
+        if let Ok(permit) = self.places.clone().try_acquire_owned() {
+            return Some(Place { is_open: true, _permit: permit });
         }
-        place
+        self.broker.metrics.connects.with_label_values(&["full"]).inc();
+        let permit = self.refusals.clone().try_acquire_owned().ok()?;
+        Some(Place { is_open: false, _permit: permit })
     }
 
     /// Counts a handshake that failed, and logs one a second.

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::Connection;
-use super::door::Door;
+use super::door::{Door, Place};
 use super::listener::Protocol;
 use super::transport::{Tcp, Transport};
 use super::web_socket::WebSocket;
@@ -44,7 +43,7 @@ impl OpeningError {
 }
 
 /// Serves an accepted connection, on a task of its own.
-pub(super) fn serve(door: &Arc<Door>, protocol: &Protocol, stream: TcpStream, place: OwnedSemaphorePermit) {
+pub(super) fn serve(door: &Arc<Door>, protocol: &Protocol, stream: TcpStream, place: Place) {
     let tcp = Tcp::new(stream);
     match protocol {
         Protocol::Mqtt => connect(door, tcp, place),
@@ -64,7 +63,7 @@ pub(super) fn serve(door: &Arc<Door>, protocol: &Protocol, stream: TcpStream, pl
 fn open<T: Transport>(
     door: &Arc<Door>,
     protocol: &Protocol,
-    place: OwnedSemaphorePermit,
+    place: Place,
     handshake: impl Future<Output = Result<T, OpeningError>> + Send + 'static,
 ) {
     let (door, listener) = (door.clone(), protocol.name());
@@ -82,6 +81,6 @@ fn open<T: Transport>(
     });
 }
 
-fn connect<T: Transport>(door: &Arc<Door>, transport: T, place: OwnedSemaphorePermit) {
+fn connect<T: Transport>(door: &Arc<Door>, transport: T, place: Place) {
     tokio::spawn(Connection::new(door.broker().clone(), transport, place));
 }

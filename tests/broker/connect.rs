@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rumormq::broker::Limits;
-use rumormq::codec::packet::{Connect, Packet, PropertySet, ReasonCode};
+use rumormq::codec::packet::{Connect, Packet, Properties, PropertySet, ReasonCode, Will};
+use rumormq::topic::Topic;
 
 use crate::support::client::{
     Client, Q0, Q1, V310, V311, V500, connect, lasting, options, publish, subscribe,
@@ -350,18 +351,87 @@ fn an_authentication_method_is_refused() {
 
 /// Sockets count, not clients: who has not said CONNECT yet takes a place, too.
 #[test]
-fn a_full_broker_accepts_nobody() {
+fn a_full_broker_says_so() {
     let node = Node::with(Limits { max_connections: 2, ..Limits::default() });
     let first = node.connect("a");
     let mut silent = Client::open(node.address, V500);
     silent.sends_bytes(b"\x10");
-    let is_accepted = || {
-        let mut client = Client::open(node.address, V500);
-        client.try_sends(Packet::Connect(Box::new(connect("b")))).is_ok() && client.frame().is_some()
-    };
-    assert!(!is_accepted());
+    for version in [V500, V311] {
+        let mut refused = node.start_connect(Connect { version, ..connect("b") });
+        refused.gets(if version == V500 { "CONNACK 0x89" } else { "CONNACK 0x88" });
+        refused.is_closed();
+    }
+    assert_eq!(node.broker.metrics.connects.with_label_values(&["full"]).get(), 2);
     first.disconnects();
+    let is_accepted = || {
+        let mut client = node.start_connect(connect("b"));
+        let answer = client.frame().expect("CONNACK");
+        matches!(answer.packet(), Packet::ConnAck(connack) if connack.reason == ReasonCode::Success)
+    };
     node.awaits("a place", is_accepted);
+}
+
+/// What a client may send before it is known is less than afterwards.
+#[test]
+fn a_connect_is_bounded() {
+    let node = Node::with(Limits { max_connect_size: 2000, ..Limits::default() });
+    let will = vec![b'x'; 3000];
+    let will = Will {
+        topic: Topic::new("t").expect("a topic"),
+        payload: &will,
+        qos: Q0,
+        retain: false,
+        properties: Properties::NONE,
+    };
+    let mut large = node.start_connect(Connect { will: Some(will), ..connect("c") });
+    large.gets("CONNACK 0x95");
+    large.is_closed();
+    let mut client = node.connect("c");
+    client.publishes(publish(1, Q1, "t", &"x".repeat(5000)));
+}
+
+/// Clients that begin a CONNECT and do not end it share what they may hold, and give it back.
+#[test]
+fn unfinished_connects_share_their_memory() {
+    let limits = Limits { max_connecting_bytes: 64 << 10, ..Limits::default() };
+    let node = Node::with(limits);
+    // A CONNECT of 100,000 bytes, of which 50,000 come.
+    let mut begun = b"\x10\xa0\x8d\x06\x00\x04MQTT\x05\x02\x00\x00".to_vec();
+    begun.resize(50_000, 0);
+    let begin = || {
+        let mut client = Client::open(node.address, V500);
+        client.sends_bytes(&begun);
+        client
+    };
+    let first = begin();
+    let held = || node.broker.connecting.held();
+    node.awaits("the first to be read", || held() >= 50_000);
+    begin().is_closed();
+    assert!(held() <= 64 << 10);
+    node.connect("small").waits();
+    drop(first);
+    node.awaits("the memory of the first", || held() == 0);
+    let _third = begin();
+    node.awaits("the third to be read", || held() >= 50_000);
+}
+
+/// [MQTT-3.1.2-22]: bytes are no packets.
+#[test]
+fn a_packet_that_dribbles_is_no_sign_of_life() {
+    let node = Node::start();
+    let begin = Instant::now();
+    let mut client = node.connect_with(Connect { keep_alive_secs: 1, ..connect("c") });
+    client.sends_bytes(b"\x30\x7f");
+    client.stream().set_nonblocking(true).expect("a socket");
+    let mut byte = [0; 16];
+    while let Err(error) = std::io::Read::read(&mut client.stream(), &mut byte) {
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        assert!(begin.elapsed() < Duration::from_secs(6), "kept alive");
+        let _ = std::io::Write::write(&mut client.stream(), b"x");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(byte[..3], [0xE0, 1, 0x8D], "DISCONNECT");
+    assert!(begin.elapsed() >= Duration::from_millis(1500));
 }
 
 /// [MQTT-3.1.2-24] leaves no way to say yes, so the answer is no.
