@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::codec::packet::{Properties, PropertySet, QoS};
 use crate::topic::Topic;
 pub use carried::CarriedProperties;
-pub use ticket::{Origin, Settlement, Ticket};
+pub use ticket::{Origin, PortableTicket, Settlement, Ticket};
 
 /// Payloads of at least this many bytes are shared instead of copied.
 pub const SHARED_PAYLOAD_MIN: usize = 2048;

@@ -157,7 +157,7 @@ impl Broker {
     }
 
     /// Chooses a member for each group that a publish matches; gives back what others have to do.
-    #[cold]
+    #[inline(never)]
     pub(super) fn share_out(
         &self,
         application: &Application<'_>,
@@ -276,9 +276,10 @@ impl Broker {
         let reached = |index| {
             cluster.and_then(|cluster| cluster.reached(index)).filter(|(replica, _)| Some(replica) != except)
         };
-        let admits = |target| match target {
-            Target::Here => true,
-            Target::Peer(index) => reached(index).is_some(),
+        let admits = |target| match (target, except) {
+            (Target::Here, _) => true,
+            (Target::Peer(index), None) => cluster.is_some_and(|cluster| cluster.reaches(index)),
+            (Target::Peer(index), Some(_)) => reached(index).is_some(),
         };
         let mut reason = DropReason::Offline;
         let connected = |members: &Members| members.connected;

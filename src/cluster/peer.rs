@@ -331,6 +331,10 @@ impl Origin for PeerOrigin {
     fn settle(&self, claim: u64, settlement: Settlement) {
         self.peer.settle(&self.replica, claim, settlement);
     }
+
+    fn replica(&self) -> &ReplicaId {
+        &self.replica
+    }
 }
 
 impl PeerState {

@@ -9,9 +9,9 @@ use smallvec::SmallVec;
 use super::Cluster;
 use super::forward::settlements::Settled;
 use super::forward::wire::{Share, Shares};
-use super::peer::Peer;
+use super::peer::{Peer, PeerOrigin};
 use super::unconsumed::Kept;
-use crate::message::Settlement;
+use crate::message::{Origin, PortableTicket, Settlement, Ticket};
 use crate::router::{Choice, PeerIndex, PeerSet};
 
 /// Waiting messages that are tried again in one round.
@@ -42,6 +42,25 @@ impl Cluster {
         self.unconsumed.lock().keep(kept, holder)
     }
 
+    /// A ticket that has come with its message from another node. Its origin hears that the message is here now.
+    pub fn accept_ticket(&self, portable: PortableTicket) -> Ticket {
+        let share = Arc::new(portable.share);
+        let Some((replica, claim)) = portable.claim else { return Ticket::local(share) };
+        if replica == self.me() {
+            // The session that has come is all that is needed.
+            self.unconsumed.lock().forget(claim);
+            return Ticket::local(share);
+        }
+        match self.peers.find(&replica.name) {
+            Some(peer) => {
+                let origin = PeerOrigin { peer, replica };
+                origin.settle(claim, Settlement::Moved);
+                Ticket::claimed(share, Arc::new(origin), claim)
+            }
+            None => Ticket::local(share),
+        }
+    }
+
     /// The nodes that a match names, with the groups for which each chooses a member.
     pub fn destinations_of(&self, matched: &PeerSet, shares: Vec<(Arc<Peer>, Share)>) -> Destinations {
         let plain = self.destinations(matched);
@@ -66,8 +85,7 @@ impl Cluster {
     pub(crate) fn handle_settled(&self, from: &ReplicaId, settled: &Settled, now: Instant) {
         let mut returned = Vec::new();
         let mut unconsumed = self.unconsumed.lock();
-        for &(claim, consumed) in &settled.claims {
-            let settlement = if consumed { Settlement::Consumed } else { Settlement::Returned };
+        for &(claim, settlement) in &settled.claims {
             returned.extend(unconsumed.settle(from, claim, settlement));
         }
         drop(unconsumed);

@@ -68,10 +68,21 @@ impl Unconsumed {
 
     /// The holder says what became of a message. Returns the copy if another member is to be chosen.
     pub fn settle(&mut self, holder: &ReplicaId, claim: u64, settlement: Settlement) -> Option<Kept> {
+        if settlement == Settlement::Moved {
+            let kept = self.held.values_mut().find_map(|held| held.remove(&claim))?;
+            self.held.entry(holder.clone()).or_default().insert(claim, kept);
+            return None;
+        }
         let held = self.held.get_mut(holder)?;
         let kept = held.remove(&claim)?;
         self.bytes -= kept.size();
         (settlement == Settlement::Returned).then_some(kept)
+    }
+
+    /// The message of this claim is on this node itself now, whoever had it.
+    pub fn forget(&mut self, claim: u64) {
+        let kept = self.held.values_mut().find_map(|held| held.remove(&claim));
+        self.bytes -= kept.map_or(0, |kept| kept.size());
     }
 
     /// Takes what this holder will never have had.
@@ -135,5 +146,94 @@ impl Kept {
     /// What it counts for: the message, which others may share, and its place.
     fn size(&self) -> usize {
         self.message.size() + size_of::<Kept>() + size_of::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rumormq_gossip::{Incarnation, NodeName};
+
+    use super::*;
+    use crate::codec::packet::{PropertySet, QoS};
+    use crate::message::Application;
+    use crate::topic::Topic;
+
+    fn replica(name: &str) -> ReplicaId {
+        ReplicaId { name: NodeName::parse(name).expect("a name"), incarnation: Incarnation(1) }
+    }
+
+    fn kept(payload: &str) -> Kept {
+        let application = Application {
+            topic: Topic::new("t").expect("a topic"),
+            payload: payload.as_bytes(),
+            backing: None,
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            properties: &PropertySet::EMPTY,
+            expires_at: None,
+        };
+        Kept {
+            message: Arc::new(application.to_message()),
+            share: Arc::new(SubscriptionFilter::parse("$share/g/t").expect("a filter")),
+            key: 0,
+            waits_as: None,
+        }
+    }
+
+    fn payload(kept: &Kept) -> &str {
+        std::str::from_utf8(kept.message.payload()).expect("text")
+    }
+
+    #[test]
+    fn a_copy_is_kept_until_its_holder_settles_it() {
+        let (a, b) = (replica("a@h"), replica("b@h"));
+        let mut unconsumed = Unconsumed::new(1 << 20);
+        let claims = ["1", "2", "3", "4"].map(|text| unconsumed.keep(kept(text), Some(&a)).0);
+        assert!(unconsumed.settle(&a, claims[0], Settlement::Consumed).is_none());
+        assert!(unconsumed.settle(&b, claims[1], Settlement::Returned).is_none(), "not its to say");
+        let returned = unconsumed.settle(&a, claims[1], Settlement::Returned).expect("the copy");
+        assert_eq!(payload(&returned), "2");
+        assert!(unconsumed.settle(&a, claims[1], Settlement::Returned).is_none(), "once");
+        assert!(unconsumed.settle(&b, claims[2], Settlement::Moved).is_none());
+        assert_eq!(
+            unconsumed.take_held(&a).into_values().map(|kept| payload(&kept).to_owned()).collect::<Vec<_>>(),
+            ["4"]
+        );
+        assert_eq!(unconsumed.count(), 1);
+        unconsumed.forget(claims[2]);
+        assert_eq!((unconsumed.count(), unconsumed.bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_waits_keeps_its_place() {
+        let mut unconsumed = Unconsumed::new(1 << 20);
+        for text in ["1", "2", "3"] {
+            unconsumed.keep(kept(text), None);
+        }
+        let first = unconsumed.take_waiting(1).remove(0);
+        unconsumed.keep(first, None);
+        let texts: Vec<String> =
+            unconsumed.take_waiting(9).iter().map(|kept| payload(kept).to_owned()).collect();
+        assert_eq!(texts, ["1", "2", "3"]);
+        assert_eq!(unconsumed.bytes, 0);
+    }
+
+    #[test]
+    fn beyond_the_limit_the_oldest_go_wherever_they_are() {
+        let (a, b) = (replica("a@h"), replica("b@h"));
+        let size = kept("1").size();
+        let mut unconsumed = Unconsumed::new(3 * size);
+        let first = unconsumed.keep(kept("1"), Some(&b)).0;
+        unconsumed.keep(kept("2"), None);
+        let third = unconsumed.keep(kept("3"), Some(&a)).0;
+        assert_eq!(unconsumed.keep(kept("4"), Some(&b)).1, 1);
+        assert!(unconsumed.settle(&b, first, Settlement::Returned).is_none(), "the oldest is gone");
+        assert_eq!(unconsumed.keep(kept("5"), Some(&a)).1, 1);
+        assert!(unconsumed.take_waiting(1).is_empty(), "then the one that waited");
+        assert_eq!(unconsumed.keep(kept("6"), Some(&a)).1, 1);
+        assert!(unconsumed.settle(&a, third, Settlement::Returned).is_none());
+        let mut small = Unconsumed::new(1);
+        let only = small.keep(kept("1"), Some(&a)).0;
+        assert!(small.settle(&a, only, Settlement::Returned).is_some(), "one is always kept");
     }
 }

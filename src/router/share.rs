@@ -359,3 +359,122 @@ fn scatter(number: u64) -> u64 {
     let number = mix(number ^ 0x9E37_79B9_7F4A_7C15, 0xBF58_476D_1CE4_E5B9);
     mix(number ^ 0x94D0_49BB_1331_11EB, 0xD6E8_FEB8_6659_FD93)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const ME: u64 = 77;
+
+    fn group(here: u32, peers: &[(usize, u32)]) -> ShareGroup<u32> {
+        let mut group = ShareGroup::new(SubscriptionFilter::parse("$share/g/t").expect("a filter"));
+        let subscription = Subscription {
+            qos: QoS::AtLeastOnce,
+            no_local: false,
+            retain_as_published: false,
+            identifier: None,
+        };
+        (0..here).for_each(|subscriber| {
+            group.join(subscriber, subscription, true, 1000);
+        });
+        for &(peer, connected) in peers {
+            group.set_peer(peer_members(peer, connected, 1000 + peer as u64));
+        }
+        group
+    }
+
+    fn peer_members(peer: usize, connected: u32, since_ms: u64) -> PeerMembers {
+        let members = Members { connected, offline: 0, since_ms };
+        let index = PeerIndex::new(peer).expect("below the limit");
+        PeerMembers { peer: index, identity: 1000 + peer as u64, members }
+    }
+
+    fn choose(
+        group: &ShareGroup<u32>,
+        strategy: Strategy,
+        key: u64,
+        except: Option<Target>,
+    ) -> Option<Target> {
+        let choice = Choice { strategy, key, me: ME };
+        group.choose_node(choice, |members| members.connected, |target| Some(target) != except)
+    }
+
+    fn peer(index: usize) -> Target {
+        Target::Peer(PeerIndex::new(index).expect("below the limit"))
+    }
+
+    #[test]
+    fn nodes_get_their_members_share() {
+        let group = group(2, &[(3, 1), (5, 3), (6, 0)]);
+        let mut counts = BTreeMap::new();
+        for _ in 0..600 {
+            let target = choose(&group, Strategy::RoundRobin, 0, None).expect("there are members");
+            *counts.entry(format!("{target:?}")).or_insert(0) += 1;
+        }
+        assert_eq!(counts.into_values().collect::<Vec<_>>(), [200, 100, 300], "exactly");
+        for strategy in [Strategy::Random, Strategy::HashTopic] {
+            let here = |key| choose(&group, strategy, scatter(key), None) == Some(Target::Here);
+            let count = (0..6000).filter(|&key| here(key)).count();
+            assert!((1800..2200).contains(&count), "{strategy:?}: {count} of 2000");
+        }
+    }
+
+    #[test]
+    fn who_is_excluded_gets_nothing() {
+        let group = group(1, &[(3, 1)]);
+        for strategy in Strategy::ALL {
+            for _ in 0..10 {
+                assert_eq!(choose(&group, strategy, 0, Some(Target::Here)), Some(peer(3)));
+                assert_eq!(choose(&group, strategy, 0, Some(peer(3))), Some(Target::Here));
+            }
+        }
+        assert_eq!(choose(&self::group(0, &[(3, 0)]), Strategy::RoundRobin, 0, None), None);
+    }
+
+    /// A key changes its node only if that node goes.
+    #[test]
+    fn a_hash_moves_only_what_it_must() {
+        let mut group = group(1, &[(1, 1), (2, 1), (3, 1)]);
+        let before: Vec<_> =
+            (0..1000).map(|key| choose(&group, Strategy::HashTopic, scatter(key), None)).collect();
+        group.remove_peer(PeerIndex::new(2).expect("below the limit"));
+        for (key, before) in (0..1000).zip(before) {
+            let after = choose(&group, Strategy::HashTopic, scatter(key), None);
+            assert!(after == before || before == Some(peer(2)));
+        }
+    }
+
+    /// Wherever it is published: the indices of peers differ between nodes, their identities do not.
+    #[test]
+    fn sticky_is_whoever_was_there_first() {
+        let group = group(1, &[(1, 2), (2, 1)]);
+        assert_eq!(choose(&group, Strategy::Sticky, 0, None), Some(Target::Here));
+        assert_eq!(choose(&group, Strategy::Sticky, 0, Some(Target::Here)), Some(peer(1)));
+        let mut later = self::group(1, &[]);
+        later.set_peer(peer_members(9, 1, 999));
+        assert_eq!(choose(&later, Strategy::Sticky, 0, None), Some(peer(9)));
+    }
+
+    #[test]
+    fn members_without_a_connection_count_where_they_keep_messages() {
+        let mut group = group(2, &[]);
+        assert_eq!(group.members(), Members { connected: 2, offline: 0, since_ms: 1000 });
+        assert!(group.set_connected(&0, false, 2000) && !group.set_connected(&0, false, 2000));
+        assert_eq!(group.members(), Members { connected: 1, offline: 1, since_ms: 1000 });
+        let at_most_once = Subscription {
+            qos: QoS::AtMostOnce,
+            no_local: false,
+            retain_as_published: false,
+            identifier: None,
+        };
+        group.join(0, at_most_once, true, 3000);
+        assert_eq!(group.members(), Members { connected: 1, offline: 0, since_ms: 1000 });
+        assert!(group.leave(&1) && !group.leave(&1));
+        assert_eq!(group.members(), Members::default());
+        assert!(!group.is_empty());
+        assert!(group.set_connected(&0, true, 4000));
+        assert_eq!(group.members(), Members { connected: 1, offline: 0, since_ms: 4000 });
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use crate::may_go_on;
-use crate::processes::{Launch, PATIENCE, Process, awaits, start_cluster};
+use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits, start_cluster};
 
 const VERSIONS: [&str; 2] = ["mqttv311", "mqttv5"];
 
@@ -247,5 +247,38 @@ fn overlapping_subscriptions_give_one_copy() {
         publish(&node, version, &["-t", "o/1", "-q", "1", "-m", "second"]);
         subscriber.gets("first");
         subscriber.gets("second");
+    }
+}
+
+/// Members on different nodes, of different versions, share what any node's client publishes.
+#[test]
+fn a_group_shares_its_messages() {
+    if !are_installed() {
+        return;
+    }
+    let nodes = start_cluster(3);
+    for qos in ["0", "1", "2"] {
+        let (topic, filter) = (format!("share/{qos}"), format!("$share/group/share/{qos}"));
+        let members: Vec<Subscriber> = nodes
+            .iter()
+            .zip(VERSIONS.iter().cycle())
+            .map(|(node, version)| Subscriber::start(node, version, &["-t", &filter, "-q", qos]))
+            .collect();
+        await_converged(&nodes.iter().collect::<Vec<_>>());
+        let mut publisher = client("mosquitto_pub", &nodes[0], "mqttv5", &["-t", &topic, "-q", qos, "-l"]);
+        let mut publisher = publisher.stdin(Stdio::piped()).spawn().expect("installed");
+        let mut lines = publisher.stdin.take().expect("piped");
+        for number in 0..300 {
+            writeln!(lines, "{number}").expect("it reads");
+        }
+        drop(lines);
+        assert!(publisher.wait().expect("it ends").success());
+        let mut got: Vec<u32> = members
+            .iter()
+            .flat_map(|member| (0..100).map(|_| member.lines.recv_timeout(PATIENCE).expect("its share")))
+            .map(|line| line.parse().expect("a number"))
+            .collect();
+        got.sort_unstable();
+        assert_eq!(got, (0..300).collect::<Vec<_>>(), "each came once");
     }
 }

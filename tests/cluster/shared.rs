@@ -77,7 +77,9 @@ fn is_in_order(messages: &[String]) -> bool {
 }
 
 /// A publisher on each node: each member gets its share.
-fn even(messages: u32) {
+#[test]
+fn a_group_on_three_nodes_is_even() {
+    let messages = 30_000;
     let nodes = start_cluster(3);
     let all: Vec<&Process> = nodes.iter().collect();
     let members = group(&all, "$share/g/even", Q1);
@@ -101,19 +103,10 @@ fn even(messages: u32) {
     });
 }
 
-#[test]
-fn a_group_on_three_nodes_is_even() {
-    even(3000);
-}
-
-#[test]
-#[ignore = "ten times the fast one"]
-fn a_group_on_three_nodes_is_even_over_many_messages() {
-    even(30_000);
-}
-
 /// The member of a node that is killed has messages that it did not acknowledge, and others are on their way to it.
-fn nothing_is_lost_with_a_node(messages: u32) {
+#[test]
+fn a_group_loses_nothing_with_a_node() {
+    let messages = 30_000;
     let mut nodes = start_cluster(3);
     let all: Vec<&Process> = nodes.iter().collect();
     let members = group(&all, "$share/g/t", Q1);
@@ -131,17 +124,6 @@ fn nothing_is_lost_with_a_node(messages: u32) {
     awaits("no copy is kept longer than needed", PATIENCE, || {
         nodes.iter().all(|node| node.metric("shared_unconsumed", &[]) == 0.0)
     });
-}
-
-#[test]
-fn a_group_loses_nothing_with_a_node() {
-    nothing_is_lost_with_a_node(3000);
-}
-
-#[test]
-#[ignore = "ten times the fast one"]
-fn a_group_loses_nothing_with_a_node_over_many_messages() {
-    nothing_is_lost_with_a_node(30_000);
 }
 
 #[test]

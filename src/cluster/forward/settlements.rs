@@ -13,13 +13,13 @@ const MAX: usize = 1 << 20;
 /// Settlements in one frame.
 const FRAME_MAX: usize = 4096;
 
-/// Claims that are settled: each with whether its message was consumed, or else is to go to another member.
+/// What has become of claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
     /// Number of the first of them, in the order of telling.
     pub first: u64,
     /// The claims.
-    pub claims: Vec<(u64, bool)>,
+    pub claims: Vec<(u64, Settlement)>,
 }
 
 /// Everything up to this number was heard.
@@ -40,7 +40,7 @@ impl Settled {
 #[derive(Debug, Default)]
 pub struct Settlements {
     origin: Option<ReplicaId>,
-    log: VecDeque<(u64, bool)>,
+    log: VecDeque<(u64, Settlement)>,
     /// Those before the first of the log, all of which were heard.
     heard: u64,
     /// How many of the log the present link has carried.
@@ -56,7 +56,7 @@ impl Settlements {
             Some(current) if current.incarnation > origin.incarnation => return 0,
             _ => *self = Settlements { origin: Some(origin.clone()), ..Settlements::default() },
         }
-        self.log.push_back((claim, settlement == Settlement::Consumed));
+        self.log.push_back((claim, settlement));
         if self.log.len() <= MAX {
             return 0;
         }
@@ -118,12 +118,21 @@ mod tests {
             settlements.push(&origin, claim, Settlement::Consumed);
         }
         let told = settlements.poll_send().expect("three");
-        assert_eq!(told, Settled { first: 1, claims: vec![(1, true), (2, true), (3, true)] });
+        assert_eq!(
+            told,
+            Settled {
+                first: 1,
+                claims: vec![(1, Settlement::Consumed), (2, Settlement::Consumed), (3, Settlement::Consumed)]
+            }
+        );
         assert_eq!(settlements.poll_send(), None);
         settlements.handle_ack(SettledAck { through: 2 });
         settlements.push(&origin, 4, Settlement::Returned);
         settlements.handle_link_up(&origin);
-        assert_eq!(settlements.poll_send(), Some(Settled { first: 3, claims: vec![(3, true), (4, false)] }));
+        assert_eq!(
+            settlements.poll_send(),
+            Some(Settled { first: 3, claims: vec![(3, Settlement::Consumed), (4, Settlement::Returned)] })
+        );
         settlements.handle_ack(SettledAck { through: 4 });
         settlements.handle_link_up(&origin);
         assert_eq!(settlements.poll_send(), None);
@@ -136,7 +145,10 @@ mod tests {
         settlements.handle_link_up(&replica(2));
         settlements.push(&replica(2), 7, Settlement::Returned);
         settlements.push(&replica(1), 2, Settlement::Consumed);
-        assert_eq!(settlements.poll_send(), Some(Settled { first: 1, claims: vec![(7, false)] }));
+        assert_eq!(
+            settlements.poll_send(),
+            Some(Settled { first: 1, claims: vec![(7, Settlement::Returned)] })
+        );
     }
 
     /// A peer may say anything.
