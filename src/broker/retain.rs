@@ -49,7 +49,7 @@ impl Broker {
             );
             return None;
         };
-        Some(cluster.retain(topic.as_str(), value, now))
+        Some(cluster.retain(topic.as_str(), value, self.retained.stamp(topic), now))
     }
 
     /// A forward has brought a message that was retained on another node with this stamp.
@@ -76,7 +76,7 @@ impl Broker {
         let there = self.retained.contains(topic);
         if there {
             match self.cluster.get() {
-                Some(cluster) => drop(cluster.retain(topic.as_str(), None, now)),
+                Some(cluster) => drop(cluster.retain(topic.as_str(), None, self.retained.stamp(topic), now)),
                 None => self.retained.hide(topic.as_str().as_bytes(), None),
             }
         }

@@ -105,6 +105,13 @@ impl RetainedMessages {
         self.kept.read().topics.place(topic).is_some()
     }
 
+    /// The stamp of what is shown of a topic, be it that there is nothing; the lowest where that is not known.
+    pub fn stamp(&self, topic: Topic<'_>) -> Stamp {
+        let kept = self.kept.read();
+        let held = kept.topics.message(topic).map(|held| held.entry.stamp());
+        held.max(kept.ahead.stamp(topic.as_str().as_bytes())).unwrap_or_default()
+    }
+
     /// This is what counts for the entry's topic now: a message, or that there is none.
     pub fn show(&self, entry: &Entry, arrival: Arrival, time: HybridTime) {
         let Some(topic) = value::topic(entry) else { return };

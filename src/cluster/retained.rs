@@ -36,10 +36,12 @@ impl HybridTime {
 }
 
 impl Cluster {
-    /// Sets a topic's retained message; none clears it. The broker is shown it before this returns.
-    pub fn retain(&self, topic: &str, value: Option<&[u8]>, now: Instant) -> Retained {
+    /// Sets a topic's retained message; none clears it. It is later than `seen`, the stamp of what the topic had, which may
+    /// be ahead of the set. The broker is shown it before this returns.
+    pub fn retain(&self, topic: &str, value: Option<&[u8]>, seen: Stamp, now: Instant) -> Retained {
         self.with_replication(now, |replication| {
             let (node, key, wall_ms) = (&mut replication.node, topic.as_bytes(), wall_clock_ms());
+            node.absorb(seen);
             let written = match value {
                 Some(value) => node.write(RETAINED, key, value, wall_ms, now),
                 None => node.clear(RETAINED, key, wall_ms, now),

@@ -94,6 +94,11 @@ impl Node {
         Some(Written { seq, stamp, replaced })
     }
 
+    /// This stamp was seen outside of the sets: what is written from now on is later than it.
+    pub fn absorb(&mut self, stamp: Stamp) {
+        self.clock.absorb(stamp);
+    }
+
     /// Puts back what this node had written before it was restarted, with the stamp that it had; `None` is a tombstone. To
     /// be called before the first greeting. Returns the sequence number, or `None` if something later is known already.
     ///

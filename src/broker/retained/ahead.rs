@@ -46,6 +46,11 @@ impl Ahead {
         superseded
     }
 
+    /// The stamp of what is ahead of the set for a topic.
+    pub fn stamp(&self, key: &[u8]) -> Option<Stamp> {
+        self.stamps.get(key).copied()
+    }
+
     /// Whether there is anything to take.
     pub fn is_overdue(&self, now: Instant) -> bool {
         self.since.front().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= PATIENCE)

@@ -167,6 +167,11 @@ fn a_forward_ahead_of_the_set_counts_until_that_has_caught_up() {
     is("a", "4");
     // A clear, and what it clears comes behind.
     store.show_ahead(&entry("a", b"", None, 6), at(now));
+    assert_eq!(
+        store.stamp(Topic::new("a").expect("a topic name")),
+        Stamp::at_ms(6),
+        "what is written now is later"
+    );
     learn(&store, &entry("a", b"5", None, 5), now);
     assert_eq!(payload("a"), None);
     store.hide(b"a", Some(Stamp::at_ms(6)));
