@@ -42,8 +42,8 @@ pub struct Config {
     /// What was cleared in a stamped set is remembered for so long, so that no older value comes back. Must exceed
     /// [`forget_after`](Config::forget_after): who returns within that brings all that it had. Longer costs memory for every clear.
     pub tombstone_ttl: Duration,
-    /// What was [retired](crate::Node::retire) is remembered at least for so long, and until every known replica has
-    /// acknowledged it, but no longer than `tombstone_ttl`.
+    /// What was [retired](crate::Node::retire) is remembered until every known replica has acknowledged it, and for so long
+    /// after that, but no longer than `tombstone_ttl`.
     pub retired_ttl: Duration,
     /// Tombstones in a lane of this node; beyond it the oldest go early and are counted.
     pub max_tombstones: usize,
@@ -59,6 +59,14 @@ pub struct Config {
     pub max_departed: usize,
     /// Memory for deltas that wait for the one before, in bytes. Beyond it they are dropped, to be asked for again.
     pub max_waiting_bytes: usize,
+}
+
+impl Config {
+    /// Whether the times fit together: a node that returns before it is forgotten brings all that it had, so what was cleared
+    /// meanwhile must be remembered for longer.
+    pub fn outlives_absence(&self) -> bool {
+        self.tombstone_ttl > self.forget_after
+    }
 }
 
 impl Default for Config {
@@ -79,7 +87,7 @@ impl Default for Config {
             settle_timeout_silent: Duration::from_millis(500),
             forget_after: Duration::from_secs(3600),
             tombstone_ttl: Duration::from_secs(24 * 3600),
-            retired_ttl: Duration::from_secs(10),
+            retired_ttl: Duration::from_secs(5),
             max_tombstones: 1_000_000,
             prune_after: Duration::from_secs(1),
             adoption_patience: Duration::from_secs(2),

@@ -33,6 +33,9 @@ pub struct Ack {
     pub seq: u64,
     /// Who applied it.
     pub by: ReplicaId,
+    /// The sequence numbers of `by`'s own lanes at that time. The acknowledgement counts when these have arrived: whoever waits
+    /// for it then has what `by` had written before, whatever was lost or overtaken on the way.
+    pub heads: Vec<(SetId, u64)>,
 }
 
 /// Asks for the next piece of a lane.

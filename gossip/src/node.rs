@@ -16,6 +16,7 @@ mod departed;
 mod digest;
 mod members;
 mod merge;
+mod promises;
 mod push;
 mod registers;
 mod repair;
@@ -135,8 +136,10 @@ impl Node {
     /// interval of the new lane for the whole of it, and drop the old lane.
     ///
     /// # Panics
-    /// With more than 256 sets.
+    /// With more than 256 sets, or if [`tombstone_ttl`](Config::tombstone_ttl) does not exceed
+    /// [`forget_after`](Config::forget_after).
     pub fn new(config: Config, me: ReplicaId, sets: &[SetSpec], now: Instant) -> Node {
+        assert!(config.outlives_absence(), "tombstone_ttl must exceed forget_after");
         let make_set = |(index, spec): (usize, &SetSpec)| {
             let id = SetId(u8::try_from(index).expect("at most 256 sets"));
             match spec.kind {

@@ -1,8 +1,8 @@
 //! A stamped set: its keys are written by several replicas, each in its own lane, and read as registers in which the last
 //! write wins.
 //!
-//! Invariant: the winner of a key is the highest of its entries in all lanes and orphans, by stamp, then writer, then owner
-//! of the lane. So it is a function of the lanes alone, and who has the same lanes sees the same winners. What is
+//! Invariant: the winner of a key is the highest of its entries in all lanes and orphans, by stamp, then writer, then
+//! tombstones before values (what has ended by itself keeps its stamp), then owner of the lane. So it is a function of the lanes alone, and who has the same lanes sees the same winners. What is
 //! kept here beside the lanes is an index, and what this node still has to tidy up in its own lane.
 
 mod adoption;
@@ -21,6 +21,7 @@ use crate::replica::{Incarnation, ReplicaId};
 use crate::set::ReplicatedSet;
 use crate::stamp::{HybridClock, Stamp};
 use adoption::Orphan;
+pub(crate) use tombstones::Expiry;
 use tombstones::Tombstones;
 
 /// What becomes of the entries of a replica that is dropped.
@@ -120,13 +121,13 @@ impl<'a> Version<'a> {
         Some(Version { place, element, stamp, writer, owner: None, header, orphaned_by })
     }
 
-    fn rank(&self) -> (Stamp, (&'a str, Incarnation), Option<&'a ReplicaId>) {
-        (self.stamp, self.writer, self.owner)
+    /// The same in whichever lane it is.
+    fn write(&self) -> (Stamp, (&'a str, Incarnation), bool) {
+        (self.stamp, self.writer, self.header.is_tombstone)
     }
 
-    /// The same write, in whichever lane.
-    fn is_same_write(&self, other: &Version<'_>) -> bool {
-        self.stamp == other.stamp && self.writer == other.writer
+    fn rank(&self) -> (impl Ord + use<'a>, Option<&'a ReplicaId>) {
+        (self.write(), self.owner)
     }
 
     fn winner(&self) -> Option<Winner> {
@@ -292,7 +293,7 @@ impl Registers {
             self.take(place);
             let Some(gone) = Version::in_lane(place, replica, &element) else { continue };
             let rest = self.best(set, hash, element.key());
-            if rest.as_ref().is_some_and(|rest| rest.rank() > gone.rank() || rest.is_same_write(&gone)) {
+            if rest.as_ref().is_some_and(|rest| rest.write() >= gone.write()) {
                 continue;
             }
             match self.policy {
@@ -413,14 +414,16 @@ impl Registers {
             }
         }
         self.tombstones.renumber(&renumbered);
+        // What had lost against a copy that somebody took over may win now: the writer is a later one. Only the other goes then.
         self.known_losers.clear();
-        self.losers.retain_mut(|(_, dot)| match renumbered.get(dot) {
-            Some(new) => {
-                *dot = *new;
-                self.known_losers.insert(*new)
+        for (due, dot) in std::mem::take(&mut self.losers) {
+            let Some(dot) = renumbered.get(&dot).copied() else { continue };
+            let Some(element) = set.own().element(dot) else { continue };
+            let best = self.best(set, self.hash(element.key()), element.key());
+            if best.is_some_and(|best| best.place.slot != OWN) && self.known_losers.insert(dot) {
+                self.losers.push_back((due, dot));
             }
-            None => false,
-        });
+        }
     }
 
     /// When there is something to tidy up.

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use rumormq_gossip::{Counters, Head, MemberStatus, NodeName, ReplicaId, SetId};
 
-use super::Cluster;
 use super::interest::ROUTES;
+use super::{Cluster, wall_clock_ms};
 use crate::router::PeerIndex;
 
 /// The cluster as this node sees it, at one moment.
@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub members: Vec<MemberStatus>,
     /// Whether this node has applied what it knows of.
     pub converged: bool,
+    /// How far clocks that run ahead have pushed the stamps of writes ahead of this node's clock, in milliseconds.
+    pub stamps_ahead_ms: u64,
     /// What the replicated sets have counted.
     pub counters: Counters,
 }
@@ -35,6 +37,7 @@ impl Cluster {
             heads: node.heads(),
             members: node.members(now),
             converged: node.converged(),
+            stamps_ahead_ms: node.stamps_ahead_ms(wall_clock_ms()),
             counters: *node.counters(),
         }
     }

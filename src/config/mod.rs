@@ -122,6 +122,10 @@ pub struct Config {
     /// How long a dead or stopped node's routes and forward buffer are kept for its return. Shorter loses messages of a long
     /// outage; longer keeps memory for machines that never return.
     pub forget_after: Duration,
+    /// How long a cleared retained message is remembered, so that no older one comes back with a node that was cut off. Must
+    /// exceed `forget_after`. Longer costs memory for every message that is cleared; a cut that lasts longer can bring back
+    /// what was cleared during it.
+    pub tombstone_ttl: Duration,
     /// QoS 1 and 2 messages kept for one peer until it has confirmed them. Full, the oldest goes if the peer is dead, and
     /// publishers wait if it lives. Lower loses messages in short outages.
     pub forward_buffer_messages: usize,
@@ -173,6 +177,7 @@ impl Default for Config {
             suback_timeout: Duration::from_secs(5),
             puback_timeout: Duration::from_secs(1),
             forget_after: Duration::from_secs(3600),
+            tombstone_ttl: Duration::from_secs(24 * 3600),
             forward_buffer_messages: 100_000,
             forward_buffer_bytes: 256 << 20,
             shared_buffer_bytes: 256 << 20,

@@ -286,6 +286,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     number(
         Cluster,
+        "tombstone_ttl",
+        Millis,
+        SECOND..=YEAR,
+        "How long a cleared retained message is remembered",
+        |c| &mut c.tombstone_ttl,
+    ),
+    number(
+        Cluster,
         "forward_buffer_messages",
         Count,
         1..=MANY,

@@ -69,6 +69,8 @@ fn three_values(setting: &Setting) -> [String; 3] {
         "response_topic" => ["a", "reply/%c", "%u/%c"],
         "server_reference" => ["a", "b:1", "c d"],
         "phi" => ["2", "3.5", "4"],
+        // It must exceed `forget_after`.
+        "tombstone_ttl" => ["2h", "3h", "5h"],
         // Within every range, and the shortest text for itself.
         _ => match setting.value_name {
             "FILE" => ["a.pem", "b.pem", "c.pem"],
@@ -370,6 +372,17 @@ fn nothing_is_open_to_other_machines_by_accident() {
     let plain_as_well = [&known[..], &[("wss", "10.0.0.5:8084"), ("ws", "10.0.0.5:8083")]].concat();
     assert!(ok(&plain_as_well, &[]).unwrap_err().starts_with("ws 10.0.0.5:8083 can be reached"));
     assert_eq!(ok(&[("mqtt", "[::1]:1883"), ("cluster", "127.8.9.1:7883")], &[]), Ok(()));
+}
+
+#[test]
+fn what_is_cleared_is_remembered_for_longer_than_a_node() {
+    let ttl = |forget_after, tombstone_ttl| {
+        let flags = [("forget_after", forget_after), ("tombstone_ttl", tombstone_ttl)];
+        resolve(&flags, &[], None).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(ttl("1h", "61m"), Ok(()));
+    assert!(ttl("1h", "1h").unwrap_err().contains("tombstone_ttl must be longer than forget_after"));
+    assert!(ttl("25h", "24h").unwrap_err().contains("tombstone_ttl must be longer than forget_after"));
 }
 
 #[test]

@@ -21,6 +21,11 @@ impl Config {
                 format!("{:?} is not 1 to 255 printable characters without spaces", self.cluster_name);
             return Err(field("cluster_name", reason));
         }
+        if self.tombstone_ttl <= self.forget_after {
+            let reason = "tombstone_ttl must be longer than forget_after: a node that is away for so long must not bring back \
+                          what was cleared meanwhile";
+            return Err(field("tombstone_ttl", reason.to_owned()));
+        }
         let has_passwords = self.password_file.is_some();
         for (listener, address) in self.client_listeners() {
             let anybody = !self.allow_anonymous && !has_passwords && !self.asks_for_certificates(listener);

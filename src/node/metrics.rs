@@ -157,12 +157,22 @@ impl Page {
             "1 if everything known of every live member is applied, and no hash differs.",
             f64::from(u8::from(snapshot.converged)),
         );
+        self.gauge(
+            "stamps_ahead_seconds",
+            "How far members' clocks have pushed the stamps of retained messages and sessions ahead of this node's clock.",
+            snapshot.stamps_ahead_ms as f64 / 1e3,
+        );
         let counted = &snapshot.counters;
         for (name, help, value) in [
             (
                 "divergence_detected_total",
                 "Copies that differed from their origin. Must stay 0.",
                 counted.divergence_detected,
+            ),
+            (
+                "tombstones_early_total",
+                "Cleared keys forgotten before their time because there were too many.",
+                counted.tombstones_early,
             ),
             ("delta_sent_total", "Deltas sent.", counted.delta_sent),
             ("delta_received_total", "Deltas received.", counted.delta_received),

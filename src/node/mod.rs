@@ -265,6 +265,7 @@ fn cluster_config(
         gossip: rumormq_gossip::Config {
             settle_timeout: config.suback_timeout,
             forget_after: config.forget_after,
+            tombstone_ttl: config.tombstone_ttl,
             ..rumormq_gossip::Config::default()
         },
         gossip_interval: config.gossip_interval,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Node, Outgoing};
+use crate::delta::SetId;
 use crate::event::RestartReason;
 use crate::message::{Digest, Hello, Message, MessageError};
 use crate::replica::ReplicaId;
@@ -78,6 +79,10 @@ impl Node {
         for replica in &digest.forgotten {
             self.handle_revoked(replica);
         }
+        let own = digest.applied.iter().find(|(replica, _)| replica == from);
+        let own: Vec<(SetId, u64)> = own
+            .map(|(_, heads)| heads.iter().map(|(set, head)| (*set, head.seq)).collect())
+            .unwrap_or_default();
         for (replica, heads) in &digest.applied {
             let admitted = self.admit(replica, now);
             // One whom the peer reaches is alive from now on, not from the next review on: its lane is waited for.
@@ -92,7 +97,7 @@ impl Node {
                 if admitted && replica != &self.me {
                     self.note_head(*set, replica, *head, replica == from, now);
                 }
-                self.peer_applied(from, *set, replica, head.seq, now);
+                self.peer_applied(from, *set, replica, head.seq, &own, now);
             }
         }
         self.settle_all(now);

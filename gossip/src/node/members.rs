@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Node;
 use super::departed::Departure;
+use super::promises::Promises;
 use super::registers::tell;
 use crate::delta::SetId;
 use crate::event::Event;
@@ -32,6 +33,8 @@ pub(super) struct Member {
     lanes: Vec<Known>,
     /// What it has applied of this node's lanes, by set.
     acked: Vec<u64>,
+    /// What it has applied, but wrote other things before that have not arrived yet.
+    pub promises: Promises,
     /// It missed its time for a change of this node's lane: not waited for until it has applied this.
     lagging: Vec<Option<u64>>,
     /// Digest round in which a lane of it changed here.
@@ -62,6 +65,7 @@ impl Member {
             unlinked_at: None,
             lanes: vec![Known::default(); sets],
             acked: vec![0; sets],
+            promises: Promises::default(),
             lagging: vec![None; sets],
             changed_round: round,
             conflict_reported: false,
@@ -139,6 +143,7 @@ impl Member {
     /// This node begins a new lane, of which nobody has anything.
     pub fn begin_new_lane(&mut self) {
         self.acked.fill(0);
+        self.promises = Promises::default();
         self.lagging.fill(None);
     }
 

@@ -92,6 +92,7 @@ impl Node {
         if let Some(member) = self.members.get_mut(replica) {
             member.applied(set, seq, self.digest_round, now);
         }
+        self.keep_promises(replica, set, seq, now);
         self.supersede(&replica.name.clone(), now);
     }
 
@@ -145,7 +146,8 @@ impl Node {
     pub(super) fn make_ack(&mut self, peer: &ReplicaId, set: SetId, replica: ReplicaId) -> Option<Message> {
         self.links.get_mut(peer)?.acks.remove(&(set, replica.clone()));
         let seq = self.lane(set, &replica)?.head().seq;
-        Some(Message::Ack(Ack { set, replica, seq, by: self.me.clone() }))
+        let heads = self.heads().into_iter().map(|(set, head)| (set, head.seq)).collect();
+        Some(Message::Ack(Ack { set, replica, seq, by: self.me.clone(), heads }))
     }
 
     pub(super) fn handle_ack(&mut self, from: &ReplicaId, ack: Ack, now: Instant) {
@@ -154,7 +156,7 @@ impl Node {
             return;
         }
         if ack.by == *from {
-            self.peer_applied(from, ack.set, &ack.replica, ack.seq, now);
+            self.peer_applied(from, ack.set, &ack.replica, ack.seq, &ack.heads, now);
             // The peer sends its acknowledgement this way where it has no link to the owner.
             if ack.replica != self.me
                 && self.links.contains_key(&ack.replica)
@@ -164,17 +166,18 @@ impl Node {
                 self.outbox.push_back((ack.replica.clone(), Outgoing::Message(Message::Ack(ack))));
             }
         } else if ack.replica == self.me {
-            self.member_applied(&ack.by, ack.set, ack.seq, now);
+            self.member_applied(&ack.by, ack.set, ack.seq, &ack.heads, now);
         }
     }
 
-    /// A linked peer has applied a lane up to `seq`.
+    /// A linked peer has applied a lane up to `seq`, when its own lanes were at `heads`.
     pub(super) fn peer_applied(
         &mut self,
         peer: &ReplicaId,
         set: SetId,
         replica: &ReplicaId,
         seq: u64,
+        heads: &[(SetId, u64)],
         now: Instant,
     ) {
         // Of replicas that are not known here nothing is noted: a peer could name any number of them.
@@ -185,13 +188,21 @@ impl Node {
             link.applied(set, replica, seq);
         }
         if *replica == self.me {
-            self.member_applied(peer, set, seq, now);
+            self.member_applied(peer, set, seq, heads, now);
         }
         self.push_if_ready(peer, set, replica, now);
     }
 
-    /// A member, linked or not, has applied this node's lane up to `seq`.
-    fn member_applied(&mut self, replica: &ReplicaId, set: SetId, seq: u64, now: Instant) {
+    /// A member, linked or not, has applied this node's lane up to `seq`, when its own lanes were at `heads`. That counts when
+    /// this node has these.
+    fn member_applied(
+        &mut self,
+        replica: &ReplicaId,
+        set: SetId,
+        seq: u64,
+        heads: &[(SetId, u64)],
+        now: Instant,
+    ) {
         let own = self.sets[usize::from(set.0)].head();
         if seq > own.seq {
             if !self.restart_asked {
@@ -201,9 +212,29 @@ impl Node {
             self.ask_restart(RestartReason::IncarnationReused);
             return;
         }
+        let missing: Vec<(SetId, u64)> = heads
+            .iter()
+            .filter(|(set, head)| self.lane(*set, replica).is_none_or(|lane| lane.head().seq < *head))
+            .filter(|(set, head)| *head > 0 && usize::from(set.0) < self.sets.len())
+            .take(self.sets.len())
+            .copied()
+            .collect();
         let Some(member) = self.members.get_mut(replica) else { return };
-        if member.acknowledged(set, seq) && self.settlement[usize::from(set.0)].concerns(seq) {
+        if !missing.is_empty() {
+            member.promises.add(set, seq, missing);
+        } else if member.acknowledged(set, seq) && self.settlement[usize::from(set.0)].concerns(seq) {
             self.settle(set, now);
+        }
+    }
+
+    /// A lane of a member has come to `seq`: acknowledgements that waited for that count now.
+    fn keep_promises(&mut self, replica: &ReplicaId, set: SetId, seq: u64, now: Instant) {
+        let Some(member) = self.members.get_mut(replica) else { return };
+        for (set, seq) in member.promises.take_kept(set, seq) {
+            let Some(member) = self.members.get_mut(replica) else { return };
+            if member.acknowledged(set, seq) && self.settlement[usize::from(set.0)].concerns(seq) {
+                self.settle(set, now);
+            }
         }
     }
 }

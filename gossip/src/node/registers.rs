@@ -7,7 +7,7 @@ use super::Node;
 use crate::delta::SetId;
 use crate::entry::Entry;
 use crate::event::Event;
-use crate::registers::{Registers, Winner};
+use crate::registers::{Expiry, Registers, Winner};
 use crate::replica::{NodeName, ReplicaId};
 use crate::set::ReplicatedSet;
 use crate::stamp::Stamp;
@@ -53,7 +53,8 @@ impl Node {
     /// value that counts is not this node's.
     ///
     /// Like [`clear`](Node::clear) it writes a tombstone, for a cut-off node may still have an older value; but this one goes
-    /// as soon as every known replica has acknowledged it and [`Config::retired_ttl`](crate::Config::retired_ttl) is over.
+    /// [`Config::retired_ttl`](crate::Config::retired_ttl) after every known replica has acknowledged it and has removed
+    /// what it had of the key.
     ///
     /// # Panics
     /// If there is no such set, or it is not stamped.
@@ -63,9 +64,9 @@ impl Node {
             return None;
         }
         let written = self.write_version(set, key, None, wall_ms, now);
-        let (at_least, at_most) = (now + self.config.retired_ttl, now + self.config.tombstone_ttl);
+        let at_most = now + self.config.tombstone_ttl;
         let (lanes, registers) = self.stamped_mut(set);
-        registers.retired(lanes, written.seq, at_least, at_most);
+        registers.retired(lanes, written.seq, at_most, now);
         Some(written)
     }
 
@@ -86,10 +87,10 @@ impl Node {
         let writer = (ended.replica != self.me).then_some(&ended.replica);
         let tombstone = Entry::write(key, None, stamp, writer);
         let prune_at = now + self.config.prune_after;
-        let (at_least, at_most) = (now + self.config.retired_ttl, now + self.config.tombstone_ttl);
+        let at_most = now + self.config.tombstone_ttl;
         let (lanes, registers) = self.stamped_mut(set);
         let (seq, replaced) = registers.write(lanes, tombstone, prune_at);
-        registers.retired(lanes, seq, at_least, at_most);
+        registers.retired(lanes, seq, at_most, now);
         self.wrote(set, seq, now);
         Some(Written { seq, stamp, replaced })
     }
@@ -264,8 +265,9 @@ impl Node {
             {
                 let sink = &mut tell(&mut self.events, set);
                 registers.prune(lanes, is_everywhere, now, sink);
-                self.counters.tombstones_early +=
-                    registers.expire(lanes, acknowledged, config.max_tombstones, now, sink);
+                let expiry =
+                    Expiry { acknowledged, retired_ttl: config.retired_ttl, max: config.max_tombstones };
+                self.counters.tombstones_early += registers.expire(lanes, expiry, now, sink);
             }
             registers.adopt(lanes, &others, config.adoption_patience, config.tombstone_ttl, now);
             if lanes.head().seq > before {

@@ -16,6 +16,8 @@ use world::{Sabotage, World};
 struct Summary {
     counters: Counters,
     restarts: u64,
+    claims_lost: u64,
+    adopted: u64,
     failures: Vec<String>,
 }
 
@@ -27,10 +29,18 @@ fn run(seeds: std::ops::Range<u64>) -> Summary {
         let threads = halves.map(|half| scope.spawn(|| half.map(run_one).collect::<Vec<_>>()));
         threads.map(|thread| thread.join().expect("a seed panicked; its number is printed above"))
     });
-    let mut summary = Summary { counters: Counters::default(), restarts: 0, failures: Vec::new() };
+    let mut summary = Summary {
+        counters: Counters::default(),
+        restarts: 0,
+        claims_lost: 0,
+        adopted: 0,
+        failures: Vec::new(),
+    };
     for (world, failure) in halves.into_iter().flatten() {
         world::add(&mut summary.counters, &world.coverage);
         summary.restarts += world.restarts;
+        summary.claims_lost += world.claims_lost;
+        summary.adopted += world.adopted;
         summary.failures.extend(failure);
     }
     summary
@@ -50,7 +60,7 @@ fn run_one(seed: u64) -> (World, Option<String>) {
 }
 
 fn assert_all_converge(seeds: std::ops::Range<u64>) {
-    let Summary { counters, restarts, failures } = run(seeds);
+    let Summary { counters, restarts, claims_lost, adopted, failures } = run(seeds);
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     println!("{counters:#?}\nrestarted lanes: {restarts}");
     // What was never exercised was not tested.
@@ -67,6 +77,8 @@ fn assert_all_converge(seeds: std::ops::Range<u64>) {
         ("acknowledgements through others", counters.acks_relayed),
         ("changes that did not settle in time", counters.settle_timeouts),
         ("lanes begun anew", restarts),
+        ("keys claimed by somebody else", claims_lost),
+        ("entries taken over from the dropped", adopted),
     ] {
         assert!(times > 10, "{what}: only {times} in all seeds");
     }
@@ -123,6 +135,14 @@ fn a_reused_incarnation_raises_the_alarm() {
         alarms += u64::from(world.alarms > 0);
     }
     assert!(alarms >= 5, "alarms in {alarms} of 10 runs");
+}
+
+#[test]
+fn an_application_that_misses_a_winner_is_noticed() {
+    for seed in 0..5 {
+        let mut world = World::new(seed, Sabotage::MissOneWinner);
+        assert!(world.run().is_err() || !world.sabotage_landed(), "SEED={seed}");
+    }
 }
 
 #[test]

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rumormq_gossip::{
-    Config, Counters, Event, Head, Hello, Incarnation, LaneLimits, NodeName, ReplicaId, SetId,
+    Config, Counters, Event, Head, Hello, Incarnation, LaneLimits, NodeName, ReplicaId, SetId, Stamp, Winner,
 };
 
 use crate::membership::Table;
-use crate::process::{Content, Process, SETS};
+use crate::process::{Content, Kept, Process, SETS, Seen};
 use crate::random::Random;
 
 /// What a run is like; drawn from the seed.
@@ -66,6 +66,8 @@ pub enum Sabotage {
     ReuseIncarnation,
     /// One host stays cut off.
     NeverHeal,
+    /// An application misses one event about a winner.
+    MissOneWinner,
 }
 
 enum Happening {
@@ -84,12 +86,17 @@ enum Happening {
     Heal { one: usize, other: usize },
 }
 
+/// A sequence number, and the heads of its own lanes that a replica had when it applied that of another's lane.
+type Applied = (u64, Vec<u64>);
+
 struct Host {
     name: NodeName,
     process: Option<Process>,
     /// What the next process restores.
     saved: Content,
     incarnation: Incarnation,
+    /// How far its clock is ahead, in milliseconds.
+    clock_ahead: u64,
 }
 
 pub struct World {
@@ -107,7 +114,15 @@ pub struct World {
     sabotaged: bool,
     /// Every state that an owner's lane was ever in.
     history: BTreeMap<(ReplicaId, SetId), Vec<Head>>,
+    /// What counted for somebody who runs when the trouble ended, by key: nothing older may count in the end.
+    known: BTreeMap<Vec<u8>, Seen>,
+    /// How far each replica's own lanes were, when it had applied how much of which lane.
+    when_applied: BTreeMap<(ReplicaId, ReplicaId, SetId), Vec<Applied>>,
     pub coverage: Counters,
+    /// Times that a claim of one application was seen to be taken over by another.
+    pub claims_lost: u64,
+    /// Entries that somebody holds for a replica that is gone.
+    pub adopted: u64,
     pub restarts: u64,
     pub alarms: u64,
     pub violations: Vec<String>,
@@ -123,6 +138,7 @@ impl World {
             process: None,
             saved: vec![BTreeMap::new(); SETS.len()],
             incarnation: Incarnation(0),
+            clock_ahead: 0,
         });
         let mut world = World {
             hosts: hosts.collect(),
@@ -137,12 +153,17 @@ impl World {
             sabotage,
             sabotaged: false,
             history: BTreeMap::new(),
+            known: BTreeMap::new(),
+            when_applied: BTreeMap::new(),
             coverage: Counters::default(),
+            adopted: 0,
+            claims_lost: 0,
             restarts: 0,
             alarms: 0,
             violations: Vec::new(),
         };
         for one in 0..world.hosts.len() {
+            world.hosts[one].clock_ahead = world.random.pick(&[0, 0, 3, 1000, 60_000]);
             let delay = world.random.millis(0..1500);
             world.at(delay, Happening::Start { host: one });
             for other in one + 1..world.hosts.len() {
@@ -159,6 +180,7 @@ impl World {
     pub fn run(&mut self) -> Result<(), String> {
         self.run_until(self.profile.trouble);
         self.end_trouble();
+        self.note_known();
         let deadline = self.now + Duration::from_secs(90);
         let mut agreed_since = None;
         loop {
@@ -177,9 +199,20 @@ impl World {
                 Some(_) => agreed_since = None,
             }
         }
+        let mut adopted_in_all = 0;
         for process in self.hosts.iter().filter_map(|host| host.process.as_ref()) {
             add(&mut self.coverage, process.node.counters());
         }
+        for (_, process) in self.running() {
+            let entries = process.node.elements(SetId(SETS.len() as u8 - 1), false);
+            let lanes: Vec<_> = entries.map(|(owner, element)| (owner, element.key())).collect();
+            let adopted = lanes.iter().filter(|(owner, key)| {
+                let latest = process.node.latest(SetId(SETS.len() as u8 - 1), key);
+                *owner == process.node.me() && latest.is_some_and(|latest| latest.replica != **owner)
+            });
+            adopted_in_all += adopted.count() as u64;
+        }
+        self.adopted = adopted_in_all;
         self.wrong_content().map_or(Ok(()), Err)
     }
 
@@ -273,7 +306,8 @@ impl World {
         let mut content = entry.saved.clone();
         match self.random.below(0..4) {
             _ if self.sabotage == Sabotage::ReuseIncarnation => {
-                content = vec![BTreeMap::from([(b"other".to_vec(), b"thing".to_vec())]); SETS.len()];
+                let thing = Kept { value: Some(b"thing".to_vec()), stamp: Stamp(1) };
+                content = vec![BTreeMap::from([(b"other".to_vec(), thing)]); SETS.len()];
             }
             // No data directory: all is lost.
             0 => content.iter_mut().for_each(BTreeMap::clear),
@@ -333,6 +367,7 @@ impl World {
     /// Carries out what a node wants after something was put into it.
     fn drain(&mut self, host: usize) {
         let restart = self.drain_events(host);
+        self.record_applied(host);
         let Some(process) = &mut self.hosts[host].process else { return };
         let messages: Vec<_> = std::iter::from_fn(|| process.node.poll_transmit()).collect();
         let (life, tick_at) = (process.life, process.node.poll_timeout());
@@ -385,7 +420,24 @@ impl World {
                 self.violations.push(format!("conflict of {older} and {newer}"));
             }
             Event::RestartLane { .. } | Event::Member { .. } | Event::Propagated { .. } => {}
-            Event::Won { .. } | Event::Cleared { .. } => {}
+            Event::Won { set, winner, replaced } => {
+                let me = process.node.me();
+                let is_mine = |winner: &Winner| winner.replica.name == me.name;
+                self.claims_lost += u64::from(!is_mine(&winner) && replaced.as_deref().is_some_and(is_mine));
+                self.note_winner(host, set, replaced.as_deref(), Some(&winner));
+            }
+            Event::Cleared { set, replaced } => self.note_winner(host, set, Some(&replaced), None),
+        }
+    }
+
+    fn note_winner(&mut self, host: usize, set: SetId, before: Option<&Winner>, after: Option<&Winner>) {
+        if self.sabotage == Sabotage::MissOneWinner && !self.sabotaged {
+            self.sabotaged = true;
+            return;
+        }
+        let Some(process) = &mut self.hosts[host].process else { return };
+        if !process.note_winner(set, before, after) {
+            self.violations.push(format!("host {host} had another winner before than {before:?}"));
         }
     }
 

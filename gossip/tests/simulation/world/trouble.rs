@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rumormq_gossip::{SetId, Status};
+use rumormq_gossip::{SetId, Stamp, Status};
 
 use super::{Happening, Sabotage, World};
-use crate::process::SETS;
+use crate::process::{Kept, SETS, is_stamped};
 
 const KEYS: usize = 12;
 
@@ -15,6 +15,7 @@ impl World {
         let host = self.random.below(0..self.hosts.len());
         let set = self.random.below(0..SETS.len());
         match self.random.below(0..20) {
+            _ if is_stamped(set) => self.write(host, set),
             0 => {
                 for _ in 0..self.random.below(5..60) {
                     self.insert(host, set);
@@ -33,6 +34,34 @@ impl World {
         }
     }
 
+    /// Writes, clears or retires some key of a stamped set.
+    fn write(&mut self, host: usize, set: usize) {
+        let key = format!("key{}", self.random.below(0..KEYS)).into_bytes();
+        let value = format!("{}", self.random.below(0..100)).into_bytes();
+        let (what, wait) = (self.random.below(0..10), self.random.chance(40));
+        let (now, id) = (self.instant(), SetId(set as u8));
+        let wall_ms = 1_000_000 + self.now.as_millis() as u64 + self.hosts[host].clock_ahead;
+        let Some(process) = &mut self.hosts[host].process else { return };
+        let (value, written) = match what {
+            0..=5 => (Some(value.clone()), Some(process.node.write(id, &key, &value, wall_ms, now))),
+            6..=7 => (None, Some(process.node.clear(id, &key, wall_ms, now))),
+            // What is retired is not remembered for long: what the checks know of the retained must be.
+            _ if SETS[set].name == "retained" => return,
+            _ => (None, process.node.retire(id, &key, wall_ms, now)),
+        };
+        let Some(written) = written else { return };
+        let after = process.node.winner(id, &key);
+        process.truth[set].insert(key, Kept { value, stamp: written.stamp });
+        if wait {
+            process.awaited += 1;
+            process.node.await_settled(id, written.seq, now);
+        }
+        if after.is_some() || written.replaced.is_some() {
+            self.note_winner(host, id, written.replaced.as_ref(), after.as_ref());
+        }
+        self.drain_sometimes(host);
+    }
+
     fn insert(&mut self, host: usize, set: usize) {
         let key = match self.random.chance(70) {
             true => format!("key{}", self.random.below(0..KEYS)),
@@ -43,7 +72,8 @@ impl World {
         let now = self.instant();
         let Some(process) = &mut self.hosts[host].process else { return };
         let seq = process.node.insert(SetId(set as u8), key.as_bytes(), value.as_bytes(), now);
-        process.truth[set].insert(key.into_bytes(), value.into_bytes());
+        let kept = Kept { value: Some(value.into_bytes()), stamp: Stamp::default() };
+        process.truth[set].insert(key.into_bytes(), kept);
         if wait {
             process.awaited += 1;
             process.node.await_settled(SetId(set as u8), seq, now);

@@ -1,178 +1,16 @@
-//! Scripts of single situations: a few nodes, links without loss, and a clock that the script moves.
+//! Scripts of single situations.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+mod registers;
+mod script;
+
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rumormq_gossip::{
     Config, Delta, Digest, Event, Frontier, Head, Incarnation, Interval, LaneLimits, LinkState, MemberState,
-    Message, MessageError, Node, NodeName, Observation, Pull, ReplicaId, RestartReason, SetId, SetSpec,
-    Status,
+    Message, MessageError, Node, Observation, Pull, ReplicaId, RestartReason, SetId, Status,
 };
-
-const ROUTES: SetId = SetId(0);
-
-fn replica(name: &str, incarnation: u64) -> ReplicaId {
-    let name = NodeName::parse(&format!("{name}@host")).expect("is a name");
-    ReplicaId { name, incarnation: Incarnation(incarnation) }
-}
-
-/// Nodes called by letters, and the links between them.
-struct Script {
-    now: Instant,
-    nodes: BTreeMap<&'static str, Node>,
-    links: Vec<(&'static str, &'static str)>,
-    events: BTreeMap<&'static str, Vec<Event>>,
-    sent: Vec<(&'static str, usize)>,
-}
-
-impl Script {
-    fn new(names: &[&'static str]) -> Script {
-        Script::with_config(names, Config::default())
-    }
-
-    fn with_config(names: &[&'static str], config: Config) -> Script {
-        let now = Instant::now();
-        let node = |name| Node::new(config.clone(), replica(name, 1), &[SetSpec::plain("routes")], now);
-        Script {
-            now,
-            nodes: names.iter().map(|name| (*name, node(name))).collect(),
-            links: Vec::new(),
-            events: BTreeMap::new(),
-            sent: Vec::new(),
-        }
-    }
-
-    fn node(&mut self, name: &str) -> &mut Node {
-        self.nodes.get_mut(name).expect("is in the script")
-    }
-
-    fn me(&self, name: &str) -> ReplicaId {
-        self.nodes[name].me().clone()
-    }
-
-    /// Links two nodes and makes both known to all as alive.
-    fn link(&mut self, one: &'static str, other: &'static str) {
-        let now = self.now;
-        let hellos = [one, other].map(|name| self.nodes[name].hello(now));
-        let ids = [one, other].map(|name| self.me(name));
-        let [from_one, from_other] = hellos;
-        assert!(self.node(one).handle_link_up(ids[1].clone(), from_other, now));
-        assert!(self.node(other).handle_link_up(ids[0].clone(), from_one, now));
-        self.links.push((one, other));
-        self.pump();
-    }
-
-    fn unlink(&mut self, one: &'static str, other: &'static str) {
-        let (now, ids) = (self.now, [one, other].map(|name| self.me(name)));
-        self.links.retain(|link| *link != (one, other));
-        self.node(one).handle_link_down(&ids[1], now);
-        self.node(other).handle_link_down(&ids[0], now);
-        self.pump();
-    }
-
-    fn observe(&mut self, at: &str, replica: &ReplicaId, alive: bool, status: Status) {
-        let now = self.now;
-        let heads =
-            self.nodes.values().find(|node| node.me() == replica).map(Node::heads).unwrap_or_default();
-        let observation = Observation { replica: replica.clone(), alive, status, heads };
-        self.node(at).handle_observation(observation, now);
-        self.pump();
-    }
-
-    fn observe_all_alive(&mut self) {
-        let names: Vec<&str> = self.nodes.keys().copied().collect();
-        for at in &names {
-            for of in names.iter().filter(|of| *of != at) {
-                let of = self.me(of);
-                self.observe(at, &of, true, Status::Running);
-            }
-        }
-    }
-
-    fn insert(&mut self, at: &str, key: &str) -> u64 {
-        let now = self.now;
-        self.node(at).insert(ROUTES, key.as_bytes(), b"1", now)
-    }
-
-    /// Delivers everything that is on its way.
-    fn pump(&mut self) {
-        loop {
-            let mut quiet = true;
-            for name in self.nodes.keys().copied().collect::<Vec<_>>() {
-                while let Some(event) = self.node(name).poll_event() {
-                    self.events.entry(name).or_default().push(event);
-                }
-                while let Some((to, message)) = self.node(name).poll_transmit() {
-                    quiet = false;
-                    let from = self.me(name);
-                    let bytes = postcard::to_stdvec(&message).expect("can be written");
-                    self.sent.push((name, bytes.len()));
-                    let linked = |peer: &str| {
-                        self.links.iter().any(|link| *link == (name, peer) || *link == (peer, name))
-                    };
-                    let peer = self.nodes.keys().copied().find(|peer| linked(peer) && self.me(peer) == to);
-                    if let Some(peer) = peer {
-                        let message = postcard::from_bytes(&bytes).expect("can be read");
-                        let now = self.now;
-                        self.node(peer).handle_message(&from, message, now).expect("is well formed");
-                    }
-                }
-            }
-            if quiet {
-                return;
-            }
-        }
-    }
-
-    /// Lets time pass in small steps; linked peers answer pings, except the silent ones.
-    fn pass(&mut self, time: Duration, silent: &[&str]) {
-        let end = self.now + time;
-        while self.now < end {
-            self.now += Duration::from_millis(50);
-            for (one, other) in self.links.clone() {
-                if silent.contains(&one) || silent.contains(&other) {
-                    continue;
-                }
-                let (now, rtt) = (self.now, Duration::from_millis(1));
-                let ids = [one, other].map(|name| self.me(name));
-                self.node(one).handle_pong(&ids[1], rtt, now);
-                self.node(other).handle_pong(&ids[0], rtt, now);
-            }
-            let now = self.now;
-            self.nodes.values_mut().for_each(|node| node.handle_tick(now));
-            self.pump_except(silent);
-        }
-    }
-
-    /// Delivers, but what silent nodes would say or hear is lost.
-    fn pump_except(&mut self, silent: &[&str]) {
-        let links = self.links.clone();
-        self.links.retain(|(one, other)| !silent.contains(one) && !silent.contains(other));
-        self.pump();
-        self.links = links;
-    }
-
-    fn take_events(&mut self, at: &str) -> Vec<Event> {
-        self.events.remove(at).unwrap_or_default()
-    }
-
-    fn settled(&mut self, at: &str) -> Vec<(u64, Vec<ReplicaId>)> {
-        let settled = |event| match event {
-            Event::Settled { seq, missed, .. } => Some((seq, missed)),
-            _ => None,
-        };
-        self.take_events(at).into_iter().filter_map(settled).collect()
-    }
-
-    fn keys(&self, at: &str) -> Vec<String> {
-        let elements = self.nodes[at].elements(ROUTES, false);
-        let mut keys: Vec<String> =
-            elements.map(|(_, element)| String::from_utf8_lossy(element.key()).into_owned()).collect();
-        keys.sort();
-        keys
-    }
-}
+use script::{ROUTES, SETS, Script, replica};
 
 #[test]
 fn a_change_goes_to_linked_peers_at_once_and_settles() {
@@ -403,7 +241,7 @@ fn an_old_incarnation_matches_until_the_new_one_is_complete() {
     script.unlink("a", "b");
 
     let (new, now) = (replica("b", 2), script.now);
-    let mut restarted = Node::new(Config::default(), new.clone(), &[SetSpec::plain("routes")], now);
+    let mut restarted = Node::new(Config::default(), new.clone(), &SETS, now);
     restarted.insert(ROUTES, b"both", b"1", now);
     restarted.insert(ROUTES, b"new", b"1", now);
     script.nodes.insert("b", restarted);
@@ -500,7 +338,7 @@ fn a_replica_known_by_hearsay_only_is_dropped_with_an_event() {
     script.link("b", "d");
     script.pass(Duration::from_millis(100), &[]);
     let newer = ReplicaId { incarnation: Incarnation(2), ..a.clone() };
-    let heads = vec![(ROUTES, Head::default())];
+    let heads = (0..SETS.len()).map(|set| (SetId(set as u8), Head::default())).collect();
     let observation = Observation { replica: newer, alive: true, status: Status::Running, heads };
     let now = script.now;
     script.node("d").handle_observation(observation, now);
@@ -583,9 +421,7 @@ fn a_forgotten_node_that_returns_begins_a_new_lane() {
 fn a_name_given_twice_is_reported_and_both_are_kept() {
     let mut script = Script::new(&["a", "b"]);
     let now = script.now;
-    script
-        .nodes
-        .insert("b2", Node::new(Config::default(), replica("b", 2), &[SetSpec::plain("routes")], now));
+    script.nodes.insert("b2", Node::new(Config::default(), replica("b", 2), &SETS, now));
     script.link("a", "b");
     script.link("a", "b2");
     script.insert("b", "x");
@@ -605,7 +441,7 @@ fn an_incarnation_used_twice_is_told_to_begin_a_new_lane() {
     script.pump();
     script.unlink("a", "b");
     let now = script.now;
-    script.nodes.insert("b", Node::new(Config::default(), replica("b", 1), &[SetSpec::plain("routes")], now));
+    script.nodes.insert("b", Node::new(Config::default(), replica("b", 1), &SETS, now));
     script.link("a", "b");
     let restart = Event::RestartLane { reason: RestartReason::IncarnationReused };
     assert!(script.take_events("b").contains(&restart));
