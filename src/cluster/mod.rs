@@ -2,7 +2,7 @@
 //!
 //! [`interest`] turns the first and last subscriber of a filter into changes of the replicated set; `replication` runs
 //! the set and turns what peers change into routes of the trie; [`link`] is the way to a peer, [`forward`] what
-//! publishes do there; `members` keeps track of who is where and gets links dialled. The broker is known here only as
+//! publishes do there; `retained` is for the messages that outlive them; `members` keeps track of who is where and gets links dialled. The broker is known here only as
 //! a [`host::Host`].
 
 pub mod config;

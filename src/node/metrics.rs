@@ -174,6 +174,11 @@ impl Page {
                 "Cleared keys forgotten before their time because there were too many.",
                 counted.tombstones_early,
             ),
+            (
+                "tombstones_early_total",
+                "Cleared keys of a set forgotten before their time, for there were too many.",
+                counted.tombstones_early,
+            ),
             ("delta_sent_total", "Deltas sent.", counted.delta_sent),
             ("delta_received_total", "Deltas received.", counted.delta_received),
             ("delta_applied_total", "Deltas that changed something.", counted.delta_applied),
