@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::codec::packet::{Properties, PropertySet, QoS};
 use crate::topic::Topic;
@@ -56,8 +57,18 @@ impl Application<'_> {
             retain: self.retain,
             properties: MessageProperties::of(self.properties),
             expires_at: self.expires_at,
+            publish: None,
         }
     }
+}
+
+/// Names a publish in the whole cluster, so that two copies of it that took different ways are known for the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublishId {
+    /// Stands for the replica it was published at.
+    pub origin: u64,
+    /// The origin's count of publishes.
+    pub number: u64,
 }
 
 /// An application message that is kept.
@@ -72,10 +83,63 @@ pub struct Message {
     properties: Option<Box<MessageProperties>>,
     /// When it stops being worth delivering.
     pub expires_at: Option<Instant>,
+    /// Its name, where copies of it went to other nodes.
+    pub publish: Option<PublishId>,
+}
+
+/// A message in a form that can travel to another node: what is left of its lifetime stands for its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortableMessage {
+    topic: Box<str>,
+    #[serde(with = "serde_bytes")]
+    payload: Vec<u8>,
+    qos: QoS,
+    retain: bool,
+    properties: Option<Box<MessageProperties>>,
+    remaining_ms: Option<u64>,
+    /// See [`Message::publish`].
+    pub publish: Option<PublishId>,
+}
+
+impl PortableMessage {
+    /// The message as it is at `now`.
+    pub fn of(message: &Message, now: Instant) -> PortableMessage {
+        let remaining = message.expires_at.map(|expires_at| expires_at.saturating_duration_since(now));
+        PortableMessage {
+            topic: message.topic.clone(),
+            payload: message.payload.to_vec(),
+            qos: message.qos,
+            retain: message.retain,
+            properties: message.properties.clone(),
+            remaining_ms: remaining.map(|remaining| remaining.as_millis() as u64),
+            publish: message.publish,
+        }
+    }
+
+    /// The message again; none where its topic is not one.
+    pub fn into_message(self, now: Instant) -> Option<Message> {
+        Topic::new(&self.topic).ok()?;
+        let response_topic =
+            self.properties.as_ref().and_then(|properties| properties.response_topic.as_deref());
+        response_topic.map(Topic::new).transpose().ok()?;
+        let expires_at = match self.remaining_ms {
+            None => None,
+            Some(remaining) => Some(now.checked_add(Duration::from_millis(remaining))?),
+        };
+        Some(Message {
+            topic: self.topic,
+            payload: self.payload.into(),
+            qos: self.qos,
+            retain: self.retain,
+            properties: self.properties,
+            expires_at,
+            publish: self.publish,
+        })
+    }
 }
 
 /// Properties that travel with a message unaltered [MQTT-3.3.2-4, MQTT-3.3.2-15 to -20].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct MessageProperties {
     payload_format_indicator: Option<bool>,
     content_type: Option<Box<str>>,
@@ -124,6 +188,11 @@ impl Message {
     /// The topic it was published to.
     pub fn topic(&self) -> &str {
         &self.topic
+    }
+
+    /// The same message under this name.
+    pub fn named(self, publish: Option<PublishId>) -> Message {
+        Message { publish, ..self }
     }
 
     /// The payload.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::client::Client;
 use super::metrics::Metrics;
+use crate::cluster::turn::Turn;
 use crate::codec::packet::QoS;
 use crate::session::{Delivered, DropReason};
 
@@ -13,6 +14,8 @@ use crate::session::{Delivered, DropReason};
 pub struct Batch {
     /// When the turn began.
     pub now: Instant,
+    /// Whoever waits for the routes that this turn's publishes were matched with waits for it.
+    turn: Option<Turn>,
     /// Clients with something new in their outbox that this task has promised to flush.
     pub touched: Vec<Arc<Client>>,
     /// Bytes read from the client.
@@ -35,10 +38,16 @@ const DROP_REASONS: [DropReason; 4] =
 const FLUSHES_A_TURN: usize = 64;
 
 impl Batch {
-    /// An empty batch at `now`.
+    /// The batch of a turn that begins at `now`.
     pub fn new(now: Instant) -> Batch {
+        Batch { turn: Some(Turn::begin()), ..Batch::between_turns(now) }
+    }
+
+    /// An empty batch, for one who keeps it from turn to turn.
+    pub fn between_turns(now: Instant) -> Batch {
         Batch {
             now,
+            turn: None,
             touched: Vec::new(),
             bytes_in: 0,
             bytes_out: 0,
@@ -49,6 +58,17 @@ impl Batch {
             dropped: [0; DROP_REASONS.len()],
             expired: 0,
         }
+    }
+
+    /// Another turn begins.
+    pub fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+        self.turn = Some(Turn::begin());
+    }
+
+    /// The turn is over.
+    pub fn end_turn(&mut self) {
+        self.turn = None;
     }
 
     /// The client has something new in its outbox: this task will flush it.

@@ -4,11 +4,12 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, IoSlice};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use atomic_waker::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
+use rumormq_gossip::Stamp;
 
 use super::batch::Batch;
 use super::session_record::SessionRecord;
@@ -73,6 +74,9 @@ pub struct Attachment {
 /// One client; outlives its connections for as long as its session does.
 pub struct Client {
     id: Box<str>,
+    /// The stamp of the claim with which this node has the session. Beside the state, for it is read where that cannot be
+    /// locked.
+    claim: AtomicU64,
     /// Guards nothing but the order of changes to the client's subscriptions, which are kept in three places: its
     /// record, the trie and the interest of this node. Taken before any other lock.
     subscriptions: Mutex<()>,
@@ -132,12 +136,27 @@ impl Client {
             throttled: false,
             written: 0,
         };
-        Client { id: id.into(), subscriptions: Mutex::default(), state: Mutex::new(state) }
+        Client {
+            id: id.into(),
+            claim: AtomicU64::new(0),
+            subscriptions: Mutex::default(),
+            state: Mutex::new(state),
+        }
     }
 
     /// The client identifier.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The claim with which this node has the session.
+    pub fn claim(&self) -> Stamp {
+        Stamp(self.claim.load(Ordering::Acquire))
+    }
+
+    /// This node has claimed the session anew.
+    pub fn set_claim(&self, claim: Stamp) {
+        self.claim.store(claim.0, Ordering::Release);
     }
 
     /// Locks the client. Nothing that is called under the lock may lock a second client.

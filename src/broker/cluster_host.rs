@@ -10,10 +10,12 @@ use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Signal, Subscriber};
 use crate::cluster::forward::wire::Addressees;
-use crate::cluster::host::{Arrival, Confirm, Host, HybridTime, Inbound};
+use crate::cluster::host::{
+    Arrival, Arriving, Confirm, Departing, Host, HybridTime, Inbound, MalformedSession,
+};
 use crate::cluster::unconsumed::Kept;
 use crate::codec::packet::{Packet, Publish, QoS};
-use crate::message::{Application, Origin};
+use crate::message::{Application, Origin, PublishId};
 use crate::router::{MatchCache, Members, PeerIndex, PeerMembers};
 use crate::session::ack_ring::Slot;
 use crate::topic::{SubscriptionFilter, TopicFilter};
@@ -94,8 +96,24 @@ impl Host for ClusterHost {
             broker: self.0.clone(),
             origin,
             matches: MatchCache::new(None, MatchCache::<Subscriber>::DEFAULT_CAPACITY_BYTES),
-            batch: Batch::new(Instant::now()),
+            batch: Batch::between_turns(Instant::now()),
         })
+    }
+
+    fn session_claim(&self, id: &str) -> Option<Stamp> {
+        Some(self.0.upgrade()?.registry.find(id)?.claim())
+    }
+
+    fn release(&self, id: &str, discard: bool) -> Option<Box<dyn Departing>> {
+        self.0.upgrade()?.release(id, discard)
+    }
+
+    fn admit(&self, id: &str, record: &[u8]) -> Result<Box<dyn Arriving>, MalformedSession> {
+        self.0.upgrade().ok_or(MalformedSession)?.admit(id, record)
+    }
+
+    fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession> {
+        self.0.upgrade().ok_or(MalformedSession)?.merge(id, state)
     }
 }
 
@@ -109,11 +127,12 @@ struct LinkInbound {
 
 impl Inbound for LinkInbound {
     fn begin(&mut self, now: Instant) {
-        self.batch.now = now;
+        self.batch.begin_turn(now);
     }
 
     fn deliver(
         &mut self,
+        publish: PublishId,
         application: &Application<'_>,
         retained: Option<Stamp>,
         addressees: Addressees<'_>,
@@ -124,7 +143,7 @@ impl Inbound for LinkInbound {
         }
         let matches = self.matches.look_up(&broker.router, application.topic);
         if addressees.plain {
-            broker.deliver(application, matches, &mut self.batch);
+            broker.deliver(application, Some(publish), matches, &mut self.batch);
         }
         for share in addressees.shares {
             broker.deliver_share(application, matches, share, &self.origin, &mut self.batch);
@@ -136,6 +155,7 @@ impl Inbound for LinkInbound {
         if let Some(broker) = self.broker.upgrade() {
             self.batch.report(&broker.metrics);
         }
+        self.batch.end_turn();
     }
 }
 

@@ -13,6 +13,7 @@ use super::pending_connect::{PendingConnect, Progress, Stage, Wait};
 use super::session_record::{PendingWill, SessionRecord};
 use super::timers::Due;
 use crate::access::Identity;
+use crate::cluster::takeover::{Arrival, Superseded};
 use crate::codec;
 use crate::codec::packet::{ConnAck, Connect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode};
 use crate::session::{Negotiated, Session};
@@ -73,9 +74,18 @@ impl Broker {
         Ok(Progress::Pending(pending))
     }
 
-    /// What has to be awaited, once it is known who the client is, before its session is opened.
-    pub(super) fn before_open(&self, _: &Connect<'_>) -> Option<Wait<()>> {
-        None // The sessions of a node are its own.
+    /// What has to be awaited, once it is known who the client is, before its session is opened: that it is here.
+    pub(super) fn before_open(&self, connect: &Connect<'_>) -> Option<Wait<Option<Arrival>>> {
+        let id = connect.client_id;
+        if connect.clean_start || id.is_empty() || id.len() > self.limits.max_client_id_len {
+            return None;
+        }
+        let mut arrival = self.cluster.get()?.ask_for_session(id, Instant::now())?;
+        Some(Box::pin(async move {
+            let outcome = arrival.wait().await;
+            // Another connection of the client was quicker, or comes after this one.
+            outcome.map(|()| Some(arrival)).map_err(|Superseded| ReasonCode::ServerBusy)
+        }))
     }
 
     /// Opens a connection on the session that the client asks for.
@@ -183,6 +193,10 @@ impl Broker {
         if is_subscribed {
             self.note_presence(client, batch.now);
         }
+        if let Some(cluster) = self.cluster.get() {
+            // The session can be seen here before it is claimed: whoever claims it later finds it.
+            client.set_claim(cluster.claim_session(client.id(), connect.clean_start, batch.now));
+        }
         batch.touch(client);
         self.metrics.connections.inc();
         if self.access.is_configured() {
@@ -236,8 +250,7 @@ impl Broker {
         }
         let now: Instant = batch.now;
         let weak = Arc::downgrade(client);
-        state.record.expiry_timer =
-            Some(self.timers.lock().set(now + state.record.expiry, Due::SessionExpiry, weak.clone()));
+        self.set_expiry_timer(client, &mut state, now);
         let delay = state.record.will.as_ref().map(|will| will.delay.min(state.record.expiry));
         match delay {
             None => {}
@@ -253,6 +266,13 @@ impl Broker {
             }
         }
         true
+    }
+
+    /// The session ends when its expiry has passed from now.
+    pub(super) fn set_expiry_timer(&self, client: &Arc<Client>, state: &mut ClientState, now: Instant) {
+        let timer =
+            self.timers.lock().set(now + state.record.expiry, Due::SessionExpiry, Arc::downgrade(client));
+        state.record.expiry_timer = Some(timer);
     }
 
     fn assign_client_id(&self) -> String {

@@ -16,6 +16,7 @@ mod delayed;
 mod detour;
 mod exclusive;
 mod extras;
+mod handover;
 mod limits;
 pub mod metrics;
 mod owed_retained;
@@ -270,6 +271,9 @@ impl Broker {
         self.cancel_timers(&mut state);
         drop(state);
         self.registry.remove(client);
+        if let Some(cluster) = self.cluster.get() {
+            cluster.retire_session(client.id(), batch.now);
+        }
         let _changing = client.change_subscriptions();
         let subscriptions = std::mem::take(&mut client.lock().record.subscriptions);
         let subscriber = Subscriber(client.clone());

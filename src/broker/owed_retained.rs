@@ -36,6 +36,12 @@ impl OwedRetained {
         }
     }
 
+    /// All of them.
+    pub(super) fn filters(&self) -> Vec<TopicFilter> {
+        let current = self.current.as_ref().map(|current| current.0.clone());
+        self.waiting.iter().cloned().chain(current).collect()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.current.is_none()
     }

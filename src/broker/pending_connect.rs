@@ -11,6 +11,7 @@ use super::client::Attachment;
 use super::connect::{Connected, Refused, Request};
 use crate::access::hashing::Verification;
 use crate::access::method::Exchange;
+use crate::cluster::takeover::Arrival;
 use crate::codec;
 use crate::codec::packet::{Auth, Connect, Packet, ProtocolVersion, ReasonCode};
 use crate::session::outbox::Outbox;
@@ -47,7 +48,7 @@ pub(super) enum Stage {
     /// It is known who it is.
     Known(Proof),
     /// What other nodes know of its session is awaited.
-    Opening(Proof, Wait<()>),
+    Opening(Proof, Wait<Option<Arrival>>),
     /// It is done.
     Over,
 }
@@ -144,6 +145,8 @@ impl Broker {
         cx: &mut Context<'_>,
         batch: &mut Batch,
     ) -> Poll<Result<Connected, Refused>> {
+        // What has arrived for this connection is kept for it until it is open.
+        let mut _arrival = None;
         loop {
             match &mut pending.stage {
                 Stage::Hashing(verification) => match ready!(verification.as_mut().poll(cx)) {
@@ -152,7 +155,7 @@ impl Broker {
                 },
                 Stage::Exchanging(_) => return Poll::Pending,
                 Stage::Opening(_, wait) => {
-                    ready!(wait.as_mut().poll(cx)).map_err(Refused)?;
+                    _arrival = ready!(wait.as_mut().poll(cx)).map_err(Refused)?;
                     break;
                 }
                 Stage::Known(_) => match self.before_open(&*pending.connect()?) {
@@ -190,7 +193,7 @@ mod tests {
     use crate::codec::packet::Properties;
 
     /// A connect that waits until the test sends the outcome.
-    fn waiting() -> (Box<PendingConnect>, oneshot::Sender<Result<(), ReasonCode>>) {
+    fn waiting() -> (Box<PendingConnect>, oneshot::Sender<Result<Option<Arrival>, ReasonCode>>) {
         let connect = Connect {
             version: ProtocolVersion::V500,
             clean_start: true,
@@ -206,7 +209,7 @@ mod tests {
         codec::encode(&packet, ProtocolVersion::V500, u32::MAX, &mut frame).expect("a CONNECT");
         let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()) };
         let (done, outcome) = oneshot::channel();
-        let wait: Wait<()> = Box::pin(async { outcome.await.expect("the test sends it") });
+        let wait: Wait<Option<Arrival>> = Box::pin(async { outcome.await.expect("the test sends it") });
         let Ok(Packet::Connect(connect)) = codec::decode(&frame, ProtocolVersion::V500) else {
             panic!("a CONNECT");
         };
@@ -221,7 +224,7 @@ mod tests {
         let (mut pending, done) = waiting();
         assert!(broker.poll_connect(&mut pending, &mut cx, &mut batch()).is_pending());
         assert_eq!(broker.census().connected, 0);
-        done.send(Ok(())).expect("awaited");
+        assert!(done.send(Ok(None)).is_ok(), "awaited");
         let Poll::Ready(Ok(connected)) = broker.poll_connect(&mut pending, &mut cx, &mut batch()) else {
             panic!("not accepted");
         };
@@ -232,7 +235,7 @@ mod tests {
     fn a_wait_may_end_in_a_refusal() {
         let (broker, mut cx) = (broker(), Context::from_waker(Waker::noop()));
         let (mut pending, done) = waiting();
-        done.send(Err(ReasonCode::ServerBusy)).expect("awaited");
+        assert!(done.send(Err(ReasonCode::ServerBusy)).is_ok(), "awaited");
         let refused = broker.poll_connect(&mut pending, &mut cx, &mut batch());
         assert!(matches!(refused, Poll::Ready(Err(Refused(ReasonCode::ServerBusy)))));
         assert_eq!(broker.census().connected + broker.census().disconnected, 0);

@@ -13,7 +13,7 @@ use crate::cluster::forward::wire::Publication;
 use crate::cluster::host::{Confirm, Receipt, confirm_all};
 use crate::cluster::shares::Destinations;
 use crate::codec::packet::{PacketId, QoS, ReasonCode};
-use crate::message::{Application, Message};
+use crate::message::{Application, Message, PublishId};
 use crate::router::Match;
 use crate::session::Delivery;
 use crate::session::ack_ring::{Owed, Slot};
@@ -45,7 +45,13 @@ impl Broker {
             true => ReasonCode::NoMatchingSubscribers,
             false => ReasonCode::Success,
         };
-        let mut message = self.deliver(application, matches, batch);
+        // Named before anyone has it, where it goes to other nodes that its subscribers may move to.
+        let mut publication = None;
+        if application.qos != QoS::AtMostOnce && !peers.is_empty() {
+            publication = self.cluster.get().map(|cluster| cluster.next_publication(retained));
+        }
+        let publish = publication.and_then(|publication| Some(self.cluster.get()?.publish_id(publication)));
+        let mut message = self.deliver(application, publish, matches, batch);
         let mut shares = Vec::new();
         if !matches.groups.is_empty() {
             let for_others = self.share_out(application, matches, from, message, batch);
@@ -67,7 +73,8 @@ impl Broker {
         };
         if !destinations.is_empty() {
             let message = message.unwrap_or_else(|| Arc::new(application.to_message()));
-            forward(destinations, cluster.next_publication(retained), message, batch, receipt);
+            let publication = publication.unwrap_or_else(|| cluster.next_publication(retained));
+            forward(destinations, publication, message, batch, receipt);
         }
         if let Some((retained, receipt)) = retained.zip(receipt()) {
             cluster.when_retained(retained, receipt, batch.now);
@@ -102,11 +109,12 @@ impl Broker {
     pub(super) fn deliver(
         &self,
         application: &Application<'_>,
+        publish: Option<PublishId>,
         matches: &Match<Subscriber>,
         batch: &mut Batch,
     ) -> Option<Arc<Message>> {
         let mut scratch = std::mem::take(&mut batch.scratch);
-        let mut frames = Frames::new(application, &mut scratch, batch.now);
+        let mut frames = Frames::new(application, &mut scratch, batch.now).named(publish);
         for local in &matches.locals {
             let delivery = Delivery {
                 qos: local.qos,

@@ -61,6 +61,16 @@ impl Registry {
         Ok(client)
     }
 
+    /// The client of this identifier, if there is one.
+    pub fn find(&self, id: &str) -> Option<Arc<Client>> {
+        self.clients.lock().get(id).map(|Key(client)| client.clone())
+    }
+
+    /// Puts a client in the place of the one of the same identifier, which it returns.
+    pub fn replace(&self, client: Arc<Client>) -> Option<Arc<Client>> {
+        self.clients.lock().replace(Key(client)).map(|Key(former)| former)
+    }
+
     /// Whether a session has this identifier.
     pub fn contains(&self, id: &str) -> bool {
         self.clients.lock().contains(id)

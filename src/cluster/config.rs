@@ -34,6 +34,8 @@ pub struct ClusterConfig {
     pub join_grace: Duration,
     /// How long a publish waits for a node that is there and says nothing.
     pub puback_timeout: Duration,
+    /// How long a connect waits for a session's holder that says nothing.
+    pub takeover_timeout: Duration,
     /// Bounds of the forward buffer of each peer.
     pub forward: ForwardLimits,
     /// Bytes of the messages of shared subscriptions that other nodes have, of which copies are kept until they are

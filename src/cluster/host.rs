@@ -7,7 +7,7 @@ use rumormq_gossip::{Entry, ReplicaId, Stamp};
 
 use super::forward::wire::Addressees;
 use super::unconsumed::Kept;
-use crate::message::{Application, Origin};
+use crate::message::{Application, Origin, PublishId};
 use crate::router::{Members, PeerIndex, PeerMembers};
 use crate::topic::{SubscriptionFilter, TopicFilter};
 
@@ -46,6 +46,20 @@ pub trait Host: Send + Sync + 'static {
 
     /// The way for one link's forwards to the local sessions. `origin` hears what becomes of those for groups.
     fn open_inbound(&self, origin: Arc<dyn Origin>) -> Box<dyn Inbound>;
+
+    /// The claim with which a client's session is here, if it is. Called with the cluster's locks held: it may take no
+    /// lock under which the cluster is called.
+    fn session_claim(&self, id: &str) -> Option<Stamp>;
+
+    /// Another node's claim on a session counts: the client's connection ends. None where there is nothing to hand over: no
+    /// session, or one that ends with its connection or, with `discard`, with that claim.
+    fn release(&self, id: &str, discard: bool) -> Option<Box<dyn Departing>>;
+
+    /// A session is on its way here: it is subscribed as `record` says, and what arrives for it is held.
+    fn admit(&self, id: &str, record: &[u8]) -> Result<Box<dyn Arriving>, MalformedSession>;
+
+    /// Gives the session that is here what was never sent of an older one.
+    fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession>;
 }
 
 /// How a retained message came.
@@ -66,6 +80,35 @@ pub struct HybridTime {
     pub stamp_ms: u64,
 }
 
+/// A session that is kept for another node.
+pub trait Departing: Send + Sync {
+    /// What its new owner has to know before its state.
+    fn record(&self) -> Vec<u8>;
+
+    /// Whether no publish of its client waits for other nodes.
+    fn is_settled(&self) -> bool;
+
+    /// The state of its protocol; none where it is over, or in use again.
+    fn state(&self) -> Option<Vec<u8>>;
+
+    /// The new owner has it: this copy is deleted, unless it is in use again.
+    fn forget(&self);
+}
+
+/// A session that is expected. Dropped, it is not expected any more.
+pub trait Arriving: Send {
+    /// The sequence number in the set of routes by which it is routed.
+    fn routed_by(&self) -> u64;
+
+    /// It is here: it goes on from `state`, followed by what was held.
+    fn finish(self: Box<Self>, state: &[u8], claim: Stamp) -> Result<(), MalformedSession>;
+}
+
+/// A peer sent a session that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer sent a malformed session")]
+pub struct MalformedSession;
+
 /// Takes the forwards of one link.
 pub trait Inbound: Send {
     /// A turn of the link begins.
@@ -73,7 +116,13 @@ pub trait Inbound: Send {
 
     /// Gives a message to the local sessions, never to other nodes. One that was retained has the stamp that it got where it
     /// was published.
-    fn deliver(&mut self, application: &Application<'_>, retained: Option<Stamp>, addressees: Addressees<'_>);
+    fn deliver(
+        &mut self,
+        publish: PublishId,
+        application: &Application<'_>,
+        retained: Option<Stamp>,
+        addressees: Addressees<'_>,
+    );
 
     /// Writes to the sockets what the turn has delivered.
     fn finish(&mut self);

@@ -17,7 +17,7 @@ use super::link::handshake::Credentials;
 use super::link::hello::{Hello, ProtocolRange};
 use super::link::kind;
 use super::peer::{Link, Peer};
-use super::{Cluster, NameTaken, wall_clock_ms};
+use super::{Cluster, NameTaken, origin_of, wall_clock_ms};
 
 /// The protocol versions this node speaks on links.
 const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
@@ -75,6 +75,7 @@ impl Cluster {
         let link = Arc::new(Link {
             id: self.links.fetch_add(1, Ordering::Relaxed),
             replica: theirs.clone(),
+            origin: origin_of(theirs),
             dialled_by: dialled_by.clone(),
             wake: Notify::new(),
             closed: Notify::new(),

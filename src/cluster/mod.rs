@@ -24,6 +24,8 @@ mod retained;
 mod rounds;
 pub mod shares;
 mod snapshot;
+pub mod takeover;
+pub mod turn;
 pub mod unconsumed;
 
 use std::net::SocketAddr;
@@ -32,8 +34,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
-use rumormq_gossip::ReplicaId;
 use rumormq_gossip::chitchat::{GossipCounters, Membership, MembershipConfig, StartError};
+use rumormq_gossip::{ReplicaId, SetId};
 use smallvec::SmallVec;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
@@ -58,9 +60,10 @@ use replication::{Replication, WhenRouted};
 pub use retained::Retained;
 use shares::{Destinations, identity_of};
 pub use snapshot::Snapshot;
+use takeover::Takeovers;
 use unconsumed::Unconsumed;
 
-use crate::message::Application;
+use crate::message::{Application, PublishId};
 use crate::router::PeerSet;
 use crate::topic::SubscriptionFilter;
 
@@ -87,6 +90,9 @@ pub struct Cluster {
     dialer: Dialer,
     membership: RwLock<Option<Membership>>,
     publishes: AtomicU64,
+    /// Stands for this incarnation in the names of publishes.
+    origin: AtomicU64,
+    takeovers: Takeovers,
     links: AtomicU64,
     /// What is counted.
     pub counters: ClusterCounters,
@@ -131,6 +137,8 @@ impl Cluster {
             dialer: Dialer::new(&config.seeds),
             membership: RwLock::default(),
             publishes: AtomicU64::new(0),
+            origin: AtomicU64::new(origin_of(&config.replica)),
+            takeovers: Takeovers::new(config.takeover_timeout),
             links: AtomicU64::new(0),
             counters: ClusterCounters::default(),
             tasks: Mutex::default(),
@@ -154,6 +162,7 @@ impl Cluster {
             tokio::spawn(endpoint::accept(self.clone(), endpoint.tcp)).abort_handle(),
             tokio::spawn(rounds::run(self.clone())).abort_handle(),
             tokio::spawn(dialer::run(self.clone())).abort_handle(),
+            tokio::spawn(takeover::run(self.clone())).abort_handle(),
         ]);
         Ok(())
     }
@@ -271,6 +280,11 @@ impl Cluster {
         self.with_replication(now, |replication| replication.when_settled(ROUTES, sequence, now, then));
     }
 
+    /// The same for a change of any set.
+    fn when_settled(&self, set: SetId, sequence: u64, now: Instant, then: WhenRouted) {
+        self.with_replication(now, |replication| replication.when_settled(set, sequence, now, then));
+    }
+
     /// Whether routes of a linked peer are known to be missing here; for at most `puback_timeout` after its greeting.
     pub fn is_behind(&self) -> bool {
         self.behind.load(Ordering::Acquire)
@@ -285,6 +299,11 @@ impl Cluster {
     pub fn next_publication(&self, retained: Option<Retained>) -> Publication {
         let number = self.publishes.fetch_add(1, Ordering::Relaxed);
         Publication { number, retained: retained.map(|retained| retained.stamp) }
+    }
+
+    /// The name of such a publish in the whole cluster.
+    pub fn publish_id(&self, publication: Publication) -> PublishId {
+        PublishId { origin: self.origin.load(Ordering::Relaxed), number: publication.number }
     }
 
     /// Sends a QoS 0 message to these nodes.
@@ -329,7 +348,7 @@ impl Cluster {
     fn with_replication<R>(&self, now: Instant, change: impl FnOnce(&mut Replication) -> R) -> R {
         let mut replication = self.replication.lock();
         let result = change(&mut replication);
-        let effects = replication.drain(&self.peers, &*self.host, &self.counters, now);
+        let effects = replication.drain(&self.peers, &self.takeovers, &*self.host, &self.counters, now);
         if replication.is_due_earlier() {
             self.due_earlier.notify_one();
         }
@@ -342,6 +361,12 @@ impl Cluster {
         effects.run(self, now);
         result
     }
+}
+
+/// What stands for a replica in the names of publishes: the same everywhere (FNV-1a).
+fn origin_of(replica: &ReplicaId) -> u64 {
+    let bytes = replica.name.as_str().bytes().chain(replica.incarnation.0.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn wall_clock_ms() -> u64 {

@@ -54,6 +54,8 @@ pub struct Link {
     pub id: u64,
     /// The incarnation at its other end.
     pub replica: ReplicaId,
+    /// What stands for it in the names of publishes.
+    pub origin: u64,
     /// The name of the end that dialled.
     pub dialled_by: NodeName,
     /// Wakes the writer.
@@ -275,6 +277,22 @@ impl Peer {
     fn note_reached(&self, state: &PeerState) {
         let link = state.link.as_ref().filter(|_| state.alive);
         self.reached.store(link.map_or(0, |link| link.replica.incarnation.0), Ordering::Release);
+    }
+
+    /// Whether it is linked, and the membership counts on it.
+    pub fn is_reachable(&self) -> bool {
+        let state = self.state.lock();
+        state.link.is_some() && state.alive
+    }
+
+    /// Bytes that wait for the link's writer.
+    pub fn queue_len(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+
+    /// The number of the last forward in its stream.
+    pub fn last_forward(&self) -> u64 {
+        self.state.lock().stream.last()
     }
 
     /// Whether everything for the peer is written and acknowledged.

@@ -1,6 +1,7 @@
 //! The replicated sets at work: what changes here goes to the peers, what peers change goes to the trie.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rumormq_gossip::{
@@ -11,12 +12,13 @@ use rumormq_gossip::{
 use super::config::ClusterConfig;
 use super::counters::ClusterCounters;
 use super::host::{Arrival, Host, Receipt, confirm_all};
-use super::interest::{EXCLUSIVE, Interest, RETAINED, ROUTES, SETS, filter_of, members_of};
+use super::interest::{EXCLUSIVE, Interest, RETAINED, ROUTES, SESSIONS, SETS, filter_of, members_of};
 use super::link::kind;
 use super::peers::Peers;
 use super::retained::Retaining;
 use super::shares::identity_of;
-use super::{Cluster, wall_clock_ms};
+use super::takeover::{Losses, Takeovers};
+use super::{Cluster, origin_of, wall_clock_ms};
 use crate::cluster::forward::wire;
 use crate::router::PeerMembers;
 use crate::topic::{SubscriptionFilter, TopicFilter};
@@ -59,6 +61,7 @@ pub struct Effects {
     routed: Vec<(WhenRouted, usize)>,
     confirmed: Vec<Receipt>,
     gone: Vec<ReplicaId>,
+    losses: Losses,
     restarted: bool,
 }
 
@@ -194,6 +197,7 @@ impl Replication {
     pub fn drain(
         &mut self,
         peers: &Peers,
+        takeovers: &Takeovers,
         host: &dyn Host,
         counters: &ClusterCounters,
         now: Instant,
@@ -202,6 +206,12 @@ impl Replication {
         loop {
             // A peer is told that its routes are here only when they are in the trie.
             while let Some(event) = self.node.poll_event() {
+                if let Event::Won { set: SESSIONS, winner, .. } = &event {
+                    if winner.replica != *self.node.me() {
+                        takeovers.handle_won(winner, peers, host, &mut effects.losses);
+                    }
+                    continue;
+                }
                 self.handle_event(event, peers, host, counters, &mut effects, now);
             }
             let Some((to, message)) = self.node.poll_transmit() else { break };
@@ -328,11 +338,13 @@ impl Effects {
             then(missed);
         }
         confirm_all(self.confirmed, now);
+        cluster.takeovers.handle_losses(self.losses);
         for replica in self.gone {
             cluster.inbound.forget(&replica);
             cluster.members.forget(&replica);
         }
         if self.restarted {
+            cluster.origin.store(origin_of(&cluster.me()), Ordering::Relaxed);
             for link in cluster.peers.all().iter().filter_map(|peer| peer.link()) {
                 link.closed.notify_one();
             }

@@ -19,7 +19,7 @@ pub enum ProtocolVersion {
 }
 
 /// Quality of service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[repr(u8)]
 pub enum QoS {
     /// Delivered at most once.

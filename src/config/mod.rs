@@ -119,6 +119,9 @@ pub struct Config {
     /// Longest a publisher's acknowledgement waits for a silent peer before the message counts as safe in that peer's
     /// forward buffer. Longer holds up publishers while a peer dies; shorter fills the buffer for one that is only slow.
     pub puback_timeout: Duration,
+    /// Longest a connect that resumes a session waits for a node that may have it and says nothing. Longer holds up clients
+    /// when a node dies; shorter gives up sessions that a loaded node was about to hand over.
+    pub takeover_timeout: Duration,
     /// How long a dead or stopped node's routes and forward buffer are kept for its return. Shorter loses messages of a long
     /// outage; longer keeps memory for machines that never return.
     pub forget_after: Duration,
@@ -176,6 +179,7 @@ impl Default for Config {
             join_grace: Duration::from_secs(10),
             suback_timeout: Duration::from_secs(5),
             puback_timeout: Duration::from_secs(1),
+            takeover_timeout: Duration::from_secs(2),
             forget_after: Duration::from_secs(3600),
             tombstone_ttl: Duration::from_secs(24 * 3600),
             forward_buffer_messages: 100_000,

@@ -278,6 +278,14 @@ pub const SETTINGS: &[Setting] = &[
     }),
     number(
         Cluster,
+        "takeover_timeout",
+        Millis,
+        100..=HOUR,
+        "Longest a connect waits for a node that may have its session",
+        |c| &mut c.takeover_timeout,
+    ),
+    number(
+        Cluster,
         "forget_after",
         Millis,
         SECOND..=YEAR,

@@ -272,6 +272,7 @@ fn cluster_config(
         phi: config.phi,
         join_grace: config.join_grace,
         puback_timeout: config.puback_timeout,
+        takeover_timeout: config.takeover_timeout,
         forward: ForwardLimits {
             messages: config.forward_buffer_messages,
             bytes: config.forward_buffer_bytes,

@@ -45,7 +45,7 @@ pub trait Subscriber: Clone + Eq + Hash + Send + Sync {}
 impl<S: Clone + Eq + Hash + Send + Sync> Subscriber for S {}
 
 /// What a subscription asks for, as far as matching needs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Subscription {
     /// Maximum QoS.
     pub qos: QoS,

@@ -13,7 +13,7 @@ use super::outbox::Outbox;
 use crate::codec::packet::{PacketId, Properties, PropertySet, ProtocolVersion, Publish, QoS};
 use crate::codec::{PublishHead, encode_publish_head};
 use crate::message::{
-    Application, Message, QueuedMessage, SHARED_PAYLOAD_MIN, forwarded, remaining_expiry_secs,
+    Application, Message, PublishId, QueuedMessage, SHARED_PAYLOAD_MIN, forwarded, remaining_expiry_secs,
 };
 
 /// What one subscriber's copy of a message looks like.
@@ -52,6 +52,7 @@ pub struct Frames<'a> {
     topic_hash: Option<u64>,
     message: Option<Arc<Message>>,
     payload: Option<Bytes>,
+    publish: Option<PublishId>,
 }
 
 /// What makes frames of one message differ, but for the numbers patched into each.
@@ -84,12 +85,19 @@ impl<'a> Frames<'a> {
             topic_hash: None,
             message: None,
             payload: None,
+            publish: None,
         }
     }
 
     /// With the message as it is kept, where that is there already.
     pub fn with_message(mut self, message: Option<Arc<Message>>) -> Frames<'a> {
         self.message = message;
+        self
+    }
+
+    /// The same of a publish that has this name, which stays with its kept copy.
+    pub fn named(mut self, publish: Option<PublishId>) -> Frames<'a> {
+        self.publish = publish;
         self
     }
 
@@ -110,7 +118,7 @@ impl<'a> Frames<'a> {
 
     /// The message as it is kept, made once.
     pub fn message(&mut self) -> &Arc<Message> {
-        self.message.get_or_insert_with(|| Arc::new(self.application.to_message()))
+        self.message.get_or_insert_with(|| Arc::new(self.application.to_message().named(self.publish)))
     }
 
     /// The kept message, if one was made.

@@ -11,6 +11,7 @@ pub mod frames;
 pub mod limits;
 mod outbound_alias;
 pub mod outbox;
+pub mod portable;
 mod queue;
 mod share;
 mod window;

@@ -52,6 +52,11 @@ impl Queue {
         taken
     }
 
+    /// Takes everything out, oldest first.
+    pub fn take_all(&mut self) -> VecDeque<QueuedMessage> {
+        std::mem::take(self).messages
+    }
+
     /// Drops messages past their expiry, which nobody will get [MQTT-3.3.2-5]; returns how many. Looks at all of them at
     /// most once a second.
     pub fn purge_expired(&mut self, now: Instant) -> u64 {

@@ -94,6 +94,27 @@ impl Window {
         Some(former)
     }
 
+    /// A window whose ring has these entries from the identifier `first` on; none where it would be no window.
+    pub fn restore(first: PacketId, entries: Vec<InFlight>) -> Option<Window> {
+        let mut window = Window { first: first.get(), ..Window::default() };
+        if entries.len() > RING_MAX || matches!(entries.first(), Some(InFlight::Done)) {
+            return None;
+        }
+        for entry in entries {
+            if let InFlight::Published(message) = &entry {
+                window.bytes += message.size();
+            }
+            window.in_flight += usize::from(!matches!(entry, InFlight::Done));
+            window.ring.push_back(entry);
+        }
+        Some(window)
+    }
+
+    /// The identifier of the first entry, and all entries, gaps included.
+    pub fn ring(&self) -> (PacketId, impl Iterator<Item = &InFlight>) {
+        (self.id_at(0), self.ring.iter())
+    }
+
     /// Everything unacknowledged, in the order of sending [MQTT-4.6.0-1].
     pub fn iter(&self) -> impl Iterator<Item = (PacketId, &InFlight)> {
         self.ring

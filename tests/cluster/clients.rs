@@ -7,16 +7,18 @@ use rumormq::codec::packet::{Packet, PacketId, Publish, QoS};
 use crate::processes::Process;
 use crate::support::client::{self, Client, ack, options, publish};
 
-/// A client of 5.0 on this node, with a session that ends with its connection.
+/// A client of 5.0 on this node, with a session that ends with its connection. On another node the same name is another
+/// client's.
 #[track_caller]
-pub fn connect(node: &Process, client_id: &str) -> Client {
-    node.beside(|| Client::connect(node.mqtt_addr(), client::connect(client_id)))
+pub fn connect(node: &Process, name: &str) -> Client {
+    let client_id = format!("{name} of {}", node.name());
+    node.beside(|| Client::connect(node.mqtt_addr(), client::connect(&client_id)))
 }
 
 /// A client that wants these filters.
 #[track_caller]
-pub fn subscriber(node: &Process, client_id: &str, filters: &[&str], qos: QoS) -> Client {
-    let mut client = connect(node, client_id);
+pub fn subscriber(node: &Process, name: &str, filters: &[&str], qos: QoS) -> Client {
+    let mut client = connect(node, name);
     let wanted: Vec<_> = filters.iter().map(|filter| (*filter, options(qos))).collect();
     let reasons = vec![format!("{:#04x}", qos as u8); filters.len()].join(" ");
     client.subscribes(&wanted, &reasons);

@@ -23,6 +23,7 @@ mod retained;
 mod route_cost;
 mod route_table;
 mod shared;
+mod takeover;
 #[path = "../support"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod support {

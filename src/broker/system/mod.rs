@@ -81,7 +81,7 @@ impl Broker {
         for (topic, value) in values.of_node() {
             self.say(topic, value, batch, |application, batch| {
                 let matches = self.router.matches(application.topic, None);
-                self.deliver(application, &matches, batch);
+                self.deliver(application, None, &matches, batch);
             });
         }
         for (topic, value) in values.of_cluster() {

@@ -101,6 +101,11 @@ impl ForwardStream {
         self.entries.push_back(Entry { place, message, shares, receipt, since: now });
     }
 
+    /// The number of the newest entry there ever was.
+    pub fn last(&self) -> u64 {
+        self.next - 1
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -21,6 +21,8 @@ use crate::cluster::forward::settlements::{Settled, SettledAck};
 use crate::cluster::forward::wire::{self, ForwardAck, ForwardSkip, MalformedForward};
 use crate::cluster::host::Inbound;
 use crate::cluster::peer::{Link, Peer, PeerOrigin};
+use crate::cluster::takeover::wire::TakeoverMessage;
+use crate::message::PublishId;
 
 /// Time for the handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -288,10 +290,12 @@ impl Reader<'_> {
             kind::FORWARD => {
                 let inbound = &mut self.inbound;
                 let received = &self.received;
+                let origin = self.link.origin;
                 wire::read(frame.body, now, |place, application, addressees| {
+                    let publish = PublishId { origin, number: place.publication.number };
                     if place.sequence == 0 {
                         forwards.received += 1;
-                        inbound.deliver(application, place.publication.retained, addressees);
+                        inbound.deliver(publish, application, place.publication.retained, addressees);
                         return Ok(());
                     }
                     forwards.acknowledge = true;
@@ -299,7 +303,7 @@ impl Reader<'_> {
                     match received.admit(place.sequence) {
                         Admission::Next => {
                             forwards.received += 1;
-                            inbound.deliver(application, place.publication.retained, addressees);
+                            inbound.deliver(publish, application, place.publication.retained, addressees);
                             Ok(())
                         }
                         Admission::Duplicate => {
@@ -347,6 +351,11 @@ impl Reader<'_> {
                 let elapsed = self.link.started.elapsed();
                 let round_trip = elapsed.saturating_sub(Duration::from_micros(sent_micros));
                 self.cluster.handle_pong(self.link, round_trip, now);
+                Ok(())
+            }
+            kind::TAKEOVER => {
+                let message: TakeoverMessage = read_body(frame)?;
+                self.cluster.handle_takeover(&self.link.replica, message);
                 Ok(())
             }
             kind::GOODBYE => {

@@ -16,6 +16,8 @@ pub const FORWARD_ACK: u8 = 6;
 pub const FORWARD_SKIP: u8 = 7;
 /// The peer stops, or leaves for good.
 pub const GOODBYE: u8 = 8;
+/// A word about a session that moves.
+pub const TAKEOVER: u8 = 9;
 /// Messages of shared subscriptions that are consumed, or returned to their origin.
 pub const SETTLED: u8 = 16;
 /// Confirms [`SETTLED`].

@@ -3,6 +3,7 @@
 mod aliases;
 mod bounds;
 mod from_client;
+mod moves;
 mod resume;
 mod script;
 mod to_client;

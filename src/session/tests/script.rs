@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use super::super::ack_ring::{Owed, Slot};
 use super::super::frames::Frames;
 use super::super::outbox::MAX_SLICES;
+use super::super::portable::SessionState;
 use super::super::{Delivery, Incoming, Negotiated, Session, SessionLimits};
 use crate::codec;
 use crate::codec::packet::{Ack, Packet, PacketId, PropertySet, ProtocolVersion, Publish, QoS, ReasonCode};
-use crate::message::Application;
+use crate::message::{Application, PublishId};
 use crate::topic::Topic;
 
 /// Runs a script against a session with default limits.
@@ -31,15 +32,22 @@ pub fn run(script: &str) {
 /// Runs a script against a session with these limits.
 #[track_caller]
 pub fn run_with(limits: SessionLimits, script: &str) {
+    let expected: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let actual = transcript(limits, &expected);
+    assert_eq!(expected.join("\n"), actual.join("\n"), "\nthe session did otherwise (right)");
+}
+
+/// What comes of the lines of a script.
+pub fn transcript(limits: SessionLimits, script: &[&str]) -> Vec<String> {
     let mut runner = Script {
         session: Session::new(Arc::new(limits)),
         now: Instant::now(),
         stalled: false,
         slots: Vec::new(),
         actual: Vec::new(),
+        published: 0,
     };
-    let expected: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    for line in &expected {
+    for line in script {
         match line.split_at(1) {
             (">", packet) => runner.packet(line, packet.trim()),
             ("*", event) => runner.event(line, event.trim()),
@@ -47,7 +55,7 @@ pub fn run_with(limits: SessionLimits, script: &str) {
             _ => panic!("a script line begins with one of > < * =: {line}"),
         }
     }
-    assert_eq!(expected.join("\n"), runner.actual.join("\n"), "\nthe session did otherwise (right)");
+    runner.actual
 }
 
 struct Script {
@@ -58,6 +66,8 @@ struct Script {
     /// Publishes that wait for confirmations, by packet identifier.
     slots: Vec<(PacketId, Slot)>,
     actual: Vec<String>,
+    /// Messages so far: each has a name of its own.
+    published: u64,
 }
 
 impl Script {
@@ -97,6 +107,9 @@ impl Script {
     /// - `connect [v3.1.1] [receive=N] [size=N] [aliases=N]`: with that Receive Maximum, Maximum Packet Size and Topic
     ///   Alias Maximum; our own Receive Maximum is announced to 5.0 clients alone
     /// - `lost`: the connection
+    /// - `move`: the session goes to another node, as bytes; its connection is lost
+    /// - `absorb q1|q2 PAYLOAD...`: these messages were held for the session where it has just arrived, the first of them
+    ///   under the name of the last one that it has queued itself
     /// - `message q0|q1|q2 PAYLOAD [topic=NAME] [times=N] [retain] [expiry=SECS] [granted=q0|q1] [id=N]...`: a subscription
     ///   matches one; a number as payload is that many bytes
     /// - `confirm ID`: a confirmation of another node for that publish
@@ -109,6 +122,8 @@ impl Script {
         match words[0] {
             "connect" => self.connect(&words),
             "lost" => self.session.handle_disconnected(),
+            "move" => self.move_away(),
+            "absorb" => self.absorb(&words),
             "message" => self.message(&words),
             "confirm" => {
                 let packet_id: PacketId = words[1].parse().expect("a packet identifier");
@@ -129,6 +144,30 @@ impl Script {
             other => panic!("no script event: {other}"),
         }
         self.read_outbox();
+    }
+
+    fn move_away(&mut self) {
+        self.session.handle_disconnected();
+        let bytes = postcard::to_stdvec(&self.session.export(self.now)).expect("it can be written");
+        let state: SessionState = postcard::from_bytes(&bytes).expect("it can be read");
+        let limits = self.session.limits.clone();
+        self.session = Session::import(state, limits, self.now).expect("it is one");
+    }
+
+    fn absorb(&mut self, words: &[&str]) {
+        let mut held = Script {
+            session: Session::new(self.session.limits.clone()),
+            now: self.now,
+            stalled: false,
+            slots: Vec::new(),
+            actual: Vec::new(),
+            published: self.published - 1,
+        };
+        for payload in &words[2..] {
+            held.message(&["message", words[1], payload]);
+        }
+        self.published = held.published;
+        self.session.absorb(held.session);
     }
 
     fn connect(&mut self, words: &[&str]) {
@@ -171,7 +210,9 @@ impl Script {
         };
         let mut scratch = Vec::new();
         for _ in 0..option(words, "times=").unwrap_or(1) {
-            let mut frames = Frames::new(&application, &mut scratch, self.now);
+            self.published += 1;
+            let publish = PublishId { origin: 1, number: self.published };
+            let mut frames = Frames::new(&application, &mut scratch, self.now).named(Some(publish));
             let delivered = self.session.deliver(&mut frames, delivery);
             self.actual.push(format!("= {delivered:?}"));
         }

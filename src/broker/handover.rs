@@ -1,0 +1,251 @@
+//! Sessions that come from other nodes and go to them: what the broker does at each step of a takeover.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use rumormq_gossip::Stamp;
+use serde::{Deserialize, Serialize};
+
+use super::Broker;
+use super::batch::Batch;
+use super::client::{Client, Subscriber};
+use super::session_record::SessionRecord;
+use crate::cluster::host::{Arriving, Departing, MalformedSession};
+use crate::message::QueuedMessage;
+use crate::router::Subscription;
+use crate::session::frames::Frames;
+use crate::session::portable::SessionState;
+use crate::session::{Delivery, Session};
+use crate::topic::{SubscriptionFilter, Topic, TopicFilter};
+
+/// What a session's new owner has to know before its state.
+#[derive(Debug, Serialize, Deserialize)]
+struct PortableRecord {
+    subscriptions: Vec<(String, Subscription)>,
+    /// Whose retained messages are still to be sent.
+    owed_retained: Vec<TopicFilter>,
+    expiry_ms: u64,
+}
+
+impl PortableRecord {
+    fn of(record: &SessionRecord) -> PortableRecord {
+        PortableRecord {
+            subscriptions: record
+                .subscriptions
+                .iter()
+                .map(|(filter, with)| (filter.to_string(), *with))
+                .collect(),
+            owed_retained: record.owed_retained.filters(),
+            expiry_ms: u64::try_from(record.expiry.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Broker {
+    /// See [`Host::release`](crate::cluster::host::Host::release).
+    pub(super) fn release(self: &Arc<Self>, id: &str, discard: bool) -> Option<Box<dyn Departing>> {
+        let client = self.registry.find(id)?;
+        let mut batch = Batch::new(Instant::now());
+        let mut state = client.lock();
+        if state.record.ended {
+            return None;
+        }
+        state.take_over();
+        let departing = if discard || state.record.expiry.is_zero() {
+            self.end_session(&client, state, &mut batch);
+            None
+        } else {
+            state.void();
+            let will = state.record.will.take();
+            self.cancel_timers(&mut state);
+            self.set_expiry_timer(&client, &mut state, batch.now);
+            let epoch = state.epoch;
+            drop(state);
+            // As in a takeover on one node, only a delayed will is called off [MQTT-3.1.3-9].
+            if let Some(will) = will.filter(|will| will.delay.is_zero()) {
+                self.publish_will(&client, *will, &mut batch);
+            }
+            Some(Box::new(Kept { broker: Arc::downgrade(self), client, epoch }) as Box<dyn Departing>)
+        };
+        batch.flush();
+        batch.report(&self.metrics);
+        departing
+    }
+
+    /// See [`Host::admit`](crate::cluster::host::Host::admit).
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        id: &str,
+        record: &[u8],
+    ) -> Result<Box<dyn Arriving>, MalformedSession> {
+        let record: PortableRecord = postcard::from_bytes(record).map_err(|_| MalformedSession)?;
+        let mut subscriptions = Vec::with_capacity(record.subscriptions.len());
+        for (filter, subscription) in record.subscriptions {
+            subscriptions
+                .push((SubscriptionFilter::parse(&filter).map_err(|_| MalformedSession)?, subscription));
+        }
+        let session = Session::new(self.limits.session.clone());
+        let client = Arc::new(Client::new(
+            id,
+            session,
+            SessionRecord {
+                subscriptions: subscriptions.iter().cloned().collect(),
+                expiry: Duration::from_millis(record.expiry_ms).min(self.limits.max_session_expiry),
+                ..SessionRecord::default()
+            },
+        ));
+        client.lock().owe_retained(record.owed_retained);
+        let changing = client.change_subscriptions();
+        for (filter, subscription) in &subscriptions {
+            self.route(filter, Subscriber(client.clone()), *subscription, false);
+        }
+        let filters: Vec<SubscriptionFilter> = subscriptions.into_iter().map(|(filter, _)| filter).collect();
+        let routed_by = match self.cluster.get() {
+            Some(cluster) => cluster.add_interest(&filters, &filters, Instant::now()),
+            None => 0,
+        };
+        drop(changing);
+        Ok(Box::new(Expected { broker: Arc::downgrade(self), client: Some(client), routed_by }))
+    }
+
+    fn install(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        state: &[u8],
+        claim: Stamp,
+    ) -> Result<(), MalformedSession> {
+        let now = Instant::now();
+        let state: SessionState = postcard::from_bytes(state).map_err(|_| MalformedSession)?;
+        let session =
+            Session::import(state, self.limits.session.clone(), now).map_err(|_| MalformedSession)?;
+        let mut locked = client.lock();
+        let held = std::mem::replace(&mut locked.session, session);
+        locked.session.absorb(held);
+        // It has had connections, if not here: it is present.
+        locked.void();
+        self.set_expiry_timer(client, &mut locked, now);
+        client.set_claim(claim);
+        drop(locked);
+        if let Some(former) = self.registry.replace(client.clone()) {
+            // An older copy that was to be handed over, and the newer one did not know of.
+            let mut batch = Batch::new(now);
+            let mut state = former.lock();
+            state.record.will = None;
+            self.end_session(&former, state, &mut batch);
+        }
+        Ok(())
+    }
+
+    /// See [`Host::merge`](crate::cluster::host::Host::merge).
+    pub(super) fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession> {
+        let state: SessionState = postcard::from_bytes(state).map_err(|_| MalformedSession)?;
+        let client = self.registry.find(id).ok_or(MalformedSession)?;
+        let mut batch = Batch::new(Instant::now());
+        for queued in state.into_unsent(batch.now) {
+            self.deliver_rest(&client, &queued, &mut batch);
+        }
+        batch.touch(&client);
+        batch.flush();
+        batch.report(&self.metrics);
+        Ok(())
+    }
+
+    /// Gives a client a message that was queued for an older session of its, if it still wants it.
+    fn deliver_rest(&self, client: &Arc<Client>, queued: &QueuedMessage, batch: &mut Batch) {
+        let Ok(topic) = Topic::new(queued.message.topic()) else { return };
+        if queued.message.is_expired(batch.now) {
+            return;
+        }
+        let mut scratch = std::mem::take(&mut batch.scratch);
+        let mut state = client.lock();
+        let matching = state.record.subscriptions.iter().filter(|(filter, _)| filter.filter.matches(topic));
+        let mut qos = None;
+        let mut identifiers = Vec::new();
+        for (_, subscription) in matching {
+            qos = qos.max(Some(subscription.qos));
+            identifiers.extend(subscription.identifier);
+        }
+        if let Some(qos) = qos {
+            queued.message.with_application(|application| {
+                let mut frames =
+                    Frames::new(application, &mut scratch, batch.now).named(queued.message.publish);
+                let delivery =
+                    Delivery { qos, retain: queued.retain, identifiers: &identifiers, ticket: None };
+                let delivered = state.session.deliver(&mut frames, delivery);
+                batch.count_delivered(delivered, application.qos.min(qos));
+            });
+        }
+        drop(state);
+        batch.scratch = scratch;
+    }
+}
+
+/// A session that is kept for its new owner.
+struct Kept {
+    broker: Weak<Broker>,
+    client: Arc<Client>,
+    /// As long as no connection opens on it.
+    epoch: u64,
+}
+
+impl Departing for Kept {
+    fn record(&self) -> Vec<u8> {
+        let state = self.client.lock();
+        // Writing to memory what serde can express does not fail.
+        postcard::to_stdvec(&PortableRecord::of(&state.record)).unwrap_or_default()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.client.lock().session.unacknowledged() == 0
+    }
+
+    fn state(&self) -> Option<Vec<u8>> {
+        let state = self.client.lock();
+        if state.record.ended || state.epoch != self.epoch {
+            return None;
+        }
+        postcard::to_stdvec(&state.session.export(Instant::now())).ok()
+    }
+
+    fn forget(&self) {
+        let Some(broker) = self.broker.upgrade() else { return };
+        let mut batch = Batch::new(Instant::now());
+        let mut state = self.client.lock();
+        if !state.record.ended && state.epoch == self.epoch {
+            // It is not over, only elsewhere: so are its messages and its will.
+            state.session.consume_all();
+            state.record.will = None;
+            broker.end_session(&self.client, state, &mut batch);
+        }
+    }
+}
+
+/// A session that is on its way here, subscribed already.
+struct Expected {
+    broker: Weak<Broker>,
+    /// None once it is here.
+    client: Option<Arc<Client>>,
+    routed_by: u64,
+}
+
+impl Arriving for Expected {
+    fn routed_by(&self) -> u64 {
+        self.routed_by
+    }
+
+    fn finish(mut self: Box<Self>, state: &[u8], claim: Stamp) -> Result<(), MalformedSession> {
+        let broker = self.broker.upgrade().ok_or(MalformedSession)?;
+        let client = self.client.as_ref().ok_or(MalformedSession)?;
+        broker.install(client, state, claim)?;
+        self.client = None;
+        Ok(())
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        if let (Some(client), Some(broker)) = (self.client.take(), self.broker.upgrade()) {
+            broker.end_session(&client, client.lock(), &mut Batch::new(Instant::now()));
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The new owner's side of a handover.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rumormq_gossip::{ReplicaId, Stamp, Written};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use super::wire::{Step, TakeoverMessage};
+use super::{Claim, Cluster, Holder, INBOX_MAX, Job, REST_PATIENCE, SESSION_MAX, send};
+use crate::cluster::interest::{ROUTES, SESSIONS};
+use crate::cluster::turn;
+
+/// Between two looks whether a link is still there.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Another connection has the client by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superseded;
+
+/// Sessions that are on their way here, by client identifier. No lock is taken under its own.
+#[derive(Default)]
+pub struct Arrivals {
+    entries: Mutex<HashMap<Box<str>, Entry>>,
+}
+
+struct Entry {
+    /// The claim that it is wanted with.
+    claim: Stamp,
+    /// Who has it, as far as they have said.
+    holders: Vec<Holder>,
+    /// Whose it was before.
+    former: Option<ReplicaId>,
+    /// The owner before has answered.
+    answered: bool,
+    /// Something of this has changed.
+    changed: Arc<Notify>,
+    /// The last connection that waits for it.
+    waiter: u64,
+    finished: watch::Receiver<bool>,
+}
+
+/// What the task of an arrival begins with.
+pub(super) struct Beginning {
+    id: Box<str>,
+    /// Whose it was before, where that is another node's.
+    former: Option<ReplicaId>,
+    settled: oneshot::Receiver<()>,
+    finish: watch::Sender<bool>,
+}
+
+impl Arrivals {
+    /// The claim of a session that is on its way.
+    pub fn claim(&self, id: &str) -> Option<Stamp> {
+        self.entries.lock().get(id).map(|entry| entry.claim)
+    }
+
+    /// The claim that was written for a connection that now opens.
+    pub fn take_claim(&self, id: &str) -> Option<Stamp> {
+        self.entries.lock().remove(id).map(|entry| entry.claim)
+    }
+
+    /// Somebody has the session. Given back where nobody waits for it any more.
+    pub fn handle_holding(&self, id: &str, holder: Holder) -> Option<Holder> {
+        match self.entries.lock().get_mut(id) {
+            Some(entry) if !*entry.finished.borrow() && entry.holders.len() < INBOX_MAX => {
+                entry.holders.push(holder);
+                entry.changed.notify_one();
+                None
+            }
+            _ => Some(holder),
+        }
+    }
+
+    /// Somebody has nothing to offer.
+    pub fn handle_nothing(&self, id: &str, from: &ReplicaId) {
+        if let Some(entry) = self.entries.lock().get_mut(id)
+            && entry.former.as_ref() == Some(from)
+        {
+            entry.answered = true;
+            entry.changed.notify_one();
+        }
+    }
+
+    /// Waits for the answer of the owner before: an offer, or that it has nothing. True if it is an offer.
+    async fn answered(&self, id: &str) -> bool {
+        loop {
+            let changed = {
+                let entries = self.entries.lock();
+                let Some(entry) = entries.get(id) else { return false };
+                if entry.holders.iter().any(|holder| Some(&holder.replica) == entry.former.as_ref()) {
+                    return true;
+                }
+                if entry.answered {
+                    return false;
+                }
+                entry.changed.clone()
+            };
+            changed.notified().await;
+        }
+    }
+
+    /// Waits for a session that is on its way, if it is.
+    pub async fn finished(&self, id: &str) {
+        let finished = self.entries.lock().get(id).map(|entry| entry.finished.clone());
+        if let Some(mut finished) = finished {
+            // A task that is gone has finished, too.
+            let _ = finished.wait_for(|finished| *finished).await;
+        }
+    }
+
+    fn take_holders(&self, id: &str) -> Vec<Holder> {
+        let mut entries = self.entries.lock();
+        entries.get_mut(id).map(|entry| std::mem::take(&mut entry.holders)).unwrap_or_default()
+    }
+}
+
+/// A connection's wait for its session.
+pub struct Arrival {
+    cluster: Arc<Cluster>,
+    id: Box<str>,
+    waiter: u64,
+    finished: watch::Receiver<bool>,
+}
+
+impl Arrival {
+    /// Waits until the session is here, or it is known that there is none to be had.
+    pub async fn wait(&mut self) -> Result<(), Superseded> {
+        let _ = self.finished.wait_for(|finished| *finished).await;
+        let entry = self.cluster.takeovers.arrivals.entries.lock().get(&self.id).map(|entry| entry.waiter);
+        let newest = entry == Some(self.waiter);
+        match newest && self.cluster.owner_elsewhere(&self.id).is_none() {
+            true => Ok(()),
+            false => Err(Superseded),
+        }
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        let entries = self.cluster.takeovers.arrivals.entries.lock();
+        if entries.get(&self.id).is_none_or(|entry| entry.waiter != self.waiter) {
+            return;
+        }
+        let finished = entries.get(&self.id).is_some_and(|entry| *entry.finished.borrow());
+        drop(entries);
+        if finished {
+            self.cluster.forget_arrival(&self.id);
+        }
+    }
+}
+
+impl Cluster {
+    /// Nobody opens a connection on what has arrived. It stays; a claim on nothing does not.
+    fn forget_arrival(&self, id: &str) {
+        let forgotten = self.takeovers.arrivals.take_claim(id).is_some();
+        if forgotten && self.host.session_claim(id).is_none() {
+            self.retire_session(id, Instant::now());
+        }
+    }
+
+    /// Another node whose claim counts.
+    pub(super) fn owner_elsewhere(&self, id: &str) -> Option<Claim> {
+        let me = self.me();
+        self.session_owner(id).filter(|claim| claim.owner != me)
+    }
+
+    /// Asks for a client's session, wherever it is, for a connection that resumes it. None where only this node can have
+    /// it.
+    pub fn ask_for_session(self: &Arc<Self>, id: &str, now: Instant) -> Option<Arrival> {
+        if !self.peers.all().iter().any(|peer| peer.is_reachable()) {
+            return None;
+        }
+        let waiter = self.takeovers.number();
+        let arrivals = &self.takeovers.arrivals;
+        if let Some(entry) = arrivals.entries.lock().get_mut(id) {
+            entry.waiter = waiter;
+            let finished = entry.finished.clone();
+            return Some(Arrival { cluster: self.clone(), id: id.into(), waiter, finished });
+        }
+        let is_own = self.session_owner(id).is_some_and(|claim| claim.owner == self.me());
+        if is_own && self.host.session_claim(id).is_some() {
+            return None;
+        }
+        let (finish, finished) = watch::channel(false);
+        let entry = Entry {
+            claim: Stamp(0),
+            holders: Vec::new(),
+            former: None,
+            answered: false,
+            changed: Arc::default(),
+            waiter,
+            finished: finished.clone(),
+        };
+        // Entered before it is claimed: who has the session says so before the claim has settled.
+        arrivals.entries.lock().insert(id.into(), entry);
+        let Written { seq, stamp, replaced } = self.write_claim(id, false, now);
+        let former = replaced.map(|winner| winner.replica).filter(|former| *former != self.me());
+        if let Some(entry) = arrivals.entries.lock().get_mut(id) {
+            entry.claim = stamp;
+            entry.former = former.clone();
+        }
+        let (settle, settled) = oneshot::channel();
+        let then = move |_| {
+            let _ = settle.send(()); // Where nobody waits any more, nobody need be told.
+        };
+        self.when_settled(SESSIONS, seq, now, Box::new(then));
+        self.takeovers.begin(Job::Arrive(Beginning { id: id.into(), former, settled, finish }));
+        Some(Arrival { cluster: self.clone(), id: id.into(), waiter, finished })
+    }
+}
+
+/// Fetches a session from whoever has it.
+pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
+    let Beginning { id, former, settled, finish } = beginning;
+    let _ = timeout(cluster.takeovers.timeout, find_holders(&cluster, &id, former, settled)).await;
+    let mut holders = cluster.takeovers.arrivals.take_holders(&id);
+    holders.sort_by_key(|holder| std::cmp::Reverse(holder.claim));
+    let mut holders = holders.into_iter();
+    for holder in holders.by_ref() {
+        match take(&cluster, &id, &holder).await {
+            Ok(()) => {
+                tracing::debug!(client = %id, from = %holder.replica, "session taken over");
+                break;
+            }
+            Err(failed) => {
+                tracing::debug!(client = %id, from = %holder.replica, ?failed, "session not taken over");
+                cluster.say(&holder.replica, &id, holder.offer, Step::Declined);
+            }
+        }
+    }
+    finish.send_replace(true);
+    if finish.receiver_count() == 1 {
+        cluster.forget_arrival(&id);
+    }
+    let late = cluster.takeovers.arrivals.take_holders(&id);
+    for holder in holders.chain(late) {
+        cluster.takeovers.begin(Job::TakeRest { id: id.clone(), holder });
+    }
+}
+
+/// Waits until all holders have made their offers, or at least the owner before. An acknowledgement of the claim may come
+/// by way of a third node, and be here before the offer: so that owner's answer is waited for by itself.
+async fn find_holders(
+    cluster: &Cluster,
+    id: &str,
+    former: Option<ReplicaId>,
+    settled: oneshot::Receiver<()>,
+) {
+    let arrivals = &cluster.takeovers.arrivals;
+    match former.filter(|former| cluster.is_linked(former)) {
+        None => {
+            let _ = settled.await;
+        }
+        Some(former) => {
+            send(&cluster.peers, &former, &TakeoverMessage::Ask { id: id.into() });
+            let unlinked = async {
+                while cluster.is_linked(&former) {
+                    sleep(LOOK).await;
+                }
+            };
+            tokio::select! {
+                offered = arrivals.answered(id) => if offered { return },
+                () = unlinked => {}
+            }
+            let _ = settled.await;
+        }
+    }
+}
+
+/// Why a holder's session does not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failed {
+    /// It is not there, or not for this node.
+    Gone,
+    /// The holder says nothing, or its link is lost.
+    Silent,
+    /// The holder sends what is no session.
+    Malformed,
+    /// Nobody waits for it any more.
+    Unwanted,
+}
+
+async fn take(cluster: &Arc<Cluster>, id: &str, holder: &Holder) -> Result<(), Failed> {
+    let mut offer = Offer::new(cluster, id, holder);
+    offer.say(Step::Take { whole: true });
+    let patience = cluster.takeovers.timeout;
+    let record = offer.receive(patience).await?;
+    let claim = cluster.takeovers.arrivals.claim(id).ok_or(Failed::Unwanted)?;
+    let arriving = cluster.host.admit(id, &record).map_err(|_| Failed::Malformed)?;
+    let (routed, is_routed) = oneshot::channel();
+    let then = move |_| {
+        let _ = routed.send(());
+    };
+    cluster.when_settled(ROUTES, arriving.routed_by(), Instant::now(), Box::new(then));
+    let _ = timeout(2 * patience, is_routed).await;
+    turn::all_over().await;
+    let peer = cluster.peers.find(&holder.replica.name).ok_or(Failed::Silent)?;
+    offer.say(Step::Ship { sequence: peer.last_forward() });
+    let state = offer.receive(patience).await?;
+    // What the state has and is on its way here as well must be here before it, to be known for the same.
+    cluster.fence(None, patience / 4).await;
+    arriving.finish(&state, claim).map_err(|_| Failed::Malformed)?;
+    offer.say(Step::Kept);
+    Ok(())
+}
+
+/// Takes what was never sent of a session that has a newer one here.
+pub(super) async fn take_rest(cluster: Arc<Cluster>, id: Box<str>, holder: Holder) {
+    let mut offer = Offer::new(&cluster, &id, &holder);
+    if cluster.owner_elsewhere(&id).is_some() || cluster.host.session_claim(&id).is_none() {
+        return offer.say(Step::Declined);
+    }
+    offer.say(Step::Take { whole: false });
+    tracing::debug!(client = %id, from = %holder.replica, "taking the rest of a session");
+    match offer.receive(REST_PATIENCE + cluster.takeovers.timeout).await {
+        Ok(state) if cluster.host.merge(&id, &state).is_ok() => offer.say(Step::Kept),
+        _ => offer.say(Step::Declined),
+    }
+}
+
+/// One holder's offer, while it is talked about.
+struct Offer<'a> {
+    cluster: &'a Cluster,
+    id: &'a str,
+    holder: &'a Holder,
+    steps: mpsc::Receiver<Step>,
+}
+
+impl<'a> Offer<'a> {
+    fn new(cluster: &'a Cluster, id: &'a str, holder: &'a Holder) -> Offer<'a> {
+        let (to_task, steps) = mpsc::channel(INBOX_MAX);
+        cluster.takeovers.offers.lock().insert((holder.replica.clone(), holder.offer), to_task);
+        Offer { cluster, id, holder, steps }
+    }
+
+    fn say(&self, step: Step) {
+        self.cluster.say(&self.holder.replica, self.id, self.holder.offer, step);
+    }
+
+    /// All pieces up to the last one. Every one of them buys the holder more time.
+    async fn receive(&mut self, patience: Duration) -> Result<Vec<u8>, Failed> {
+        let mut received = Vec::new();
+        let mut deadline = Instant::now() + patience;
+        loop {
+            match timeout(LOOK, self.steps.recv()).await {
+                Ok(Some(Step::Piece { bytes, last })) => {
+                    received.extend_from_slice(&bytes);
+                    if received.len() > SESSION_MAX {
+                        return Err(Failed::Malformed);
+                    }
+                    if last {
+                        return Ok(received);
+                    }
+                    deadline = Instant::now() + patience;
+                }
+                Ok(_) => return Err(Failed::Gone),
+                Err(_) if Instant::now() > deadline || !self.cluster.is_linked(&self.holder.replica) => {
+                    return Err(Failed::Silent);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Offer<'_> {
+    fn drop(&mut self) {
+        self.cluster.takeovers.offers.lock().remove(&(self.holder.replica.clone(), self.holder.offer));
+    }
+}

@@ -1,0 +1,150 @@
+//! The holder's side of a handover.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rumormq_gossip::ReplicaId;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::wire::{Step, TakeoverMessage};
+use super::{Cluster, FromOwner, Job, REST_PATIENCE, send};
+use crate::cluster::host::Departing;
+
+/// Between two looks whether a link is still there.
+const LOOK: Duration = Duration::from_millis(50);
+/// Between two offers of a session that nobody takes.
+const OFFER_AGAIN: Duration = Duration::from_millis(500);
+
+/// Hands a session over to whoever's claim counts, until that has it, or this node has it again.
+pub(super) async fn run(cluster: Arc<Cluster>, id: Box<str>, messages: mpsc::Receiver<FromOwner>) {
+    let mut departure = Departure { cluster: &cluster, id: &id, messages, stash: VecDeque::new() };
+    departure.run().await;
+    let Departure { mut messages, mut stash, .. } = departure;
+    cluster.takeovers.departures.lock().remove(&id);
+    while let Ok(message) = messages.try_recv() {
+        stash.push_back(message);
+    }
+    for FromOwner { owner, offer, step } in stash {
+        if matches!(step, Step::Take { .. }) {
+            cluster.say(&owner, &id, offer, Step::Gone);
+        }
+    }
+    // It may have come back and gone again in the meantime.
+    if cluster.owner_elsewhere(&id).is_some()
+        && cluster.host.session_claim(&id).is_some()
+        && let Some(messages) = cluster.takeovers.enter_departure(&id)
+    {
+        cluster.takeovers.begin(Job::Depart { id, messages });
+    }
+}
+
+struct Departure<'a> {
+    cluster: &'a Arc<Cluster>,
+    id: &'a str,
+    messages: mpsc::Receiver<FromOwner>,
+    /// What others said while one was served.
+    stash: VecDeque<FromOwner>,
+}
+
+/// The new owner says nothing any more.
+struct Silent;
+
+impl Departure<'_> {
+    async fn run(&mut self) {
+        // It may still be on its way here.
+        self.cluster.takeovers.arrivals.finished(self.id).await;
+        let mut offered = true;
+        loop {
+            let Some(claim) = self.cluster.owner_elsewhere(self.id) else { return };
+            let discard = self.cluster.host.session_claim(self.id) < Some(claim.value.discard_below);
+            let Some(session) = self.cluster.host.release(self.id, discard) else { return };
+            if !std::mem::replace(&mut offered, false) {
+                self.offer(&claim.owner);
+            }
+            if self.hand_over(&*session, &claim.owner).await.is_ok() {
+                tracing::debug!(client = self.id, to = %claim.owner, "session handed over");
+                return session.forget();
+            }
+            tracing::debug!(client = self.id, to = %claim.owner, "session not handed over yet");
+            sleep(OFFER_AGAIN).await;
+        }
+    }
+
+    fn offer(&self, owner: &ReplicaId) {
+        let Some(claim) = self.cluster.host.session_claim(self.id) else { return };
+        let offer = self.cluster.takeovers.number();
+        send(&self.cluster.peers, owner, &TakeoverMessage::Holding { id: self.id.into(), offer, claim });
+    }
+
+    async fn hand_over(&mut self, session: &dyn Departing, owner: &ReplicaId) -> Result<(), Silent> {
+        let patience = self.cluster.takeovers.timeout;
+        let (offer, whole) = loop {
+            match self.next(owner, None, patience).await? {
+                (offer, Step::Take { whole }) => break (offer, whole),
+                _ => continue,
+            }
+        };
+        let mut asked = None;
+        if whole {
+            self.ship(owner, offer, &session.record()).await?;
+            // The new owner waits for its routes as a SUBACK does.
+            match self.next(owner, Some(offer), 3 * patience).await? {
+                (_, Step::Ship { sequence }) => asked = Some((owner.clone(), sequence)),
+                _ => return Err(Silent),
+            }
+        }
+        let settled = Instant::now() + patience / 2;
+        while !session.is_settled() && Instant::now() < settled {
+            sleep(Duration::from_millis(1)).await;
+        }
+        self.cluster.fence(asked, if whole { patience / 4 } else { REST_PATIENCE }).await;
+        let Some(state) = session.state() else {
+            self.cluster.say(owner, self.id, offer, Step::Gone);
+            return Err(Silent);
+        };
+        self.ship(owner, offer, &state).await?;
+        match self.next(owner, Some(offer), 3 * patience).await? {
+            (_, Step::Kept) => Ok(()),
+            _ => Err(Silent),
+        }
+    }
+
+    async fn ship(&self, owner: &ReplicaId, offer: u64, bytes: &[u8]) -> Result<(), Silent> {
+        match self.cluster.ship(owner, self.id, offer, bytes).await {
+            true => Ok(()),
+            false => Err(Silent),
+        }
+    }
+
+    /// What the new owner says next, about this offer if one is named. What others say waits.
+    async fn next(
+        &mut self,
+        owner: &ReplicaId,
+        offer: Option<u64>,
+        patience: Duration,
+    ) -> Result<(u64, Step), Silent> {
+        let wanted =
+            |message: &FromOwner| message.owner == *owner && offer.is_none_or(|offer| offer == message.offer);
+        if let Some(at) = self.stash.iter().position(wanted)
+            && let Some(message) = self.stash.remove(at)
+        {
+            return Ok((message.offer, message.step));
+        }
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline && self.cluster.is_linked(owner) {
+            match timeout(LOOK, self.messages.recv()).await {
+                Ok(Some(message)) if wanted(&message) => return Ok((message.offer, message.step)),
+                Ok(Some(message)) => {
+                    if self.stash.len() < super::INBOX_MAX {
+                        self.stash.push_back(message);
+                    }
+                }
+                Ok(None) => return Err(Silent),
+                Err(_) => {}
+            }
+        }
+        Err(Silent)
+    }
+}

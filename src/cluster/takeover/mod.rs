@@ -1,0 +1,321 @@
+//! How a session moves to the node that its client has connected to.
+//!
+//! The newest claim has the session. A node writes its claim to a stamped set; whoever holds the session says so to the
+//! claimer before it acknowledges the claim ([`Holding`](wire::TakeoverMessage::Holding)), so that the claimer knows all
+//! holders once its claim has settled. Then, with A the holder and B the new owner:
+//!
+//! ```text
+//! A  ends the client's connection, and goes on queueing for it
+//! B  Take        A  its subscriptions
+//! B  subscribes, holds what arrives, waits until every reachable node has its routes
+//! B  Ship        A  waits for what nodes had sent before they had B's routes (Fence), then sends the session's state
+//! B  goes on with the state, followed by what it held and the state has not
+//! B  Kept        A  deletes its copy
+//! ```
+//!
+//! Whatever fails leaves A's copy in place, to be offered again. A claimer that goes on without it keeps its newer
+//! session, and later gets what was never sent of the older one.
+
+mod arrival;
+mod departure;
+mod fence;
+pub mod wire;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rumormq_gossip::{ReplicaId, Stamp, Winner, Written};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use arrival::Arrivals;
+pub use arrival::{Arrival, Superseded};
+use wire::{Step, TakeoverMessage};
+
+use super::Cluster;
+use super::forward::wire::append_small;
+use super::host::Host;
+use super::interest::SESSIONS;
+use super::link::kind;
+use super::peers::Peers;
+
+/// Messages of one handover that may wait for their task.
+const INBOX_MAX: usize = 1024;
+/// Bytes of a piece.
+const PIECE_MAX: usize = 256 << 10;
+/// Bytes of a session that moves. One that is larger than the limits of this cluster's nodes allow is not accepted.
+const SESSION_MAX: usize = 256 << 20;
+/// The rest of a session waits so long for what other nodes have buffered for it.
+const REST_PATIENCE: Duration = Duration::from_secs(10);
+/// A link whose queue is longer than this gets no further piece.
+const QUEUE_MAX: usize = 1 << 20;
+
+/// What a claim says beside its stamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimValue {
+    /// Sessions of older claims are over: there has been a clean start since.
+    pub discard_below: Stamp,
+}
+
+/// A claim that counts.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Whose it is.
+    pub owner: ReplicaId,
+    /// When it was made.
+    pub stamp: Stamp,
+    /// What it says.
+    pub value: ClaimValue,
+}
+
+impl Claim {
+    fn of(winner: &Winner) -> Claim {
+        let value = winner.entry.value().and_then(|value| postcard::from_bytes(value).ok());
+        Claim { owner: winner.replica.clone(), stamp: winner.entry.stamp(), value: value.unwrap_or_default() }
+    }
+}
+
+/// Sessions on their way here and from here. Its locks are held for look-ups only.
+pub struct Takeovers {
+    arrivals: Arrivals,
+    /// By client identifier: who handles what new owners say.
+    departures: Mutex<HashMap<Box<str>, mpsc::Sender<FromOwner>>>,
+    /// By holder and offer: who handles what holders say.
+    offers: Mutex<HashMap<(ReplicaId, u64), mpsc::Sender<Step>>>,
+    fences: Mutex<HashMap<u64, oneshot::Sender<u64>>>,
+    numbers: AtomicU64,
+    jobs: mpsc::UnboundedSender<Job>,
+    waiting_jobs: Mutex<Option<mpsc::UnboundedReceiver<Job>>>,
+    timeout: Duration,
+}
+
+/// What a new owner says about a session that is here.
+struct FromOwner {
+    owner: ReplicaId,
+    offer: u64,
+    step: Step,
+}
+
+/// What the takeovers' task is to begin.
+enum Job {
+    Arrive(arrival::Beginning),
+    Depart { id: Box<str>, messages: mpsc::Receiver<FromOwner> },
+    TakeRest { id: Box<str>, holder: Holder },
+}
+
+/// Who offers a session.
+#[derive(Clone, Debug)]
+struct Holder {
+    replica: ReplicaId,
+    offer: u64,
+    claim: Stamp,
+}
+
+/// What follows from others' claims once no lock is held.
+#[derive(Default)]
+pub(super) struct Losses {
+    departures: Vec<(Box<str>, mpsc::Receiver<FromOwner>)>,
+}
+
+impl Takeovers {
+    /// Nothing moves yet.
+    pub fn new(timeout: Duration) -> Takeovers {
+        let (jobs, waiting_jobs) = mpsc::unbounded_channel();
+        Takeovers {
+            arrivals: Arrivals::default(),
+            departures: Mutex::default(),
+            offers: Mutex::default(),
+            fences: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            jobs,
+            waiting_jobs: Mutex::new(Some(waiting_jobs)),
+            timeout,
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn begin(&self, job: Job) {
+        // Without its task the node is over.
+        let _ = self.jobs.send(job);
+    }
+
+    /// Another node's claim counts now. If the session is here, the claimer is told before its claim is acknowledged.
+    pub(super) fn handle_won(&self, winner: &Winner, peers: &Peers, host: &dyn Host, losses: &mut Losses) {
+        let Ok(id) = std::str::from_utf8(winner.entry.key()) else { return };
+        let Some(own) = host.session_claim(id).max(self.arrivals.claim(id)) else { return };
+        let claim = Claim::of(winner);
+        if own >= claim.stamp {
+            return;
+        }
+        tracing::debug!(client = id, ?own, claimed = ?claim.stamp, by = %claim.owner, "session claimed elsewhere");
+        if own >= claim.value.discard_below {
+            let offer = TakeoverMessage::Holding { id: id.into(), offer: self.number(), claim: own };
+            send(peers, &claim.owner, &offer);
+        }
+        if let Some(messages) = self.enter_departure(id) {
+            losses.departures.push((id.into(), messages));
+        }
+    }
+
+    /// Makes room for what new owners will say; none where a task listens already.
+    fn enter_departure(&self, id: &str) -> Option<mpsc::Receiver<FromOwner>> {
+        let mut departures = self.departures.lock();
+        if departures.contains_key(id) {
+            return None;
+        }
+        let (to_task, messages) = mpsc::channel(INBOX_MAX);
+        departures.insert(id.into(), to_task);
+        Some(messages)
+    }
+
+    pub(super) fn handle_losses(&self, losses: Losses) {
+        for (id, messages) in losses.departures {
+            self.begin(Job::Depart { id, messages });
+        }
+    }
+}
+
+/// Runs the takeovers until the node stops.
+pub(super) async fn run(cluster: Arc<Cluster>) {
+    let Some(mut jobs) = cluster.takeovers.waiting_jobs.lock().take() else { return };
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            job = jobs.recv() => match job {
+                None => return,
+                Some(Job::Arrive(beginning)) => {
+                    tasks.spawn(arrival::run(cluster.clone(), beginning));
+                }
+                Some(Job::Depart { id, messages }) => {
+                    tasks.spawn(departure::run(cluster.clone(), id, messages));
+                }
+                Some(Job::TakeRest { id, holder }) => {
+                    tasks.spawn(arrival::take_rest(cluster.clone(), id, holder));
+                }
+            },
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+impl Cluster {
+    /// Makes this node the owner of a session that it has already, or that nobody need be asked for. With `discard`
+    /// sessions of this client elsewhere are over. Returns the claim's stamp.
+    pub fn claim_session(&self, id: &str, discard: bool, now: Instant) -> Stamp {
+        match self.takeovers.arrivals.take_claim(id) {
+            Some(stamp) if !discard => stamp,
+            _ => self.write_claim(id, discard, now).stamp,
+        }
+    }
+
+    /// The session is over, or somebody else's.
+    pub fn retire_session(&self, id: &str, now: Instant) {
+        self.with_replication(now, |replication| {
+            replication.node.retire(SESSIONS, id.as_bytes(), super::wall_clock_ms(), now);
+        });
+    }
+
+    fn write_claim(&self, id: &str, discard: bool, now: Instant) -> Written {
+        let wall_ms = super::wall_clock_ms();
+        self.with_replication(now, |replication| {
+            let key = id.as_bytes();
+            let former = replication.node.winner(SESSIONS, key).map(|winner| Claim::of(&winner));
+            let discard_below = match (discard, former) {
+                // Above all that is known, and not above the claim that says so.
+                (true, former) => Stamp::at_ms(wall_ms)
+                    .max(former.map_or(Stamp(0), |former| Stamp(former.stamp.0.saturating_add(1)))),
+                (false, former) => former.map_or(Stamp(0), |former| former.value.discard_below),
+            };
+            let value = postcard::to_stdvec(&ClaimValue { discard_below }).unwrap_or_default();
+            replication.node.write(SESSIONS, key, &value, wall_ms, now)
+        })
+    }
+
+    /// Whose claim counts.
+    fn session_owner(&self, id: &str) -> Option<Claim> {
+        let replication = self.replication.lock();
+        replication.node.winner(SESSIONS, id.as_bytes()).map(|winner| Claim::of(&winner))
+    }
+
+    /// A message about a session, or about streams, came from a peer.
+    pub(super) fn handle_takeover(self: &Arc<Self>, from: &ReplicaId, message: TakeoverMessage) {
+        let takeovers = &self.takeovers;
+        match message {
+            TakeoverMessage::Holding { id, offer, claim } => {
+                let holder = Holder { replica: from.clone(), offer, claim };
+                if let Some(holder) = takeovers.arrivals.handle_holding(&id, holder) {
+                    takeovers.begin(Job::TakeRest { id, holder });
+                }
+            }
+            // Whoever has it offers it when the claim arrives, or has done so already.
+            TakeoverMessage::Ask { id } => {
+                if self.host.session_claim(&id).is_none() && takeovers.arrivals.claim(&id).is_none() {
+                    send(&self.peers, from, &TakeoverMessage::Nothing { id });
+                }
+            }
+            TakeoverMessage::Nothing { id } => takeovers.arrivals.handle_nothing(&id, from),
+            TakeoverMessage::Session { id, offer, step } => match step {
+                Step::Take { .. } | Step::Ship { .. } | Step::Kept | Step::Declined => {
+                    let task = takeovers.departures.lock().get(&id).cloned();
+                    let message = FromOwner { owner: from.clone(), offer, step };
+                    // What a task cannot take is as lost as on a broken link.
+                    if task.is_none_or(|task| task.try_send(message).is_err()) {
+                        self.say(from, &id, offer, Step::Gone);
+                    }
+                }
+                Step::Piece { .. } | Step::Gone => {
+                    let task = takeovers.offers.lock().get(&(from.clone(), offer)).cloned();
+                    let _ = task.map(|task| task.try_send(step));
+                }
+            },
+            TakeoverMessage::Fence { token } => self.answer_fence(from.clone(), token),
+            TakeoverMessage::Fenced { token, sequence } => {
+                if let Some(asker) = takeovers.fences.lock().remove(&token) {
+                    let _ = asker.send(sequence);
+                }
+            }
+        }
+    }
+
+    /// Says something about a session.
+    fn say(&self, to: &ReplicaId, id: &str, offer: u64, step: Step) {
+        send(&self.peers, to, &TakeoverMessage::Session { id: id.into(), offer, step });
+    }
+
+    fn is_linked(&self, replica: &ReplicaId) -> bool {
+        let link = self.peers.find(&replica.name).and_then(|peer| peer.link());
+        link.is_some_and(|link| link.replica == *replica)
+    }
+
+    /// Sends bytes in pieces, no faster than the link takes them. False if it is gone.
+    async fn ship(&self, to: &ReplicaId, id: &str, offer: u64, bytes: &[u8]) -> bool {
+        let mut pieces = bytes.chunks(PIECE_MAX).peekable();
+        loop {
+            let piece = pieces.next().unwrap_or_default();
+            let last = pieces.peek().is_none();
+            self.say(to, id, offer, Step::Piece { bytes: piece.to_vec(), last });
+            if last {
+                return true;
+            }
+            while self.peers.find(&to.name).is_some_and(|peer| peer.queue_len() > QUEUE_MAX) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if !self.is_linked(to) {
+                return false;
+            }
+        }
+    }
+}
+
+fn send(peers: &Peers, to: &ReplicaId, message: &TakeoverMessage) {
+    if let Some(peer) = peers.find(&to.name) {
+        peer.send(to, |out| append_small(out, kind::TAKEOVER, message));
+    }
+}

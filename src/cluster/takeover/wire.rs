@@ -1,0 +1,82 @@
+//! What nodes say to each other while a session moves.
+
+use rumormq_gossip::Stamp;
+use serde::{Deserialize, Serialize};
+
+/// A message about one session, or about the streams between two nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TakeoverMessage {
+    /// The sender has the session that the receiver has claimed, and keeps it for the receiver. Sent before the claim is
+    /// acknowledged.
+    Holding {
+        /// The client identifier.
+        id: Box<str>,
+        /// Names this offer; all that follows from it repeats the number.
+        offer: u64,
+        /// The sender's own claim. Of several holders the one with the highest has the session, the others have what is
+        /// left of it.
+        claim: Stamp,
+    },
+    /// From a claimer to the owner before: the offer is waited for, whatever else has acknowledged the claim, unless the
+    /// answer is [`TakeoverMessage::Nothing`].
+    Ask {
+        /// The client identifier.
+        id: Box<str>,
+    },
+    /// There is no such session.
+    Nothing {
+        /// The client identifier.
+        id: Box<str>,
+    },
+    /// About one offer.
+    Session {
+        /// The client identifier.
+        id: Box<str>,
+        /// Which offer.
+        offer: u64,
+        /// What about it.
+        step: Step,
+    },
+    /// Asks for [`TakeoverMessage::Fenced`] once every publish that the receiver matched with earlier routes has been
+    /// entered.
+    Fence {
+        /// Names the question.
+        token: u64,
+    },
+    /// The answer to [`TakeoverMessage::Fence`].
+    Fenced {
+        /// Which question.
+        token: u64,
+        /// The last forward that was in the stream towards the asker.
+        sequence: u64,
+    },
+}
+
+/// The steps of a handover, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// From the new owner: give me the session; or if not `whole`, what was never sent of it.
+    Take {
+        /// Whether its subscriptions are wanted, too.
+        whole: bool,
+    },
+    /// From the holder: a piece of the record, then of the state.
+    Piece {
+        /// Bytes of it.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+        /// The last one.
+        last: bool,
+    },
+    /// From the new owner: every reachable node has its routes; freeze the session and ship it.
+    Ship {
+        /// The last forward in the new owner's own stream towards the holder.
+        sequence: u64,
+    },
+    /// From the new owner: it is safe here; delete the copy.
+    Kept,
+    /// From the holder: there is no such session, or not for the one who asks.
+    Gone,
+    /// From the new owner: there is no use for it at the moment.
+    Declined,
+}

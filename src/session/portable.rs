@@ -1,0 +1,161 @@
+//! A session's protocol state in a form that can travel to another node, where the session goes on as if it had never
+//! moved.
+//!
+//! A session is exported while no connection is open on it, and when its client is owed no acknowledgement that still
+//! waits for other nodes.
+
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::queue::Queue;
+use super::window::{InFlight, Window};
+use super::{Session, SessionLimits};
+use crate::codec::packet::{PacketId, QoS};
+use crate::message::{PortableMessage, PublishId, QueuedMessage};
+
+/// The state of a session without a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionState {
+    /// Packet identifier of the first entry of `window`, or of the next message.
+    first: PacketId,
+    /// What was sent and not acknowledged, in the order of sending.
+    window: Vec<PortableInFlight>,
+    /// What waits to be sent.
+    queue: Vec<PortableQueued>,
+    /// QoS 2 publishes of the client whose PUBREL is awaited.
+    unreleased: Vec<PacketId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum PortableInFlight {
+    Published(PortableQueued),
+    Released,
+    Done,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PortableQueued {
+    message: PortableMessage,
+    qos: QoS,
+    retain: bool,
+    identifiers: Vec<NonZeroU32>,
+}
+
+/// The peer sent a state that no session can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer sent a session that cannot be")]
+pub struct InvalidState;
+
+impl Session {
+    /// What another node needs to go on with the session.
+    pub fn export(&self, now: Instant) -> SessionState {
+        let (first, entries) = self.window.ring();
+        SessionState {
+            first,
+            window: entries.map(|entry| PortableInFlight::of(entry, now)).collect(),
+            queue: self.queue.iter().map(|queued| PortableQueued::of(queued, now)).collect(),
+            unreleased: self.unreleased.iter().copied().collect(),
+        }
+    }
+
+    /// A session without a connection that goes on from `state`.
+    pub fn import(
+        state: SessionState,
+        limits: Arc<SessionLimits>,
+        now: Instant,
+    ) -> Result<Session, InvalidState> {
+        let window = state.window.into_iter().map(|entry| entry.into_in_flight(now));
+        let window = window.collect::<Option<Vec<InFlight>>>().ok_or(InvalidState)?;
+        let mut queue = Queue::default();
+        for queued in state.queue {
+            queue.push(queued.into_queued(now).ok_or(InvalidState)?);
+        }
+        Ok(Session {
+            window: Window::restore(state.first, window).ok_or(InvalidState)?,
+            queue,
+            unreleased: state.unreleased.into_iter().collect(),
+            ..Session::new(limits)
+        })
+    }
+
+    /// Takes over what `other` has queued and this session has not: what arrived here while the session was on its way.
+    /// It was within the bounds of `other`, and stays within twice these.
+    pub fn absorb(&mut self, mut other: Session) {
+        let known: HashSet<PublishId> = self.publishes().collect();
+        for queued in other.queue.take_all() {
+            // What came by way of a group came to this session alone, whatever else its subscriptions got.
+            let publish = queued.message.publish.filter(|_| queued.ticket.is_none());
+            if publish.is_none_or(|publish| !known.contains(&publish)) {
+                self.queue.push(queued);
+            }
+        }
+    }
+
+    /// The session goes on elsewhere with all its messages: none of them is for another member of its groups.
+    pub fn consume_all(&self) {
+        self.consume_in_delivery();
+        self.queue.iter().for_each(QueuedMessage::consume);
+    }
+
+    /// The names of the messages that are kept here.
+    fn publishes(&self) -> impl Iterator<Item = PublishId> {
+        let sent = self.window.iter().filter_map(|(_, entry)| match entry {
+            InFlight::Published(queued) => Some(queued),
+            InFlight::Released | InFlight::Done => None,
+        });
+        sent.chain(self.queue.iter()).filter_map(|queued| queued.message.publish)
+    }
+}
+
+impl SessionState {
+    /// The messages that were never sent, oldest first.
+    pub fn into_unsent(self, now: Instant) -> impl Iterator<Item = QueuedMessage> {
+        self.queue.into_iter().filter_map(move |queued| queued.into_queued(now))
+    }
+}
+
+impl PortableInFlight {
+    fn of(entry: &InFlight, now: Instant) -> PortableInFlight {
+        match entry {
+            InFlight::Published(queued) => PortableInFlight::Published(PortableQueued::of(queued, now)),
+            InFlight::Released => PortableInFlight::Released,
+            InFlight::Done => PortableInFlight::Done,
+        }
+    }
+
+    fn into_in_flight(self, now: Instant) -> Option<InFlight> {
+        Some(match self {
+            PortableInFlight::Published(queued) => InFlight::Published(queued.into_queued(now)?),
+            PortableInFlight::Released => InFlight::Released,
+            PortableInFlight::Done => InFlight::Done,
+        })
+    }
+}
+
+impl PortableQueued {
+    fn of(queued: &QueuedMessage, now: Instant) -> PortableQueued {
+        let mut message = PortableMessage::of(&queued.message, now);
+        if queued.ticket.is_some() {
+            // The same publish may be meant for the session a second time.
+            message.publish = None;
+        }
+        PortableQueued {
+            message,
+            qos: queued.qos,
+            retain: queued.retain,
+            identifiers: queued.identifiers().to_vec(),
+        }
+    }
+
+    fn into_queued(self, now: Instant) -> Option<QueuedMessage> {
+        if self.qos == QoS::AtMostOnce {
+            return None; // It would never be acknowledged.
+        }
+        let message = Arc::new(self.message.into_message(now)?);
+        Some(QueuedMessage::new(message, self.qos, self.retain, &self.identifiers))
+    }
+}

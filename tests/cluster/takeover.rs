@@ -1,0 +1,283 @@
+//! A session is where its client has connected last, whichever node that is.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use rumormq::codec::packet::{Connect, Packet, PacketId, Publish, QoS};
+
+use crate::clients::connect;
+use crate::processes::{PATIENCE, Process, awaits, start_cluster};
+use crate::support::client::{self, Client, Q1, Q2, ack, lasting, options, publish, subscribe_as};
+
+/// Connects and expects CONNACK to say whether there was a session.
+#[track_caller]
+fn open(node: &Process, connect: Connect<'_>, present: bool) -> Client {
+    let mut client = node.beside(|| Client::start(node.mqtt_addr(), connect));
+    let frame = client.frame().expect("CONNACK");
+    match frame.packet() {
+        Packet::ConnAck(connack) => {
+            assert_eq!((connack.reason as u8, connack.session_present), (0, present), "on {}", node.name());
+        }
+        other => panic!("not a CONNACK: {other:?}"),
+    }
+    client
+}
+
+#[track_caller]
+fn resume(node: &Process, present: bool) -> Client {
+    open(node, lasting("x", 1000), present)
+}
+
+#[test]
+fn takeover_moves_subscriptions_and_what_was_queued() {
+    let nodes = start_cluster(3);
+    let mut publisher = connect(&nodes[2], "p");
+    let mut x = resume(&nodes[0], false);
+    x.sends(Packet::Subscribe(subscribe_as(7, "a/#", options(Q1))));
+    x.gets("SUBACK 1 0x01");
+    x.disconnects();
+    publisher.publishes(publish(1, Q1, "a/1", "one"));
+    publisher.publishes(publish(2, Q1, "a/2", "two"));
+    let mut x = resume(&nodes[1], true);
+    x.gets("PUBLISH 1 q1 a/1 one id=7");
+    x.gets("PUBLISH 2 q1 a/2 two id=7");
+    x.sends(Packet::PubAck(ack(1)));
+    x.sends(Packet::PubAck(ack(2)));
+    publisher.publishes(publish(3, Q1, "a/3", "three"));
+    x.gets("PUBLISH 3 q1 a/3 three id=7");
+    x.sends(Packet::PubAck(ack(3)));
+    x.waits();
+    awaits("one node has the route", PATIENCE, || {
+        nodes[2].routes() == [("a/#".to_owned(), vec![nodes[1].name().to_owned()])]
+    });
+}
+
+#[test]
+fn takeover_ends_the_connection_elsewhere() {
+    let nodes = start_cluster(2);
+    let mut former = resume(&nodes[0], false);
+    let mut present = resume(&nodes[1], true);
+    former.gets("DISCONNECT 0x8e");
+    former.is_closed();
+    present.waits();
+    let mut clean = open(&nodes[0], client::connect("x"), false);
+    present.gets("DISCONNECT 0x8e");
+    clean.waits();
+    drop(clean);
+    awaits("its session is over", PATIENCE, || nodes[0].metric("connections", &[]) == 0.0);
+    let _fresh = resume(&nodes[1], false);
+}
+
+/// QoS 2 both ways, at each half.
+#[test]
+fn takeover_goes_on_with_what_was_in_flight() {
+    let nodes = start_cluster(3);
+    let mut publisher = connect(&nodes[2], "p");
+    let mut watcher = crate::clients::subscriber(&nodes[2], "w", &["from/x"], Q2);
+    let mut x = resume(&nodes[0], false);
+    x.subscribes(&[("to/x", options(Q2))], "0x02");
+    for (id, payload) in [(1, "a"), (2, "b")] {
+        publisher.publishes(publish(id, Q2, "to/x", payload));
+        x.gets(&format!("PUBLISH {id} q2 to/x {payload}"));
+    }
+    x.sends(Packet::PubRec(ack(1)));
+    x.gets("PUBREL 1");
+    x.sends(Packet::Publish(publish(9, Q2, "from/x", "mine")));
+    x.gets("PUBREC 9");
+    watcher.gets("PUBLISH 1 q2 from/x mine");
+    let mut x = resume(&nodes[1], true);
+    x.gets("PUBREL 1");
+    x.gets("PUBLISH 2 q2 to/x b dup");
+    x.sends(Packet::PubComp(ack(1)));
+    x.sends(Packet::PubRec(ack(2)));
+    x.gets("PUBREL 2");
+    x.sends(Packet::Publish(Publish { dup: true, ..publish(9, Q2, "from/x", "mine") }));
+    x.gets("PUBREC 9");
+    let mut x = resume(&nodes[2], true);
+    x.gets("PUBREL 2");
+    x.sends(Packet::PubComp(ack(2)));
+    x.sends(Packet::PubRel(ack(9)));
+    x.gets("PUBCOMP 9");
+    x.waits();
+    watcher.waits();
+}
+
+/// A client that hops from node to node while others publish to it without pause.
+fn hops(count: usize) {
+    let nodes = start_cluster(3);
+    let mut x = resume(&nodes[0], false);
+    x.subscribes(&[("q1", options(Q1)), ("q2", options(Q2))], "0x01 0x02");
+    let (over, sent) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        let published = scope.spawn(|| publish_without_pause(&nodes[0], &over, &sent));
+        let ends = Ends(&over);
+        let mut received = Received::default();
+        for hop in 1..=count {
+            received.read(&mut x, 5);
+            // What waits for it stays below the limit of a queue.
+            while received.next[0] + 100 < sent.load(Ordering::Acquire) {
+                received.read(&mut x, 1);
+            }
+            let node = &nodes[hop % 3];
+            x = match hop % 3 {
+                // Connected still, gone, or gone without a word.
+                0 => resume(node, true),
+                1 => {
+                    x.disconnects_and_reads(&mut received);
+                    resume(node, true)
+                }
+                _ => {
+                    drop(x);
+                    resume(node, true)
+                }
+            };
+        }
+        drop(ends);
+        let published = published.join().expect("it publishes");
+        received.read_until(&mut x, published);
+        println!("{count} hops, {published} messages of each QoS, {} of QoS 1 came again", received.again);
+    });
+}
+
+/// However the test goes, the publisher ends with it.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+trait Leaves {
+    fn disconnects_and_reads(self, received: &mut Received);
+}
+
+impl Leaves for Client {
+    fn disconnects_and_reads(mut self, received: &mut Received) {
+        use rumormq::codec::packet::{Disconnect, Properties, ReasonCode};
+        let reason = ReasonCode::Success;
+        self.sends(Packet::Disconnect(Disconnect { reason, properties: Properties::NONE }));
+        while let Some(frame) = self.frame() {
+            received.note(&frame.packet());
+        }
+    }
+}
+
+/// Publishes numbers with QoS 1 and 2 until it is over; returns how many of each.
+fn publish_without_pause(node: &Process, over: &AtomicBool, sent: &AtomicU32) -> u32 {
+    let mut publisher = connect(node, "p");
+    let mut number = 0;
+    while !over.load(Ordering::Acquire) {
+        let payload = number.to_string();
+        publisher.sends(Packet::Publish(publish(1, Q1, "q1", &payload)));
+        publisher.sends(Packet::Publish(publish(2, Q2, "q2", &payload)));
+        publisher.gets_one_of(&["PUBACK 1", "PUBACK 1 0x10"]);
+        publisher.gets_one_of(&["PUBREC 2", "PUBREC 2 0x10"]);
+        publisher.sends(Packet::PubRel(ack(2)));
+        publisher.gets("PUBCOMP 2");
+        number += 1;
+        sent.store(number, Ordering::Release);
+    }
+    number
+}
+
+/// What has come, and whether it may have.
+#[derive(Default)]
+struct Received {
+    /// The next number of QoS 1 and of QoS 2.
+    next: [u32; 2],
+    /// QoS 2 messages whose PUBREL has not come, by packet identifier.
+    unreleased: BTreeMap<PacketId, u32>,
+    again: u32,
+}
+
+impl Received {
+    fn read(&mut self, client: &mut Client, count: usize) {
+        for _ in 0..count {
+            self.answer(client);
+        }
+    }
+
+    fn read_until(&mut self, client: &mut Client, published: u32) {
+        while self.next != [published; 2] {
+            self.answer(client);
+        }
+    }
+
+    fn answer(&mut self, client: &mut Client) {
+        let frame = client.frame().expect("a packet");
+        if let Some(answer) = self.note(&frame.packet()) {
+            client.sends(answer);
+        }
+    }
+
+    fn note(&mut self, packet: &Packet<'_>) -> Option<Packet<'static>> {
+        match packet {
+            Packet::Publish(publish) => {
+                let id = publish.packet_id.expect("QoS 1 or 2");
+                let number: u32 =
+                    std::str::from_utf8(publish.payload).expect("text").parse().expect("a number");
+                match publish.qos {
+                    QoS::ExactlyOnce => {
+                        if self.unreleased.get(&id) == Some(&number) {
+                            assert!(publish.dup);
+                        } else {
+                            assert_eq!(number, self.next[1], "QoS 2, none missing and none twice");
+                            self.next[1] += 1;
+                            assert_eq!(self.unreleased.insert(id, number), None);
+                        }
+                        Some(Packet::PubRec(ack(id.get())))
+                    }
+                    _ => {
+                        if number < self.next[0] {
+                            assert!(publish.dup, "QoS 1 message {number} again, after {}", self.next[0]);
+                            self.again += 1;
+                        } else {
+                            assert_eq!(number, self.next[0], "QoS 1, none missing");
+                            self.next[0] += 1;
+                        }
+                        Some(Packet::PubAck(ack(id.get())))
+                    }
+                }
+            }
+            Packet::PubRel(release) => {
+                self.unreleased.remove(&release.packet_id);
+                Some(Packet::PubComp(ack(release.packet_id.get())))
+            }
+            Packet::Disconnect(_) => None,
+            other => panic!("not expected: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn takeover_under_load_loses_nothing_in_20_hops() {
+    hops(20);
+}
+
+#[test]
+#[ignore = "long"]
+fn takeover_under_load_loses_nothing_in_200_hops() {
+    hops(200);
+}
+
+/// The node that has the session stands still.
+#[test]
+fn takeover_costs_no_more_than_its_timeout_where_the_owner_is_silent() {
+    let nodes = start_cluster(3);
+    let former = resume(&nodes[0], false);
+    nodes[0].freeze();
+    let began = std::time::Instant::now();
+    let mut present = resume(&nodes[1], false);
+    let took = began.elapsed();
+    println!("{took:?}");
+    assert!(took < Duration::from_millis(2300), "{took:?}");
+    present.subscribes(&[("a", options(Q1))], "0x01");
+    nodes[0].thaw();
+    let mut former = former;
+    former.gets("DISCONNECT 0x8e");
+    let mut publisher = connect(&nodes[0], "p");
+    publisher.publishes(publish(1, Q1, "a", "still here"));
+    present.gets("PUBLISH 1 q1 a still here");
+}
