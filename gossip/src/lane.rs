@@ -24,11 +24,14 @@ pub struct LaneLimits {
     pub remove_window: usize,
     /// Live elements accepted from a peer. An interval that would exceed it is refused.
     pub max_elements: usize,
+    /// Bytes of their keys and values, pieces of an unfinished transfer included. An interval that would exceed it is refused, and
+    /// the lane stays behind. Too low keeps what others have written from this node; too high lets one of them fill its memory.
+    pub max_bytes: usize,
 }
 
 impl Default for LaneLimits {
     fn default() -> LaneLimits {
-        LaneLimits { remove_window: 65_536, max_elements: 16_000_000 }
+        LaneLimits { remove_window: 65_536, max_elements: 16_000_000, max_bytes: 4 << 30 }
     }
 }
 
@@ -39,6 +42,8 @@ pub struct Lane {
     seq: u64,
     hash: SetHash,
     elements: BTreeMap<u64, Element>,
+    /// Of all elements, keys and values.
+    bytes: usize,
     history: History,
     limits: LaneLimits,
     staged: Option<Box<Staged>>,
@@ -89,6 +94,7 @@ impl Lane {
             seq: 0,
             hash: SetHash::default(),
             elements: BTreeMap::new(),
+            bytes: 0,
             history: History::new(0, limits.remove_window),
             limits,
             staged: None,
@@ -127,6 +133,7 @@ impl Lane {
         self.seq += 1;
         let gone = superseded.filter(|dot| self.drop_dot(*dot).is_some());
         self.hash.add(self.key.element_hash(self.seq, &element));
+        self.bytes += element.len();
         self.elements.insert(self.seq, element);
         self.history.record(self.seq, gone);
         self.seq
@@ -148,6 +155,7 @@ impl Lane {
     fn drop_dot(&mut self, dot: u64) -> Option<Element> {
         let element = self.elements.remove(&dot)?;
         self.hash.remove(self.key.element_hash(dot, &element));
+        self.bytes -= element.len();
         Some(element)
     }
 
@@ -269,9 +277,7 @@ impl Lane {
         }
         let Some(mut staged) = self.staged.take() else { return Outcome::Duplicate };
         staged.add(&self.elements, interval);
-        if self.elements.len() + staged.added.len()
-            > self.limits.max_elements.saturating_add(staged.removed.len())
-        {
+        if self.is_too_large(&staged) {
             return Outcome::TooLarge;
         }
         match interval.hash {
@@ -281,6 +287,18 @@ impl Lane {
                 Outcome::Staged
             }
         }
+    }
+
+    /// Whether the lane with the staged pieces would exceed its limits.
+    fn is_too_large(&self, staged: &Staged) -> bool {
+        let elements = self.elements.len() + staged.added.len();
+        let bytes = self.bytes + staged.added_bytes;
+        // What goes is looked at only where it matters.
+        elements > self.limits.max_elements.saturating_add(staged.removed.len())
+            || (bytes > self.limits.max_bytes && {
+                let removed = staged.removed.iter().filter_map(|dot| self.elements.get(dot));
+                bytes - removed.map(Element::len).sum::<usize>() > self.limits.max_bytes
+            })
     }
 
     /// Makes the staged pieces the state at `seq`, if the hash then is the owner's.
@@ -299,9 +317,11 @@ impl Lane {
             return Outcome::Diverged;
         }
 
-        let removed =
+        let removed: Vec<(u64, Element)> =
             staged.removed.iter().filter_map(|dot| Some((*dot, self.elements.remove(dot)?))).collect();
         let added = staged.added.iter().map(|(dot, element)| (*dot, element.clone())).collect();
+        let removed_bytes: usize = removed.iter().map(|(_, element)| element.len()).sum();
+        self.bytes = self.bytes - removed_bytes + staged.added_bytes;
         self.elements.extend(staged.added);
         self.hash = hash;
         self.seq = seq;

@@ -1,5 +1,5 @@
-//! A replicated set without a master: every node keeps the whole of it, and whatever the network loses, repeats or
-//! reorders, nodes that can reach each other end with the same set. This crate knows nothing of what the set is for.
+//! Replicated sets without a master: every node keeps the whole of them, and whatever the network loses, repeats or
+//! reorders, nodes that can reach each other end with the same. This crate knows nothing of what the sets are for.
 //!
 //! # Why nodes must converge
 //!
@@ -19,6 +19,28 @@
 //! The set is the union of all lanes. Taking the newer copy of every lane is commutative, associative and idempotent, so
 //! [`ReplicatedSet`] is a CRDT (it implements the traits of [`crdts`], and holds what an Orswot would).
 //!
+//! # Keys that several nodes write
+//!
+//! In a *stamped* set ([`SetKind::Stamped`]) a key is a register: its last write wins, whoever wrote it. It is written
+//! and spread like any other, each write in its writer's lane; nothing of the above changes. Then:
+//!
+//! 1. **Who has the same lanes reads the same.** Every entry has a [`Stamp`] above all that its writer had seen (a
+//!    hybrid logical clock: wall time, unless somebody's is ahead). Of the entries of a key, in whichever lanes, the highest
+//!    counts; equal stamps are told apart by their writers. That is a maximum over what the lanes hold, and depends on
+//!    nothing else.
+//! 2. **Clearing is writing.** A tombstone is an entry without a value. It is kept for [`Config::tombstone_ttl`], and as long as
+//!    an older entry is left in any lane, be its owner dead. Who was cut off for less finds it when he returns, and what
+//!    he has loses.
+//! 3. **Losers go, winners stay.** A node removes its own entry when another one beats it and all its peers have the
+//!    winner; nobody removes the highest entry of a key. So one is left, and no maximum has changed.
+//! 4. **What a dropped replica wrote stays.** When a lane is dropped, its winners and tombstones become orphans, which go on
+//!    to count, until one of the survivors writes them to its own lane with their original stamps and writers. Survivors
+//!    need not agree on who does: the same entry in two lanes is the same maximum, and one of them is pruned.
+//!
+//! A node tells its application of every change of a winner ([`Event::Won`], [`Event::Cleared`]), and a local write answers
+//! what it replaced: who follows both has the winners at every moment. An acknowledgement counts when everything has arrived that
+//! its sender had written before it, in whichever set: who waits for a change to [settle](Node::await_settled) has that.
+//!
 //! # Code map
 //!
 //! Bottom up; a file uses only those above it.
@@ -26,15 +48,17 @@
 //! | | |
 //! |---|---|
 //! | `replica`, `element`, `dots`, `hash`, `head` | the words: who writes, what is written, sets of numbers, a state in short |
+//! | `stamp`, `entry` | when something was written, and how elements of stamped sets say it |
 //! | `delta` | [`Interval`]: what travels, and the rule by which it applies from anywhere inside |
 //! | `history` | which removes are remembered, and from which numbers on others can be served |
 //! | `lane` | [`Lane`]: one writer's elements; makes and applies intervals |
 //! | `set` | [`ReplicatedSet`]: all lanes of one set |
+//! | `registers` | the winners of a stamped set: their index, orphans, tombstones |
 //! | `membership`, `link_graph`, `message`, `event`, `config`, `counters` | the vocabulary of a node |
 //! | `node` | [`Node`]: what to send to whom and when, without a socket or a clock |
 //!
-//! Tests: `lane/tests.rs` (intervals), `tests/laws.rs` and `tests/orswot.rs` (the CRDT), `tests/simulation` (whole clusters in
-//! trouble, thousands of times).
+//! Tests: `lane/tests.rs` (intervals), `registers/tests.rs` (winners), `tests/laws.rs` and `tests/orswot.rs` (the CRDT),
+//! `tests/node` (scripts of single situations), `tests/simulation` (whole clusters in trouble, thousands of times).
 
 pub mod chitchat;
 mod config;

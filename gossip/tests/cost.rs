@@ -3,13 +3,21 @@
 
 use std::time::{Duration, Instant};
 
-use rumormq_gossip::{Config, Incarnation, Node, NodeName, ReplicaId, SetId, SetSpec};
+use rumormq_gossip::{
+    Config, Incarnation, Node, NodeName, Observation, Orphans, ReplicaId, SetId, SetSpec, Status,
+};
 
 const ROUTES: SetId = SetId(0);
+const RETAINED: SetId = SetId(1);
 
 fn node(name: &str) -> Node {
     let me = ReplicaId { name: NodeName::parse(name).expect("is a name"), incarnation: Incarnation(1) };
-    Node::new(Config::default(), me, &[SetSpec::plain("routes")], Instant::now())
+    Node::new(
+        Config::default(),
+        me,
+        &[SetSpec::plain("routes"), SetSpec::stamped("retained", Orphans::Adopted)],
+        Instant::now(),
+    )
 }
 
 fn fill(node: &mut Node, elements: usize) {
@@ -112,4 +120,52 @@ fn time_of_a_change_that_goes_round() {
         pump(&mut owner, &mut copy);
     }
     println!("insert, delta, merge, acknowledgement: {:?} each", started.elapsed() / CHANGES);
+}
+
+#[test]
+#[ignore = "measures"]
+fn a_million_retained_topics() {
+    const ELEMENTS: u32 = 1_000_000;
+    let before = resident();
+    let mut owner = node("a@host");
+    let started = Instant::now();
+    for n in 0..ELEMENTS {
+        let key = format!("sensors/building/{n:08}/t");
+        owner.write(RETAINED, key.as_bytes(), b"21.5 degrees", 1_700_000_000_000, started);
+    }
+    println!("write: {:?} each", started.elapsed() / ELEMENTS);
+    let own = resident() - before;
+    println!("own lane: {} bytes each, key and value of 40 bytes included", own / ELEMENTS as usize);
+
+    let before = resident();
+    let mut copy = node("b@host");
+    link(&mut owner, &mut copy);
+    let started = Instant::now();
+    let (messages, spent) = pump(&mut owner, &mut copy);
+    println!("{messages} messages, {:?} in all, {spent:?} at the receiver", started.elapsed());
+    let mut events = 0;
+    while copy.poll_event().is_some() {
+        events += 1;
+    }
+    println!("{events} events; copy: {} bytes each", (resident() - before) / ELEMENTS as usize);
+
+    let started = Instant::now();
+    assert_eq!(copy.winners(RETAINED).count(), ELEMENTS as usize);
+    println!("all winners: {:?}", started.elapsed());
+    let started = Instant::now();
+    assert_eq!(copy.winners_page(RETAINED, b"sensors/", Some(b"sensors/building/5"), 100).len(), 100);
+    println!("a page of 100: {:?}", started.elapsed());
+
+    let now = Instant::now();
+    let replica = owner.me().clone();
+    let left = Observation { replica, alive: false, status: Status::Left, heads: Vec::new() };
+    copy.handle_observation(left, now);
+    println!("the lane dropped: {:?}", now.elapsed());
+    let (started, mut now) = (Instant::now(), now);
+    while copy.orphan_count(RETAINED) > 0 {
+        now = copy.poll_timeout().expect("there is something to do");
+        copy.handle_tick(now);
+    }
+    println!("taken over: {:?} of work in {:?}", started.elapsed(), now - started);
+    assert_eq!(copy.winner_count(RETAINED), u64::from(ELEMENTS));
 }

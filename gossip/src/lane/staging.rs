@@ -17,17 +17,19 @@ pub(super) struct Staged {
     pub removed: BTreeSet<u64>,
     /// Dots that the lane does not have, or has with another element.
     pub added: BTreeMap<u64, Element>,
+    /// Of these, keys and values.
+    pub added_bytes: usize,
 }
 
 impl Staged {
     pub fn new(frontier: Frontier, held: u64) -> Staged {
-        Staged { frontier, held, removed: BTreeSet::new(), added: BTreeMap::new() }
+        Staged { frontier, held, removed: BTreeSet::new(), added: BTreeMap::new(), added_bytes: 0 }
     }
 
     /// Adds a piece that fits at the frontier, over a lane of these elements.
     pub fn add(&mut self, lane: &BTreeMap<u64, Element>, piece: &Interval) {
         for dot in piece.removed.iter() {
-            self.added.remove(&dot);
+            self.forget(dot);
             if lane.contains_key(&dot) {
                 self.removed.insert(dot);
             }
@@ -38,19 +40,18 @@ impl Staged {
             self.removed.extend(lane.range(exact).map(|(dot, _)| *dot).filter(|dot| !piece.lists(*dot)));
             let gone: Vec<u64> =
                 self.added.range(exact).map(|(dot, _)| *dot).filter(|dot| !piece.lists(*dot)).collect();
-            gone.iter().for_each(|dot| {
-                self.added.remove(dot);
-            });
+            gone.into_iter().for_each(|dot| self.forget(dot));
         }
 
         for (dot, element) in &piece.added {
             match lane.get(dot) {
                 Some(present) if present == element => {}
-                Some(_) => {
-                    self.removed.insert(*dot);
-                    self.added.insert(*dot, element.clone());
-                }
-                None => {
+                present => {
+                    if present.is_some() {
+                        self.removed.insert(*dot);
+                    }
+                    self.forget(*dot);
+                    self.added_bytes += element.len();
                     self.added.insert(*dot, element.clone());
                 }
             }
@@ -58,5 +59,11 @@ impl Staged {
 
         self.frontier = piece.to;
         self.held = self.held.max(piece.to.covered);
+    }
+
+    fn forget(&mut self, dot: u64) {
+        if let Some(element) = self.added.remove(&dot) {
+            self.added_bytes -= element.len();
+        }
     }
 }

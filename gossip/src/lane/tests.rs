@@ -70,6 +70,7 @@ fn states(window: usize, writes: &[Write]) -> Vec<Lane> {
 fn assert_same(copy: &Lane, owner: &Lane) {
     assert_eq!(copy.head(), owner.head());
     assert!(copy.elements().eq(owner.elements()), "{copy:?}\n{owner:?}");
+    assert_eq!(copy.bytes, copy.elements().map(|(_, element)| element.len()).sum::<usize>());
 }
 
 /// Moves a copy to where `server` is, piece by piece; returns the number of pieces.
@@ -158,6 +159,25 @@ fn refuses_more_elements_than_allowed() {
     let interval = owner.interval(Frontier::START, 0, usize::MAX).unwrap();
     assert_eq!(copy.apply(&interval), Outcome::TooLarge);
     assert_eq!(copy.head(), Head::default());
+}
+
+#[test]
+fn refuses_more_bytes_than_allowed() {
+    let mut owner = lane(10);
+    (0..20).for_each(|n| {
+        owner.write_add(Element::new(&[n], &[0; 9]), None);
+    });
+    let mut copy = Lane::new(key(), LaneLimits { max_bytes: 200, ..LaneLimits::default() });
+    assert!(pull(&mut copy, &owner, 60) > 3, "exactly so many are allowed");
+    assert_same(&copy, &owner);
+    // What takes the place of something else counts for what is more.
+    owner.write_add(Element::new(&[0], &[1; 9]), Some(1));
+    pull(&mut copy, &owner, 60);
+    assert_same(&copy, &owner);
+    owner.write_add(Element::new(&[21], b""), None);
+    let (from, held) = copy.wanted_from();
+    let interval = owner.interval(from, held, usize::MAX).unwrap();
+    assert_eq!(copy.apply(&interval), Outcome::TooLarge);
 }
 
 #[test]

@@ -351,3 +351,41 @@ proptest! {
         }
     }
 }
+
+/// What somebody has taken over for a node that was thought to be gone, and is back under a later incarnation.
+#[test]
+fn of_two_copies_one_stays_when_the_writer_begins_anew() {
+    let mut world = World::new(Orphans::Adopted);
+    world.write(0, 7, true, 0);
+    world.merge(0, 3, 0, 1000);
+    let owner = replica(0);
+    let copy = &mut world.copies[3];
+    let lane = copy.set.drop_lane(&owner).expect("was merged");
+    copy.registers.drop_lane(&copy.set, &owner, lane, world.now, &mut note(&mut copy.seen));
+    copy.registers.adopt(&mut copy.set, &[], Duration::ZERO, Duration::ZERO, world.now);
+    assert!(world.merge(3, 0, 3, 1000));
+    let returned = &mut world.copies[0];
+    assert_eq!(returned.registers.losers.len(), 1, "the other copy is the higher one");
+
+    let again = ReplicaId { incarnation: Incarnation(2), ..owner };
+    returned.registers.restart(&mut returned.set, again.clone());
+    let later = world.now + Duration::from_secs(10);
+    returned.registers.prune(&mut returned.set, |_, _| true, later, &mut note(&mut returned.seen));
+    let winner = returned.registers.winner(&returned.set, &[7]).expect("is there");
+    assert_eq!((winner.replica, winner.orphan), (again, false), "now this one is, and the other will go");
+}
+
+#[test]
+fn what_is_no_entry_counts_for_nothing() {
+    let mut copy = Copy::new(0, Orphans::Adopted);
+    let stranger = replica(1);
+    let writer = [&[0; 8][..], &[2, 200, b'x']].concat();
+    let nonsense: Vec<&[u8]> = vec![b"", b"1234567", b"12345678", &writer];
+    let added = nonsense.iter().map(|value| Element::new(b"key", value));
+    let change = Change { added: (1..).zip(added).collect(), removed: Vec::new() };
+    let sink = &mut |_, _| panic!("nothing has changed");
+    copy.registers.merge(&copy.set, &stranger, &change, &mut copy.clock, Instant::now(), sink);
+    let gone = Change { removed: change.added, added: Vec::new() };
+    copy.registers.merge(&copy.set, &stranger, &gone, &mut copy.clock, Instant::now(), sink);
+    assert_eq!((copy.registers.count(), copy.registers.places.len()), (0, 0));
+}
