@@ -7,6 +7,7 @@ use std::time::Duration;
 use rumormq::codec::packet::{Packet, PacketId, QoS};
 
 use crate::clients::{connect, message, messages_until, numbers, publish_numbers, subscriber};
+use crate::p5_partitions::hosts;
 use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits, start_cluster};
 use crate::support::client::{Client, Q0, Q1, Q2, ack, lasting, options, publish};
 
@@ -72,6 +73,13 @@ fn await_numbers(members: &[Member], count: u32) {
     });
 }
 
+#[track_caller]
+fn await_consumed(nodes: &[&Process]) {
+    awaits("no copy is kept longer than needed", PATIENCE, || {
+        nodes.iter().all(|node| node.metric("shared_unconsumed", &[]) == 0.0)
+    });
+}
+
 fn is_in_order(messages: &[String]) -> bool {
     messages.is_sorted_by_key(|message| message.parse::<u32>().expect("a number"))
 }
@@ -98,9 +106,7 @@ fn a_group_on_three_nodes_is_even() {
     assert_eq!(shares.iter().sum::<usize>(), messages as usize, "each message once");
     let fair = f64::from(messages) / 3.0;
     assert!(shares.iter().all(|share| (*share as f64 / fair - 1.0).abs() < 0.05), "{shares:?}");
-    awaits("no copy is kept longer than needed", PATIENCE, || {
-        nodes.iter().all(|node| node.metric("shared_unconsumed", &[]) == 0.0)
-    });
+    await_consumed(&nodes.iter().collect::<Vec<_>>());
 }
 
 /// The member of a node that is killed has messages that it did not acknowledge, and others are on their way to it.
@@ -121,9 +127,7 @@ fn a_group_loses_nothing_with_a_node() {
         publish_numbers(&mut publisher, "t", Q1, messages / 2..messages, 100);
     });
     await_numbers(&members, messages);
-    awaits("no copy is kept longer than needed", PATIENCE, || {
-        nodes.iter().all(|node| node.metric("shared_unconsumed", &[]) == 0.0)
-    });
+    await_consumed(&nodes.iter().collect::<Vec<_>>());
 }
 
 #[test]
@@ -210,9 +214,80 @@ fn a_silent_nodes_share_goes_to_others_and_it_comes_back() {
     publish_numbers(&mut publisher, "t", Q1, 600..900, 50);
     await_numbers(&members, 900);
     assert!(members[2].got().len() >= before + 100, "it takes part again");
-    awaits("no copy is kept longer than needed", PATIENCE, || {
-        nodes.iter().all(|node| node.metric("shared_unconsumed", &[]) == 0.0)
+    await_consumed(&nodes.iter().collect::<Vec<_>>());
+}
+
+/// Each side of a partition shares what is published there among its own members.
+#[test]
+fn both_sides_of_a_partition_serve_their_members() {
+    let Some(nodes) = hosts::<3>() else { return };
+    let [(_, n1), (_, n2), (host, n3)] = &nodes[..] else { panic!("three nodes") };
+    let all = [n1, n2, n3];
+    let members = group(&all, "$share/g/t", Q1);
+    let (mut near, mut far) = (connect(n1, "near"), connect(n3, "far"));
+    publish_numbers(&mut near, "t", Q1, 0..300, 50);
+    host.isolate();
+    publish_numbers(&mut near, "t", Q1, 300..600, 50);
+    publish_numbers(&mut far, "t", Q1, 600..900, 50);
+    let sides = [Member { got: members[0].got.clone() }, Member { got: members[1].got.clone() }];
+    awaits("the far side serves", Duration::from_secs(30), || {
+        let got: BTreeSet<String> = members[2].got().into_iter().collect();
+        got.is_superset(&numbers(600..900).into_iter().collect())
     });
+    awaits("the near side serves", Duration::from_secs(30), || {
+        let got: BTreeSet<String> = sides.iter().flat_map(Member::got).collect();
+        got.is_superset(&numbers(300..600).into_iter().collect())
+    });
+    host.heal();
+    await_converged(&all);
+    let before = total(&members);
+    publish_numbers(&mut near, "t", Q1, 900..1200, 50);
+    await_numbers(&members, 1200);
+    assert!(total(&members) >= before + 300);
+    await_consumed(&all);
+}
+
+/// Links break in the middle of a stream, and no node counts as dead: nothing is sent twice.
+#[test]
+fn links_that_break_repeat_nothing_and_lose_nothing() {
+    let Some(nodes) = hosts::<2>() else { return };
+    let [(_, n1), (host, n2)] = &nodes[..] else { panic!("two nodes") };
+    let members = group(&[n1, n2], "$share/g/t", Q2);
+    let mut publisher = connect(n1, "p");
+    for round in 0..4 {
+        publish_numbers(&mut publisher, "t", Q2, round * 200..round * 200 + 150, 20);
+        host.refuse_connections();
+        publish_numbers(&mut publisher, "t", Q2, round * 200 + 150..(round + 1) * 200, 20);
+        awaits("the link is down", PATIENCE, || n1.metric("link_up", &[]) == 0.0);
+        host.heal();
+        awaits("the link is up", PATIENCE, || n1.metric("link_up", &[]) == 1.0);
+    }
+    await_numbers(&members, 800);
+    await_consumed(&[n1, n2]);
+    assert_eq!(total(&members), 800, "each once");
+}
+
+/// A node is killed and started again, again and again; its member comes back each time.
+#[test]
+fn a_group_loses_nothing_with_a_node_that_restarts() {
+    let mut nodes = start_cluster(2);
+    let mut n2 = nodes.pop().expect("two nodes");
+    let n1 = &nodes[0];
+    let mut members =
+        vec![Member::join(n1, "m1", "$share/g/t", Q1), Member::join(&n2, "m2", "$share/g/t", Q1)];
+    let mut publisher = connect(n1, "p");
+    for round in 0..3 {
+        publish_numbers(&mut publisher, "t", Q1, round * 300..round * 300 + 150, 50);
+        std::thread::scope(|scope| {
+            scope.spawn(|| n2.kill());
+            publish_numbers(&mut publisher, "t", Q1, round * 300 + 150..(round + 1) * 300, 50);
+        });
+        n2.restart();
+        await_converged(&[n1, &n2]);
+        members.push(Member::join(&n2, "m2", "$share/g/t", Q1));
+    }
+    await_numbers(&members, 900);
+    await_consumed(&[n1, &n2]);
 }
 
 #[test]
