@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rumormq_gossip::seal::{ClusterKeys, KeyError};
-use rumormq_gossip::{Incarnation, NodeName, ReplicaId};
+use rumormq_gossip::{Incarnation, LaneLimits, NodeName, ReplicaId};
 use tokio::task::JoinHandle;
 
 use crate::access::{Access, AccessConfig};
 use crate::admin::{Guard, HttpServer, NodeView};
-use crate::broker::Broker;
 use crate::broker::client::Close;
+use crate::broker::{Broker, Limits};
 use crate::cluster::forward::stream::ForwardLimits;
 use crate::cluster::link::hello::Addresses;
 use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken};
@@ -244,6 +244,17 @@ fn access(config: &Config) -> Access {
     })
 }
 
+/// What a peer's part of a replicated set may hold: more than any node with these limits takes and takes over, for who
+/// refuses it stays behind.
+fn lane_limits(limits: &Limits) -> LaneLimits {
+    let default = LaneLimits::default();
+    LaneLimits {
+        max_elements: default.max_elements.max(limits.max_retained_messages.saturating_mul(4)),
+        max_bytes: default.max_bytes.max(limits.max_retained_bytes.saturating_mul(4)),
+        ..default
+    }
+}
+
 fn cluster_config(
     config: &Config,
     name: NodeName,
@@ -263,6 +274,7 @@ fn cluster_config(
         seeds: config.join.iter().map(ToString::to_string).collect(),
         keys,
         gossip: rumormq_gossip::Config {
+            lane: lane_limits(&config.limits),
             settle_timeout: config.suback_timeout,
             forget_after: config.forget_after,
             tombstone_ttl: config.tombstone_ttl,
