@@ -1,18 +1,21 @@
-//! Clients of others against a real node: mosquitto's and Paho's, in both protocol versions.
+//! Clients of others against a cluster of real nodes. `table.rs` says which library runs which scenario, and why one does not;
+//! each cell of the table is a test. `cargo test --test clients retained` runs a row, `cargo test --test clients ::paho` a
+//! column.
 //!
-//! A test whose client is not installed says so and passes, unless `RUMORMQ_REQUIRE_CLIENTS=1`.
+//! A test whose client is not installed says so and passes, unless `RUMORMQ_REQUIRE_CLIENTS=1`. `tests/clients/install` installs
+//! all of them.
 
+mod agent;
+#[path = "../support/certificates.rs"]
+#[allow(dead_code, reason = "other targets use it, too")]
+mod certificates;
+mod cluster;
 mod mosquitto;
-mod paho;
+mod peer;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod processes;
-
-/// Whether to go on, with a client that was looked for.
-fn may_go_on(client: &str, installed: bool) -> bool {
-    if !installed {
-        assert!(std::env::var("RUMORMQ_REQUIRE_CLIENTS").as_deref() != Ok("1"), "{client} is not installed");
-        eprintln!("skipped: {client} is not installed");
-    }
-    installed
-}
+mod rumqttc;
+mod scenarios;
+mod table;
+mod world;

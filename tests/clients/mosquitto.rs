@@ -1,65 +1,238 @@
-//! `mosquitto_pub` and `mosquitto_sub`.
+//! Mosquitto's C clients: `mosquitto_sub` receives, `mosquitto_pub` publishes. Each is a connection of its own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
-use crate::may_go_on;
-use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits, start_cluster};
+use serde_json::Value;
 
-const VERSIONS: [&str; 2] = ["mqttv311", "mqttv5"];
+use crate::peer::{Connected, Incoming, Library, Options, Outgoing, Peer, Transport, Wanted};
+use crate::world::may_go_on;
 
-fn are_installed() -> bool {
-    ["mosquitto_pub", "mosquitto_sub"].iter().all(|program| {
-        // Asked for help, it gives it and fails.
-        let help = Command::new(program).arg("--help").output();
-        may_go_on(program, help.is_ok())
-    })
+/// How long what must come may take, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Mosquitto(pub Transport);
+
+impl Library for Mosquitto {
+    fn is_installed(&self) -> bool {
+        ["mosquitto_pub", "mosquitto_sub"].iter().all(|program| {
+            // Asked for help, it gives it and fails.
+            may_go_on(program, Command::new(program).arg("--help").output().is_ok())
+        })
+    }
+
+    fn transport(&self) -> Transport {
+        self.0
+    }
+
+    fn connect(&mut self, options: Options) -> Box<dyn Peer> {
+        Box::new(MosquittoPeer { options, subscriber: None })
+    }
 }
 
-fn client(program: &str, node: &Process, version: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    let port = node.mqtt_addr().port().to_string();
-    command.args(["-h", "127.0.0.1", "-p", &port, "-V", version]).args(arguments);
-    command
+struct MosquittoPeer {
+    options: Options,
+    subscriber: Option<Subscriber>,
 }
 
-#[track_caller]
-fn publish(node: &Process, version: &str, arguments: &[&str]) {
-    let output = client("mosquitto_pub", node, version, arguments).output().expect("installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A `mosquitto_sub` that has subscribed.
+/// A `mosquitto_sub` and the lines that it prints.
 struct Subscriber {
     child: Child,
-    lines: mpsc::Receiver<String>,
+    lines: Receiver<String>,
+}
+
+impl MosquittoPeer {
+    fn command(&self, program: &str) -> Command {
+        let options = &self.options;
+        // Without a terminal its words about SUBACK would stay in its buffer.
+        let mut command = Command::new("stdbuf");
+        command.args(["-oL", program]);
+        let version = if options.version == 5 { "mqttv5" } else { "mqttv311" };
+        command.args(["-h", "localhost", "-p", &options.port.to_string(), "-V", version]);
+        if options.transport == Transport::Tls {
+            command.args(["--cafile", &options.ca]);
+        }
+        if let (Some(user), Some(password)) = (&options.user, &options.password) {
+            command.args(["-u", user, "-P", password]);
+        }
+        command
+    }
+
+    /// Starts `mosquitto_sub`.
+    #[track_caller]
+    fn start(&mut self, wanted: &Wanted) {
+        assert!(self.subscriber.is_none(), "one subscription a command");
+        let mut command = self.command("mosquitto_sub");
+        let options = &self.options;
+        // Debug output tells of SUBACK, and messages are JSON.
+        command.args(["-d", "-F", "%j", "-t", &wanted.filter, "-q", &wanted.qos.to_string()]);
+        command.args(["-k", &options.keep_alive.to_string()]);
+        if !options.id.is_empty() {
+            command.args(["-i", &options.id]);
+        }
+        if !options.clean {
+            command.arg("-c");
+        }
+        if let Some(expiry) = options.expiry {
+            command.args(["-x", &expiry.to_string()]);
+        }
+        if let Some(will) = &options.will {
+            command.args(["--will-topic", &will.topic, "--will-payload", &will.payload]);
+            command.args(["--will-qos", &will.qos.to_string()]);
+            if will.retain {
+                command.arg("--will-retain");
+            }
+        }
+        if wanted.retain_as_published {
+            command.arg("--retain-as-published");
+        }
+        if let Some(identifier) = wanted.identifier {
+            command.args(["-D", "subscribe", "subscription-identifier", &identifier.to_string()]);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("installed");
+        let lines = lines(child.stdout.take().expect("piped"));
+        self.subscriber = Some(Subscriber { child, lines });
+    }
+
+    /// The running `mosquitto_sub`.
+    #[track_caller]
+    fn subscriber(&self) -> &Subscriber {
+        self.subscriber.as_ref().expect("it has subscribed")
+    }
+}
+
+impl Peer for MosquittoPeer {
+    /// The commands tell nothing of CONNACK but failure.
+    fn connected(&self) -> Connected {
+        Connected::default()
+    }
+
+    #[track_caller]
+    fn subscribe(&mut self, wanted: Wanted) -> u8 {
+        self.start(&wanted);
+        self.subscriber().granted()
+    }
+
+    fn unsubscribe(&mut self, _: &str) {
+        unimplemented!("mosquitto_sub has no way to do so while it runs");
+    }
+
+    #[track_caller]
+    fn publish(&mut self, messages: Vec<Outgoing>) {
+        let mut messages = messages.into_iter().peekable();
+        while let Some(first) = messages.next() {
+            let mut command = self.command("mosquitto_pub");
+            command.args(["-t", &first.topic, "-q", &first.qos.to_string()]);
+            if first.retain {
+                command.arg("-r");
+            }
+            for (name, value) in [
+                ("message-expiry-interval", first.expiry.map(|expiry| expiry.to_string())),
+                ("content-type", first.content_type.clone()),
+                ("response-topic", first.response_topic.clone()),
+                ("correlation-data", first.correlation.clone()),
+            ] {
+                if let Some(value) = value {
+                    command.args(["-D", "publish", name, &value]);
+                }
+            }
+            for (name, value) in &first.user {
+                command.args(["-D", "publish", "user-property", name, value]);
+            }
+            // Messages in a row to one topic are the lines of one command, one alone is all of its input.
+            let mut payloads = vec![first.payload.clone()];
+            while let Some(next) = messages.next_if(|next| next.topic == first.topic && next.qos == first.qos)
+            {
+                payloads.push(next.payload);
+            }
+            command.arg(match (payloads.len(), first.payload.is_empty()) {
+                (1, true) => "-n",
+                (1, false) => "-s",
+                _ => "-l",
+            });
+            let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("installed");
+            let mut input = child.stdin.take().expect("piped");
+            let _ = input.write_all(payloads.join("\n").as_bytes());
+            drop(input);
+            let output = child.wait_with_output().expect("a child of this process");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+
+    #[track_caller]
+    fn message(&mut self) -> Incoming {
+        let line = self.subscriber().line("a message", |line| line.starts_with('{'));
+        let json: Value = serde_json::from_str(&line).expect("JSON");
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let properties = &json["properties"];
+        let user = properties["user-properties"].as_object().into_iter().flatten();
+        Incoming {
+            topic: text(&json["topic"]).expect("a topic"),
+            payload: text(&json["payload"]).unwrap_or_default(),
+            qos: json["qos"].as_u64().expect("a QoS") as u8,
+            retain: json["retain"] == 1,
+            expiry: properties["message-expiry-interval"].as_u64().map(|secs| secs as u32),
+            content_type: text(&properties["content-type"]),
+            response_topic: text(&properties["response-topic"]),
+            correlation: text(&properties["correlation-data"]),
+            user: user.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect(),
+            identifiers: properties["subscription-identifier"]
+                .as_u64()
+                .map(|id| id as u32)
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn ended(&mut self) -> Option<u8> {
+        unimplemented!("mosquitto_sub connects again by itself");
+    }
+
+    /// As its user does with Ctrl-C: it disconnects.
+    fn disconnect(mut self: Box<Self>) {
+        if let Some(subscriber) = &mut self.subscriber {
+            let id = subscriber.child.id().to_string();
+            let sent = Command::new("kill").args(["-INT", &id]).status().expect("a shell's command");
+            assert!(sent.success());
+            let _ = subscriber.child.wait();
+        }
+    }
+
+    /// Its process is killed.
+    fn lose_power(self: Box<Self>) {}
+
+    /// Interrupted, it asks for its will where the protocol lets it (0x04).
+    fn can_say_goodbye(&self) -> bool {
+        self.options.version != 5
+    }
+
+    /// What was queued comes before SUBACK does.
+    #[track_caller]
+    fn come_back(&mut self, wanted: Wanted) {
+        self.start(&wanted);
+    }
 }
 
 impl Subscriber {
+    /// What SUBACK said.
     #[track_caller]
-    fn start(node: &Process, version: &str, arguments: &[&str]) -> Subscriber {
-        static STARTED: AtomicUsize = AtomicUsize::new(0);
-        // The filters of one command line go in one SUBSCRIBE: when the last one matches, so do the others.
-        let last = format!("started/{}", STARTED.fetch_add(1, Ordering::Relaxed));
-        let mut command = client("mosquitto_sub", node, version, arguments);
-        let mut child = command.args(["-t", &last]).stdout(Stdio::piped()).spawn().expect("installed");
-        let lines = lines(child.stdout.take().expect("piped"));
-        awaits("mosquitto_sub subscribes", PATIENCE, || {
-            node.matches(&last).iter().any(|(filter, _)| *filter == last)
-        });
-        Subscriber { child, lines }
+    fn granted(&self) -> u8 {
+        let line = self.line("SUBACK", |line| line.starts_with("Subscribed (mid"));
+        line.rsplit(' ').next().and_then(|reason| reason.parse().ok()).expect("a reason code")
     }
 
+    /// The next line that fits; those before it are dropped.
     #[track_caller]
-    fn gets(&self, expected: &str) {
-        assert_eq!(self.lines.recv_timeout(PATIENCE).as_deref(), Ok(expected));
-    }
-
-    /// As if its machine had lost power.
-    fn dies(mut self) {
-        self.child.kill().expect("running");
+    fn line(&self, what: &str, fits: fn(&str) -> bool) -> String {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if fits(&line) => return line,
+                Ok(_) => {}
+                Err(_) => panic!("waited in vain for {what}"),
+            }
+        }
     }
 }
 
@@ -71,7 +244,7 @@ impl Drop for Subscriber {
 }
 
 /// The lines of a stream, read by a thread of their own so that waiting for one can have a deadline.
-fn lines(stream: ChildStdout) -> mpsc::Receiver<String> {
+fn lines(stream: ChildStdout) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -79,206 +252,4 @@ fn lines(stream: ChildStdout) -> mpsc::Receiver<String> {
         }
     });
     receiver
-}
-
-#[test]
-fn messages_cross_nodes_in_order_each_once() {
-    if !are_installed() {
-        return;
-    }
-    let nodes = start_cluster(3);
-    for version in VERSIONS {
-        for qos in ["0", "1", "2"] {
-            let topic = format!("{version}/{qos}");
-            let subscriber = Subscriber::start(&nodes[2], version, &["-t", &topic, "-q", qos]);
-            let mut publisher = client("mosquitto_pub", &nodes[0], version, &["-t", &topic, "-q", qos, "-l"]);
-            let mut publisher = publisher.stdin(Stdio::piped()).spawn().expect("installed");
-            let mut lines = publisher.stdin.take().expect("piped");
-            for number in 0..500 {
-                writeln!(lines, "{number}").expect("it reads");
-            }
-            drop(lines);
-            assert!(publisher.wait().expect("it ends").success());
-            for number in 0..500 {
-                subscriber.gets(&number.to_string());
-            }
-            assert!(subscriber.lines.try_recv().is_err(), "each came once");
-        }
-    }
-}
-
-#[test]
-fn messages_of_every_qos_arrive() {
-    if !are_installed() {
-        return;
-    }
-    let node = Launch::new("n1").start();
-    for to in VERSIONS {
-        let subscriber = Subscriber::start(&node, to, &["-t", "a/+", "-q", "2", "-F", "%t q%q r%r %p"]);
-        for from in VERSIONS {
-            for qos in ["0", "1", "2"] {
-                let payload = format!("from {from}");
-                publish(&node, from, &["-t", "a/b", "-q", qos, "-m", &payload]);
-                subscriber.gets(&format!("a/b q{qos} r0 {payload}"));
-            }
-        }
-    }
-}
-
-#[test]
-fn many_messages_keep_their_order() {
-    if !are_installed() {
-        return;
-    }
-    const MESSAGES: usize = 500;
-    let node = Launch::new("n1").start();
-    for (version, qos) in [("mqttv311", "1"), ("mqttv5", "2")] {
-        let subscriber = Subscriber::start(&node, version, &["-t", "count", "-q", qos]);
-        let mut command = client("mosquitto_pub", &node, version, &["-t", "count", "-q", qos, "-l"]);
-        let mut publisher = command.stdin(Stdio::piped()).spawn().expect("installed");
-        let mut stdin = publisher.stdin.take().expect("piped");
-        for n in 0..MESSAGES {
-            writeln!(stdin, "{n}").expect("it reads");
-        }
-        drop(stdin);
-        assert!(publisher.wait().expect("a child of this process").success());
-        for n in 0..MESSAGES {
-            subscriber.gets(&n.to_string());
-        }
-    }
-}
-
-#[test]
-fn a_retained_message_awaits_a_subscriber_until_it_is_cleared() {
-    if !are_installed() {
-        return;
-    }
-    let node = Launch::new("n1").start();
-    for version in VERSIONS {
-        publish(&node, version, &["-t", "kept", "-r", "-q", "1", "-m", "for later"]);
-        let subscriber = Subscriber::start(&node, version, &["-t", "kept", "-F", "r%r %p"]);
-        subscriber.gets("r1 for later");
-        publish(&node, version, &["-t", "kept", "-r", "-q", "1", "-n"]);
-        subscriber.gets("r0 ");
-        let late = Subscriber::start(&node, version, &["-t", "kept", "-F", "r%r %p"]);
-        publish(&node, version, &["-t", "kept", "-q", "1", "-m", "live"]);
-        late.gets("r0 live");
-    }
-}
-
-#[test]
-fn a_killed_client_leaves_its_will() {
-    if !are_installed() {
-        return;
-    }
-    let node = Launch::new("n1").start();
-    for version in VERSIONS {
-        let mourner = Subscriber::start(&node, version, &["-t", "wills/#", "-q", "1"]);
-        let will = ["-t", "x", "--will-topic", "wills/w", "--will-payload", "gone", "--will-qos", "1"];
-        Subscriber::start(&node, version, &will).dies();
-        mourner.gets("gone");
-    }
-}
-
-#[test]
-fn a_session_keeps_messages_for_its_client() {
-    if !are_installed() {
-        return;
-    }
-    let node = Launch::new("n1").start();
-    for (version, lasting) in [("mqttv311", &["-c"][..]), ("mqttv5", &["-c", "-x", "100"])] {
-        let id = format!("lasting-{version}");
-        let arguments = [&["-i", &id, "-t", "queue", "-q", "1"], lasting].concat();
-        Subscriber::start(&node, version, &arguments).dies();
-        publish(&node, version, &["-t", "queue", "-q", "1", "-m", "meanwhile"]);
-        publish(&node, version, &["-t", "queue", "-q", "2", "-m", "and more"]);
-        let mut command = client("mosquitto_sub", &node, version, &[&arguments[..], &["-C", "2"]].concat());
-        let output = command.output().expect("installed");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "meanwhile\nand more\n");
-    }
-}
-
-#[test]
-fn properties_of_5_0_travel() {
-    if !are_installed() {
-        return;
-    }
-    let node = Launch::new("n1").start();
-    let subscriber = Subscriber::start(&node, "mqttv5", &["-t", "p", "-F", "%C %D %R %P %p"]);
-    let properties = [
-        ["-D", "publish", "content-type", "text/plain"],
-        ["-D", "publish", "correlation-data", "17"],
-        ["-D", "publish", "response-topic", "answers"],
-        ["-D", "publish", "user-property", "name"],
-    ];
-    let mut arguments = vec!["-t", "p", "-m", "payload"];
-    arguments.extend(properties.as_flattened());
-    arguments.push("value");
-    publish(&node, "mqttv5", &arguments);
-    subscriber.gets("text/plain 17 answers name:value payload");
-}
-
-#[test]
-fn a_large_payload_arrives_whole() {
-    if !are_installed() {
-        return;
-    }
-    let node = Launch::new("n1").start();
-    let payload = "0123456789".repeat(90_000);
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("large_payload");
-    std::fs::write(&file, &payload).expect("a writable target directory");
-    for version in VERSIONS {
-        let subscriber = Subscriber::start(&node, version, &["-t", "large", "-q", "1"]);
-        let file = file.to_str().expect("a path in UTF-8");
-        publish(&node, version, &["-t", "large", "-q", "1", "-f", file]);
-        subscriber.gets(&payload);
-    }
-}
-
-#[test]
-fn overlapping_subscriptions_give_one_copy() {
-    if !are_installed() {
-        return;
-    }
-    let node = Launch::new("n1").start();
-    for version in VERSIONS {
-        let subscriber = Subscriber::start(&node, version, &["-t", "o/#", "-t", "o/+", "-q", "1"]);
-        publish(&node, version, &["-t", "o/1", "-q", "1", "-m", "first"]);
-        publish(&node, version, &["-t", "o/1", "-q", "1", "-m", "second"]);
-        subscriber.gets("first");
-        subscriber.gets("second");
-    }
-}
-
-/// Members on different nodes, of different versions, share what any node's client publishes.
-#[test]
-fn a_group_shares_its_messages() {
-    if !are_installed() {
-        return;
-    }
-    let nodes = start_cluster(3);
-    for qos in ["0", "1", "2"] {
-        let (topic, filter) = (format!("share/{qos}"), format!("$share/group/share/{qos}"));
-        let members: Vec<Subscriber> = nodes
-            .iter()
-            .zip(VERSIONS.iter().cycle())
-            .map(|(node, version)| Subscriber::start(node, version, &["-t", &filter, "-q", qos]))
-            .collect();
-        await_converged(&nodes.iter().collect::<Vec<_>>());
-        let mut publisher = client("mosquitto_pub", &nodes[0], "mqttv5", &["-t", &topic, "-q", qos, "-l"]);
-        let mut publisher = publisher.stdin(Stdio::piped()).spawn().expect("installed");
-        let mut lines = publisher.stdin.take().expect("piped");
-        for number in 0..300 {
-            writeln!(lines, "{number}").expect("it reads");
-        }
-        drop(lines);
-        assert!(publisher.wait().expect("it ends").success());
-        let mut got: Vec<u32> = members
-            .iter()
-            .flat_map(|member| (0..100).map(|_| member.lines.recv_timeout(PATIENCE).expect("its share")))
-            .map(|line| line.parse().expect("a number"))
-            .collect();
-        got.sort_unstable();
-        assert_eq!(got, (0..300).collect::<Vec<_>>(), "each came once");
-    }
 }

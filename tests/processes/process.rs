@@ -19,6 +19,8 @@ pub struct Process {
     child: Child,
     mqtt: SocketAddr,
     cluster: SocketAddr,
+    /// The other listeners, by the names of their settings.
+    others: Vec<(String, SocketAddr)>,
     http: Http,
     ready_at: Instant,
     log: Arc<Mutex<Vec<String>>>,
@@ -55,8 +57,8 @@ impl Process {
         let http = Http::new(ready.http, launch.namespace.clone());
         // What comes back after a fall comes back where it was.
         let launch = launch.at(ready.mqtt, ready.cluster, ready.http);
-        let (mqtt, cluster) = (ready.mqtt, ready.cluster);
-        Process { launch, child, mqtt, cluster, http, ready_at: Instant::now(), log }
+        let Ready { mqtt, cluster, others, .. } = ready;
+        Process { launch, child, mqtt, cluster, others, http, ready_at: Instant::now(), log }
     }
 
     /// `NAME@HOST`.
@@ -67,6 +69,12 @@ impl Process {
     /// Where clients connect.
     pub fn mqtt_addr(&self) -> SocketAddr {
         self.mqtt
+    }
+
+    /// Where clients connect to the listener of this setting.
+    #[track_caller]
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        self.others.iter().find(|(other, _)| other == name).expect("a listener that is on").1
     }
 
     /// Where nodes connect.
@@ -90,6 +98,12 @@ impl Process {
     /// Everything it has logged.
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// Whether a line of its log has all of these words.
+    pub fn has_logged(&self, words: &[&str]) -> bool {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().any(|line| words.iter().all(|word| line.contains(word)))
     }
 
     // What can be done to it.
@@ -281,13 +295,20 @@ struct Ready {
     mqtt: SocketAddr,
     cluster: SocketAddr,
     http: SocketAddr,
+    others: Vec<(String, SocketAddr)>,
 }
 
 impl Ready {
     fn parse(line: &str) -> Option<Ready> {
         let words = line.strip_prefix("ready ")?;
         let value = |key: &str| words.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        let others = words.split(' ').filter_map(|word| {
+            let (name, address) = word.split_once('=')?;
+            let is_other = !["node", "mqtt", "cluster", "http"].contains(&name);
+            Some((name.to_owned(), address.parse().ok().filter(|_| is_other)?))
+        });
         Some(Ready {
+            others: others.collect(),
             node: value("node")?.to_owned(),
             mqtt: value("mqtt")?.parse().ok()?,
             cluster: value("cluster")?.parse().ok()?,
