@@ -1,7 +1,8 @@
 //! The command as its users meet it: real processes, their output, their signals and their exit codes.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -226,4 +227,52 @@ fn nodes_do_not_outlive_a_dev_that_is_killed() {
     dev.signal("KILL");
     assert_eq!(dev.exit_code(), None);
     wait_until("the node is gone", || is_free(base));
+}
+
+/// Runs `rumormq passwd` with this on its standard input.
+fn passwd(arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    let mut command = command(&[&["passwd"], arguments].concat());
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It may end without reading.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn passwd_edits_a_password_file() {
+    let file = std::env::temp_dir().join(format!("rumormq-passwd-{}", std::process::id()));
+    let _ = std::fs::remove_file(&file);
+    let path = file.to_str().unwrap();
+    let content = || std::fs::read_to_string(&file).unwrap();
+    assert_eq!(passwd(&[path, "alice"], "secret\n").0, Some(0));
+    assert!(content().starts_with("alice:$argon2id$v=19$m=19456,t=2,p=1$") && content().lines().count() == 1);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(passwd(&[path, "bob", "--scram"], "secret").0, Some(0));
+    let alice = content().lines().next().unwrap().to_owned();
+    assert_eq!(content().lines().filter(|line| line.starts_with("bob:")).count(), 2);
+    assert!(content().contains("\nbob:SCRAM-SHA-256$16384:"));
+    assert_eq!(passwd(&[path, "bob"], "another\n").0, Some(0));
+    assert_eq!(content().lines().filter(|line| line.starts_with("bob:$argon2id$")).count(), 1);
+    assert!(content().starts_with(&alice), "alice is as she was");
+    assert_eq!(passwd(&[path, "bob", "--delete"], "").0, Some(0));
+    assert_eq!(content(), format!("{alice}\n"));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    for (arguments, input, words) in [
+        (&[path, "bob", "--delete"][..], "", "there is no user \"bob\""),
+        (&[path, "b:b"], "secret\n", "is no user name"),
+        (&[path, "bob"], "\n", "an empty password protects nothing"),
+    ] {
+        let (code, error) = passwd(arguments, input);
+        assert_eq!(code, Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+    assert_eq!(content(), format!("{alice}\n"));
+    std::fs::write(&file, "something else\n").unwrap();
+    let (code, error) = passwd(&[path, "bob"], "secret\n");
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("line 1: a line is NAME:VERIFIER"), "{error}");
+    assert_eq!(content(), "something else\n");
+    std::fs::remove_file(&file).unwrap();
 }

@@ -1,5 +1,6 @@
 //! Who may publish and subscribe to what: the rules of an ACL file, in the form that Mosquitto reads.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -92,13 +93,11 @@ impl Acl {
     /// Whether this client may publish to the topic.
     pub fn may_publish(&self, subject: Subject<'_>, topic: Topic<'_>) -> bool {
         let mut allowed = false;
-        for rule in self.rules(subject) {
-            let allows = matches!(rule.access, Access::Write | Access::ReadWrite);
-            if (allows || rule.access == Access::Deny) && rule.pattern.matches(topic, subject) {
-                if !allows {
-                    return false;
-                }
-                allowed = true;
+        for (access, pattern) in self.rules(subject) {
+            match access {
+                Access::Deny if pattern.matches(topic) => return false,
+                Access::Write | Access::ReadWrite => allowed = allowed || pattern.matches(topic),
+                Access::Read | Access::Deny => {}
             }
         }
         allowed
@@ -108,27 +107,25 @@ impl Acl {
     /// them. So what is delivered need not be looked at.
     pub fn may_subscribe(&self, subject: Subject<'_>, filter: &TopicFilter) -> bool {
         let mut allowed = false;
-        for rule in self.rules(subject) {
-            match rule.access {
-                Access::Deny if rule.pattern.overlaps(filter, subject) => return false,
-                Access::Read | Access::ReadWrite if !allowed => {
-                    allowed = rule.pattern.covers(filter, subject);
-                }
-                Access::Read | Access::ReadWrite | Access::Write | Access::Deny => {}
+        for (access, pattern) in self.rules(subject) {
+            match access {
+                Access::Deny if pattern.overlaps(filter) => return false,
+                Access::Read | Access::ReadWrite => allowed = allowed || pattern.covers(filter),
+                Access::Write | Access::Deny => {}
             }
         }
         allowed
     }
 
-    /// The rules about a client.
-    fn rules<'a>(&'a self, subject: Subject<'a>) -> impl Iterator<Item = &'a Rule> {
+    /// The rules about a client, with its names in their filters.
+    fn rules<'a>(&'a self, subject: Subject<'a>) -> impl Iterator<Item = (Access, Cow<'a, TopicFilter>)> {
         let of_user = match subject.username {
             Some(name) => self.users.get(name),
             None => Some(&self.anonymous),
         };
         let of_client = self.clients.get(subject.client_id);
         let rules = [Some(&self.everyone), of_user, of_client].into_iter().flatten().flatten();
-        rules.filter(move |rule| rule.pattern.concerns(subject))
+        rules.filter_map(move |rule| Some((rule.access, rule.pattern.filter(subject)?)))
     }
 
     fn add(&mut self, line: &str, head: &mut Head) -> Result<(), Fault> {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use super::Broker;
 use super::client::Client;
+use super::delayed;
+use super::rewrite::Rewritten;
+use super::template::Names;
 use crate::access::Identity;
 use crate::access::acl::Acl;
 use crate::access::pattern::Subject;
@@ -80,16 +83,50 @@ impl Broker {
         acl.may_subscribe(Subject { username: identity.username(), client_id: client.id() }, filter)
     }
 
-    /// Whether a client may have a will on this topic. It is asked when it connects: a will is published without it.
+    /// Whether a client may have a will on this topic, which is asked when it connects. What counts is the topic that the will
+    /// is going to be published to.
     pub(super) fn may_will(&self, identity: &Identity, client_id: &str, topic: Topic<'_>) -> bool {
+        let Some(acl) = self.access.acl() else { return true };
         let subject = Subject { username: identity.username(), client_id };
-        self.access.acl().is_none_or(|acl| acl.may_publish(subject, topic))
+        let names = Names { client_id, user_name: identity.username() };
+        let topic = match self.delayed.is_on() {
+            true => delayed::split(topic).map_or(topic, |(_, named)| named),
+            false => topic,
+        };
+        match self.rewrite.topic(topic, names) {
+            Rewritten::Same => acl.may_publish(subject, topic),
+            Rewritten::To(text) => Topic::new(&text).is_ok_and(|topic| acl.may_publish(subject, topic)),
+            Rewritten::Unfit => false,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Access, AccessConfig};
+    use crate::broker::{Extras, Limits};
+
+    #[test]
+    fn a_will_is_judged_by_the_topic_it_goes_to() {
+        let rule = "action = 'publish'\nsource = 'old/#'\nregex = '^old/(.+)$'\ndestination = 'new/$1'\n";
+        let rewrite = vec![toml::from_str(rule).expect("a rule")];
+        let extras = Extras { rewrite, max_delayed_messages: 1, ..Extras::default() };
+        let acl = Some(Arc::new(Acl::parse("pattern write new/#\npattern deny new/shut").expect("rules")));
+        let access = Access::new(AccessConfig { acl, ..AccessConfig::default() });
+        let broker = Broker::with_extras(Limits::default(), extras).with_access(access);
+        for (topic, expected) in [
+            ("new/a", true),
+            ("old/a", true),
+            ("old/shut", false),
+            ("$delayed/5/old/a", true),
+            ("$delayed/5/new/shut", false),
+            ("other", false),
+        ] {
+            let topic = Topic::new(topic).expect("a topic");
+            assert_eq!(broker.may_will(&Identity::ANONYMOUS, "c", topic), expected, "{topic:?}");
+        }
+    }
 
     #[test]
     fn decisions_are_right_and_their_memory_bounded() {

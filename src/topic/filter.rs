@@ -91,6 +91,9 @@ impl TopicFilter {
         if other.0.starts_with('$') && self.0.starts_with(['+', '#']) {
             return false; // [MQTT-4.7.2-1]
         }
+        if &*self.0 == "+/#" && &*other.0 == "#" {
+            return true; // A topic has a first level.
+        }
         let mut others = other.levels();
         for level in self.levels() {
             match (level, others.next()) {
@@ -101,6 +104,25 @@ impl TopicFilter {
             }
         }
         others.next().is_none()
+    }
+
+    /// Whether any topic is matched by both filters.
+    pub fn overlaps(&self, other: &TopicFilter) -> bool {
+        let beyond = |one: &TopicFilter, other: &TopicFilter| {
+            one.0.starts_with('$') && other.0.starts_with(['+', '#']) // [MQTT-4.7.2-1]
+        };
+        if beyond(self, other) || beyond(other, self) {
+            return false;
+        }
+        let (mut own, mut others) = (self.levels(), other.levels());
+        loop {
+            match (own.next(), others.next()) {
+                (Some(Level::MultiLevel), _) | (_, Some(Level::MultiLevel)) | (None, None) => return true,
+                (Some(Level::SingleLevel), Some(_)) | (Some(_), Some(Level::SingleLevel)) => {}
+                (Some(Level::Literal(text)), Some(Level::Literal(other))) if text == other => {}
+                _ => return false,
+            }
+        }
     }
 
     /// Whether a message published to `topic` is for this filter.

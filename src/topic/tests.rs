@@ -183,3 +183,36 @@ fn serialized_filters_are_checked_when_read() {
     assert!(postcard::from_bytes::<SubscriptionFilter>(&bytes).is_err());
     assert!(postcard::from_bytes::<ShareName>(&bytes).is_err());
 }
+
+/// All sequences of one to `longest` of these levels.
+fn paths(levels: &[&str], longest: usize) -> Vec<String> {
+    let mut all: Vec<String> = levels.iter().map(ToString::to_string).collect();
+    let mut last = all.clone();
+    for _ in 1..longest {
+        let longer = |path: &String| levels.iter().map(|level| format!("{path}/{level}")).collect::<Vec<_>>();
+        last = last.iter().flat_map(longer).collect();
+        all.extend(last.iter().cloned());
+    }
+    all
+}
+
+/// `x` stands for all levels that no filter names.
+#[test]
+fn cover_and_overlap_are_what_trying_all_topics_says() {
+    let topics = paths(&["a", "$s", "x"], 4);
+    let topics: Vec<Topic<'_>> = topics.iter().map(|text| Topic::new(text).unwrap()).collect();
+    let filters: Vec<TopicFilter> =
+        paths(&["a", "$s", "+", "#"], 3).iter().filter_map(|text| TopicFilter::parse(text).ok()).collect();
+    let (mut covered, mut overlapping) = (0, 0);
+    for one in &filters {
+        for other in &filters {
+            let all = topics.iter().all(|&topic| one.matches(topic) || !other.matches(topic));
+            let any = topics.iter().any(|&topic| one.matches(topic) && other.matches(topic));
+            assert_eq!(one.covers(other), all, "{one} {other}");
+            assert_eq!(one.overlaps(other), any, "{one} {other}");
+            covered += usize::from(all);
+            overlapping += usize::from(any);
+        }
+    }
+    assert!(covered > 100 && overlapping > covered, "{covered} {overlapping}");
+}

@@ -5,6 +5,7 @@
 //! A test whose client is not installed says so and passes, unless `RUMORMQ_REQUIRE_CLIENTS=1`. `tests/clients/install` installs
 //! all of them.
 
+mod access;
 mod agent;
 #[path = "../support/certificates.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
