@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::may_go_on;
 use crate::processes::{Launch, Process};
+use crate::world::may_go_on;
 
 const RULES: &str = "user alice\ntopic readwrite home/#\ntopic deny home/safe\npattern write up/%c\n";
 
