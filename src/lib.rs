@@ -6,6 +6,7 @@
 //!   cli          the command: runs nodes, asks them questions
 //!   node         a whole node: starts and stops what is below, shows it to admin
 //!   config       what an operator decides             admin    HTTP API and metrics' page, over a view of a node
+//!   bridge       a client of this node and of another broker
 //!   net          sockets: one accept loop, one driver for each connection
 //!   broker       joins the three below; the one place where the effects of a packet are decided
 //!   cluster      interest, links, and forwarding between nodes
@@ -33,6 +34,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod bridge;
 pub mod broker;
 pub mod cli;
 pub mod cluster;

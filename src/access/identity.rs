@@ -6,15 +6,24 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     username: Option<Arc<str>>,
+    is_node: bool,
 }
 
 impl Identity {
     /// Nobody in particular.
-    pub const ANONYMOUS: Identity = Identity { username: None };
+    pub const ANONYMOUS: Identity = Identity { username: None, is_node: false };
+
+    /// A part of this node, which may do what it likes.
+    pub const NODE: Identity = Identity { username: None, is_node: true };
 
     /// A user that has proved its name.
     pub fn user(name: Arc<str>) -> Identity {
-        Identity { username: Some(name) }
+        Identity { username: Some(name), is_node: false }
+    }
+
+    /// Whether it is a part of this node.
+    pub fn is_node(&self) -> bool {
+        self.is_node
     }
 
     /// The user name that was proved.

@@ -45,6 +45,8 @@ pub struct Request<'a> {
     pub attachment: Attachment,
     /// The name in the client's certificate, where the transport has checked one.
     pub certificate: Option<&'a str>,
+    /// Whether the client is a part of this node, which need not prove who it is.
+    pub internal: bool,
 }
 
 /// What a connection is opened with.
@@ -59,7 +61,13 @@ impl Broker {
     /// A client asks to connect. Where nothing has to be awaited it is done at once.
     pub fn connect(&self, request: Request<'_>, batch: &mut Batch) -> Result<Progress, Refused> {
         let connect = request.connect;
-        let (stage, question) = self.authenticate(connect, request.certificate)?;
+        let (stage, question) = match request.internal {
+            true => (Stage::Known(Proof { identity: Identity::NODE, said: None }), None),
+            false if connect.client_id.starts_with(BRIDGE_CLIENTS) => {
+                return Err(Refused(ReasonCode::ClientIdentifierNotValid));
+            }
+            false => self.authenticate(connect, request.certificate)?,
+        };
         let stage = match stage {
             Stage::Known(proof) => match self.before_open(connect) {
                 None => return self.open(connect, proof, request.attachment, batch).map(Progress::Open),
@@ -308,11 +316,20 @@ impl Broker {
         }
     }
 
-    fn connack<'a>(&self, connect: &Connect<'_>, set: PropertySet<'a>, session_present: bool) -> Packet<'a> {
+    fn connack<'a>(
+        &'a self,
+        connect: &Connect<'_>,
+        set: PropertySet<'a>,
+        session_present: bool,
+    ) -> Packet<'a> {
         let expiry = self.session_expiry(connect);
         let asked = u64::from(connect.properties.session_expiry_interval_secs.unwrap_or(0));
         let changed = (asked != expiry.as_secs()).then_some(expiry.as_secs() as u32);
+        // Only bridges ask, by naming theirs.
+        let asked_for_name = connect.properties.user_properties.iter().any(|(name, _)| *name == BRIDGE_MARK);
+        let name = self.cluster.get().filter(|_| asked_for_name).map(|cluster| cluster.name());
         let properties = Properties::from(PropertySet {
+            user_properties: name.map(|name| (BRIDGE_MARK, name)).into_iter().collect(),
             session_expiry_interval_secs: changed,
             receive_maximum: Some(self.limits.session.receive_maximum),
             maximum_packet_size: std::num::NonZeroU32::new(self.limits.max_packet_size),
@@ -322,6 +339,13 @@ impl Broker {
         Packet::ConnAck(ConnAck { session_present, reason: ReasonCode::Success, properties })
     }
 }
+
+/// Client identifiers that begin so are for the node's own bridges.
+pub const BRIDGE_CLIENTS: &str = "$bridge/";
+
+/// The user property by which bridges name clusters: its own in CONNECT; the one it has reached in CONNACK; and in messages
+/// those they have been in.
+pub const BRIDGE_MARK: &str = "rumormq-bridge";
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,7 +46,7 @@ use batch::Batch;
 use budget::Budget;
 pub use capabilities::{Capabilities, ResponseTopic, ServerReference};
 use client::{Client, ClientState, Close, Signal, Subscriber};
-pub use connect::{Connected, Ending, Refused, Request};
+pub use connect::{BRIDGE_CLIENTS, BRIDGE_MARK, Connected, Ending, Refused, Request};
 use delayed::Delayed;
 use exclusive::Exclusive;
 pub use extras::Extras;

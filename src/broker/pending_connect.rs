@@ -213,7 +213,8 @@ mod tests {
         let Ok(Packet::Connect(connect)) = codec::decode(&frame, ProtocolVersion::V500) else {
             panic!("a CONNECT");
         };
-        let request = Request { connect: &connect, frame: &frame, attachment, certificate: None };
+        let request =
+            Request { connect: &connect, frame: &frame, attachment, certificate: None, internal: false };
         let proof = Proof { identity: Identity::ANONYMOUS, said: None };
         (PendingConnect::new(request, Stage::Opening(proof, wait)), done)
     }

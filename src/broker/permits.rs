@@ -73,6 +73,9 @@ impl Broker {
     pub(super) fn permits(&self, client: &Client) -> Option<Box<Permits>> {
         let acl = self.access.acl()?.clone();
         let identity = client.lock().record.identity.clone();
+        if identity.is_node() {
+            return None;
+        }
         Some(Box::new(Permits { acl, identity, last: None, decisions: HashMap::new(), bytes: 0 }))
     }
 
@@ -80,7 +83,8 @@ impl Broker {
     pub(super) fn may_subscribe(&self, client: &Client, filter: &TopicFilter) -> bool {
         let Some(acl) = self.access.acl() else { return true };
         let identity = client.lock().record.identity.clone();
-        acl.may_subscribe(Subject { username: identity.username(), client_id: client.id() }, filter)
+        identity.is_node()
+            || acl.may_subscribe(Subject { username: identity.username(), client_id: client.id() }, filter)
     }
 
     /// Whether a client may have a will on this topic, which is asked when it connects. What counts is the topic that the will

@@ -43,7 +43,7 @@ pub fn connect_with(broker: &Broker, clean_start: bool, set: PropertySet<'_>) ->
     };
     // Without a direct writer everything stays in the outbox, where the test looks for it.
     let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()) };
-    let request = Request { connect: &connect, frame: &[], attachment, certificate: None };
+    let request = Request { connect: &connect, frame: &[], attachment, certificate: None, internal: false };
     let progress = broker.connect(request, &mut batch()).expect("accepted");
     let Progress::Open(connected) = progress else { panic!("nothing to wait for") };
     ClientConnection::new(connected.client, connected.epoch)

@@ -324,6 +324,11 @@ impl Cluster {
         }
     }
 
+    /// The cluster's name.
+    pub fn name(&self) -> &str {
+        &self.config.cluster
+    }
+
     /// This incarnation of this node.
     pub fn me(&self) -> ReplicaId {
         self.replication.lock().node.me().clone()

@@ -34,6 +34,11 @@ pub(super) const LISTS: &[List] = &[
         keys: keys_of::<crate::broker::AutoSubscription>,
         read: |config, table| push(&mut config.extras.auto_subscribe, table),
     },
+    List {
+        name: "bridge",
+        keys: keys_of::<crate::bridge::BridgeConfig>,
+        read: |config, table| push(&mut config.bridge, table),
+    },
 ];
 
 fn push<'de, T: Deserialize<'de>>(list: &mut Vec<T>, table: &Value) -> Result<(), toml::de::Error> {

@@ -38,6 +38,7 @@ pub use token::{AdminToken, TokenError};
 
 use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;
+use crate::bridge::BridgeConfig;
 use crate::broker::{Extras, Limits};
 pub use crate::net::tls::ClientCertificates;
 use crate::net::tls::TlsFiles;
@@ -142,6 +143,9 @@ pub struct Config {
     pub limits: Limits,
     /// What the broker does beyond the specification.
     pub extras: Extras,
+    /// Bridges that this node runs. Another node with the same bridge runs another one beside it, and what both pass on
+    /// comes twice.
+    pub bridge: Vec<BridgeConfig>,
 
     /// Least severe events that are logged. `info` adds starts, stops and changes of membership; `debug` a line a
     /// connection, `trace` more. Heeded by the command only: a program that embeds a node installs its own subscriber.
@@ -187,6 +191,7 @@ impl Default for Config {
             shared_buffer_bytes: 256 << 20,
             limits: Limits::default(),
             extras: Extras::default(),
+            bridge: Vec::new(),
             log_level: LevelFilter::INFO,
         }
     }

@@ -483,6 +483,7 @@ fn the_readmes_file_is_valid() {
     let config = resolve(&[], &[], Some(&file.0)).unwrap();
     assert_eq!(config.join.len(), 2);
     assert_eq!(config.extras.rewrite.len(), 1);
+    assert_eq!(config.bridge[0].topics.len(), 2);
 }
 
 #[test]

@@ -37,6 +37,11 @@ impl Config {
         if !self.cluster.ip().is_loopback() && self.cookies.is_empty() {
             return Err(ConfigError::OpenCluster(self.cluster));
         }
+        for (index, bridge) in self.bridge.iter().enumerate() {
+            if self.bridge[..index].iter().any(|other| other.name == bridge.name) {
+                return Err(field("bridge", format!("two bridges are called {:?}", bridge.name)));
+            }
+        }
         let name = self.node_name()?;
         for (listener, bound, explicit) in [
             ("cluster", self.cluster, &self.advertise_cluster),

@@ -384,7 +384,9 @@ impl<T: Transport> Connection<T> {
             return Err(refused(self.broker.reason_to_go(ReasonCode::ServerBusy)));
         }
         let attachment = Attachment { direct: self.transport.direct(), signal: self.signal.clone() };
-        let request = Request { connect, frame, attachment, certificate: self.transport.certificate_name() };
+        let certificate = self.transport.certificate_name();
+        let internal = self.transport.is_internal();
+        let request = Request { connect, frame, attachment, certificate, internal };
         match self.broker.connect(request, batch) {
             Ok(Progress::Open(connected)) => self.open(version, connected, batch),
             Ok(Progress::Pending(pending)) => self.phase = Phase::Pending(pending),

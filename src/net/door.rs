@@ -33,7 +33,12 @@ pub struct Door {
 pub struct Place {
     /// Whether a client may be served on it.
     pub(super) is_open: bool,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// A place that takes none from clients.
+    pub(super) const APART: Place = Place { is_open: true, _permit: None };
 }
 
 #[derive(Debug, Default)]
@@ -65,11 +70,11 @@ impl Door {
     /// are in the course of that.
     pub(super) fn enter(&self) -> Option<Place> {
         if let Ok(permit) = self.places.clone().try_acquire_owned() {
-            return Some(Place { is_open: true, _permit: permit });
+            return Some(Place { is_open: true, _permit: Some(permit) });
         }
         self.broker.metrics.connects.with_label_values(&["full"]).inc();
         let permit = self.refusals.clone().try_acquire_owned().ok()?;
-        Some(Place { is_open: false, _permit: permit })
+        Some(Place { is_open: false, _permit: Some(permit) })
     }
 
     /// Counts a handshake that failed, and logs one a second.

@@ -8,6 +8,7 @@ mod connection;
 mod door;
 mod listener;
 mod opening;
+pub mod pipe;
 pub mod tls;
 pub mod transport;
 pub mod web_socket;

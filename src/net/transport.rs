@@ -18,6 +18,11 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         None
     }
 
+    /// Whether the client is a part of this node.
+    fn is_internal(&self) -> bool {
+        false
+    }
+
     /// The name in the certificate that the client has proved to own, if it has shown one.
     fn certificate_name(&self) -> Option<&str> {
         None

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::{Access, AccessConfig};
 use crate::admin::{Guard, HttpServer, NodeView};
+use crate::bridge::{Bridges, RemoteError};
 use crate::broker::client::Close;
 use crate::broker::{Broker, Limits};
 use crate::cluster::forward::stream::ForwardLimits;
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The certificates and keys for clients cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A bridge cannot be set up.
+    #[error(transparent)]
+    Bridge(#[from] RemoteError),
     /// Another node has this one's name.
     #[error(transparent)]
     NameTaken(#[from] NameTaken),
@@ -58,7 +62,10 @@ pub enum StartError {
 impl StartError {
     /// Whether the operator has to change the configuration.
     pub fn is_usage(&self) -> bool {
-        matches!(self, StartError::Config(_) | StartError::Tls(_) | StartError::NameTaken(_))
+        matches!(
+            self,
+            StartError::Config(_) | StartError::Tls(_) | StartError::Bridge(_) | StartError::NameTaken(_)
+        )
     }
 }
 
@@ -80,6 +87,7 @@ pub struct Node {
     view: Arc<View>,
     draining: Arc<AtomicBool>,
     listening: Vec<JoinHandle<()>>,
+    bridges: Bridges,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -113,6 +121,7 @@ impl Node {
         let settings = cluster_config(&config, name.clone(), advertise, reached)?;
         let cluster = Arc::new(Cluster::new(settings, broker.cluster_host()));
         broker.join(cluster.clone());
+        let mut bridges = Bridges::new(&broker, &config.bridge, name.as_str(), &config.cluster_name)?;
         let draining = Arc::new(AtomicBool::new(false));
         let view = Arc::new(View::new(broker.clone(), cluster.clone(), draining.clone()));
         let guard = Guard::new(config.http_token.clone());
@@ -120,6 +129,7 @@ impl Node {
         cluster.start(endpoint).await?;
         cluster.ready().await?;
         view.set_ready();
+        bridges.start();
         let door = Door::new(broker.clone());
         let listening =
             clients.into_iter().map(|listener| tokio::spawn(listener.run(door.clone()))).collect();
@@ -135,6 +145,7 @@ impl Node {
             view,
             draining,
             listening,
+            bridges,
             tasks,
         })
     }
@@ -176,8 +187,9 @@ impl Node {
     }
 
     /// Stops: tells the other nodes and the clients, and ends all tasks.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.draining.store(true, Ordering::Release);
+        self.bridges = Bridges::default();
         self.listening.iter().for_each(JoinHandle::abort);
         self.cluster.announce_stop();
         self.broker.close_all(Close::ShuttingDown);

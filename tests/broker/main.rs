@@ -4,6 +4,7 @@ mod acl;
 mod auth;
 mod auto_subscribe;
 mod bad_input;
+mod bridge;
 mod capabilities;
 mod connect;
 mod delayed;

@@ -24,7 +24,7 @@ static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 const THREAD_NAME: &str = "broker";
 
-fn runtime() -> &'static Runtime {
+pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         let report = std::panic::take_hook();

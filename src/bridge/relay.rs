@@ -1,0 +1,251 @@
+//! What a bridge does with each packet of either side. Pure: frames in, bytes for the two connections out.
+
+use super::topics::Topics;
+use crate::broker::BRIDGE_MARK;
+use crate::codec::packet::{Ack, Packet, Properties, PropertySet, ProtocolVersion, Publish, QoS, ReasonCode};
+use crate::codec::{self, DecodeError};
+use crate::topic::Topic;
+
+/// What this side speaks with the bridge.
+pub const LOCAL_VERSION: ProtocolVersion = ProtocolVersion::V500;
+
+/// What is known of the other broker, once it has accepted the bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What is spoken with it.
+    pub version: ProtocolVersion,
+    /// Largest packet it takes.
+    pub max_packet_size: u32,
+    /// Whether it takes retained messages.
+    pub retain: bool,
+    /// The name of its cluster, if it is one that tells.
+    pub cluster: Option<String>,
+}
+
+/// Passes packets on between this side and the other.
+pub struct Relay {
+    outward: Topics,
+    inward: Topics,
+    /// The name of this side's cluster.
+    cluster: String,
+    peer: Peer,
+    /// Bytes for the other broker.
+    pub to_remote: Vec<u8>,
+    /// Bytes for this node.
+    pub to_local: Vec<u8>,
+    /// What was passed on, or not, since it was last looked at.
+    pub counts: Counts,
+    /// Largest packet this node takes.
+    max_packet_size: u32,
+}
+
+/// What a relay has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages for the other broker.
+    pub outward: u64,
+    /// Messages from it.
+    pub inward: u64,
+    /// Messages that had been where they were to go.
+    pub loops: u64,
+    /// Messages that the other broker does not take, for they are too large.
+    pub too_large: u64,
+    /// Messages of a topic that is not bridged.
+    pub unmatched: u64,
+    /// Messages that the other broker refused.
+    pub refused: u64,
+    /// Messages that this node refused.
+    pub refused_here: u64,
+}
+
+/// Why a relay ends.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// It sends what is not MQTT.
+    #[error("{side} sends no MQTT: {error}")]
+    Undecodable {
+        /// Who.
+        side: &'static str,
+        /// What is wrong with it.
+        error: DecodeError,
+    },
+    /// It ends the connection.
+    #[error("{side} disconnects the bridge: {reason:?}")]
+    Disconnected {
+        /// Who.
+        side: &'static str,
+        /// Why.
+        reason: ReasonCode,
+    },
+}
+
+/// Whom a packet comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Local,
+    Remote,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Side::Local => "this node",
+            Side::Remote => "the other broker",
+        }
+    }
+}
+
+impl Relay {
+    /// A relay between this cluster and a broker that has accepted the bridge.
+    pub fn new(outward: Topics, inward: Topics, cluster: String, peer: Peer, max_packet_size: u32) -> Relay {
+        let (to_remote, to_local, counts) = (Vec::new(), Vec::new(), Counts::default());
+        Relay { outward, inward, cluster, peer, to_remote, to_local, counts, max_packet_size }
+    }
+
+    /// A whole packet of this node.
+    pub fn handle_local(&mut self, frame: &[u8]) -> Result<(), RelayError> {
+        self.handle(Side::Local, frame, LOCAL_VERSION)
+    }
+
+    /// A whole packet of the other broker.
+    pub fn handle_remote(&mut self, frame: &[u8]) -> Result<(), RelayError> {
+        self.handle(Side::Remote, frame, self.peer.version)
+    }
+
+    /// Asks the other broker for a sign of life.
+    pub fn ping(&mut self) {
+        self.send(Side::Remote, &Packet::PingReq);
+    }
+
+    fn handle(&mut self, from: Side, frame: &[u8], version: ProtocolVersion) -> Result<(), RelayError> {
+        let side = from.name();
+        let packet =
+            codec::decode(frame, version).map_err(|error| RelayError::Undecodable { side, error })?;
+        let to = if from == Side::Local { Side::Remote } else { Side::Local };
+        match &packet {
+            Packet::Publish(publish) => self.handle_publish(from, publish),
+            Packet::PubAck(ack) => {
+                self.count_refused(from, ack.reason);
+                self.pass_on(to, Packet::PubAck, ack);
+            }
+            Packet::PubRec(ack) => {
+                self.count_refused(from, ack.reason);
+                self.pass_on(to, Packet::PubRec, ack);
+            }
+            Packet::PubRel(ack) => self.pass_on(to, Packet::PubRel, ack),
+            Packet::PubComp(ack) => self.pass_on(to, Packet::PubComp, ack),
+            Packet::SubAck(answer) => {
+                for reason in answer.reasons.iter().filter(|reason| reason.is_error()) {
+                    tracing::warn!(?reason, "{side} refuses the bridge a subscription");
+                }
+            }
+            Packet::Disconnect(disconnect) => {
+                return Err(RelayError::Disconnected { side, reason: disconnect.reason });
+            }
+            // Answers that need none, and what a broker does not send.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn handle_publish(&mut self, from: Side, publish: &Publish<'_>) {
+        let users = &publish.properties.user_properties;
+        let (topics, to) = match from {
+            Side::Local => (&self.outward, Side::Remote),
+            Side::Remote => (&self.inward, Side::Local),
+        };
+        let (here, peer) = (self.cluster.as_str(), self.peer.cluster.as_deref());
+        let seen = match from {
+            Side::Local => has_come_back(users, here) || peer.is_some_and(|peer| has_been_in(users, peer)),
+            Side::Remote => has_been_in(users, here),
+        };
+        let name = publish.topic.and_then(|topic| topics.rename(topic));
+        let topic = name.as_deref().and_then(|name| Topic::new(name).ok());
+        let Some(topic) = topic.filter(|_| !seen) else {
+            match seen {
+                true => self.counts.loops += 1,
+                false => self.counts.unmatched += 1,
+            }
+            return self.settle(from, publish);
+        };
+        let mut set = PropertySet::clone(&publish.properties);
+        set.subscription_identifiers = Vec::new();
+        set.topic_alias = None;
+        let marks = [peer.filter(|_| from == Side::Remote), Some(here)];
+        for mark in marks.into_iter().flatten().map(|cluster| (BRIDGE_MARK, cluster)) {
+            if last_mark(&set.user_properties) != Some(mark.1) {
+                set.user_properties.push(mark);
+            }
+        }
+        let retain = publish.retain && (from == Side::Remote || self.peer.retain);
+        let passed_on = Publish { topic: Some(topic), retain, properties: set.into(), ..publish.clone() };
+        let (out, version, limit) = match to {
+            Side::Local => (&mut self.to_local, LOCAL_VERSION, self.max_packet_size),
+            Side::Remote => (&mut self.to_remote, self.peer.version, self.peer.max_packet_size),
+        };
+        match (codec::encode(&Packet::Publish(passed_on), version, limit, out), to) {
+            (Ok(()), Side::Remote) => self.counts.outward += 1,
+            (Ok(()), Side::Local) => self.counts.inward += 1,
+            (Err(_), _) => {
+                self.counts.too_large += 1;
+                self.settle(from, publish);
+            }
+        }
+    }
+
+    /// Ends the delivery of a message that is not passed on.
+    fn settle(&mut self, from: Side, publish: &Publish<'_>) {
+        let Some(packet_id) = publish.packet_id else { return };
+        let ack = |reason| Ack { packet_id, reason, properties: Properties::NONE };
+        // An error ends the exchange of QoS 2 at once. 3.1.1 has no errors; there PUBREL follows, and this node, which does
+        // not know of the message, answers it.
+        let answer = match publish.qos {
+            QoS::ExactlyOnce => Packet::PubRec(ack(ReasonCode::ImplementationSpecificError)),
+            _ => Packet::PubAck(ack(ReasonCode::Success)),
+        };
+        self.send(from, &answer);
+    }
+
+    fn pass_on(&mut self, to: Side, packet: fn(Ack<'static>) -> Packet<'static>, ack: &Ack<'_>) {
+        let ack = Ack { packet_id: ack.packet_id, reason: ack.reason, properties: Properties::NONE };
+        self.send(to, &packet(ack));
+    }
+
+    fn count_refused(&mut self, by: Side, reason: ReasonCode) {
+        match by {
+            _ if !reason.is_error() => {}
+            Side::Local => self.counts.refused_here += 1,
+            Side::Remote => self.counts.refused += 1,
+        }
+    }
+
+    /// Sends a packet of a few bytes, which fits whatever the limits are.
+    fn send(&mut self, to: Side, packet: &Packet<'_>) {
+        let _ = match to {
+            Side::Local => codec::encode(packet, LOCAL_VERSION, u32::MAX, &mut self.to_local),
+            Side::Remote => codec::encode(packet, self.peer.version, u32::MAX, &mut self.to_remote),
+        };
+    }
+}
+
+/// The clusters that a message has been in, as far as bridges know: each that it leaves or comes to by one is named in it by
+/// a user property. 3.1.1 has none: there, messages are not marked.
+fn marks<'a>(users: &'a [(&'a str, &'a str)]) -> impl DoubleEndedIterator<Item = &'a str> {
+    users.iter().filter(|(name, _)| *name == BRIDGE_MARK).map(|(_, cluster)| *cluster)
+}
+
+fn last_mark<'a>(users: &'a [(&'a str, &'a str)]) -> Option<&'a str> {
+    marks(users).next_back()
+}
+
+fn has_been_in(users: &[(&str, &str)], cluster: &str) -> bool {
+    marks(users).any(|mark| mark == cluster)
+}
+
+/// Whether the message has been in the cluster and in another since. Where the cluster is the last, it has just come.
+fn has_come_back(users: &[(&str, &str)], cluster: &str) -> bool {
+    marks(users).rev().skip_while(|mark| *mark == cluster).any(|mark| mark == cluster)
+}
+
+#[cfg(test)]
+mod tests;
