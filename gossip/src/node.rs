@@ -226,7 +226,8 @@ impl Node {
 
     /// Begins a new lane under a new incarnation, with all elements of the old one; asked for by [`Event::RestartLane`].
     /// All links are gone afterwards: close them, and greet anew under [`me`](Node::me). What was awaited counts as
-    /// missed by all live members.
+    /// missed by all live members. What this node had written to stamped sets is from now on by the new incarnation, with the stamps
+    /// that it had; there are no events about that.
     pub fn restart_lane(&mut self, incarnation: Incarnation, now: Instant) {
         let live: Vec<ReplicaId> = self.live_members().map(|(replica, _)| replica.clone()).collect();
         for (set, settlement) in self.settlement.iter_mut().enumerate() {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use launch::Launch;
 pub use process::Process;
-use rumormq::admin::view::MemberState;
+use rumormq::admin::view::{MemberState, MemberView};
 
 /// How long a test waits for what must come, on a machine that has other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,7 +73,16 @@ fn has_converged(node: &Process, nodes: &[&Process]) -> bool {
             let member = view.members.iter().find(|member| {
                 member.name == other.name() && member.incarnation == own.incarnation && member.is_linked()
             });
-            member.is_some_and(|member| member.routes_set.applied == own.routes_set.applied)
+            let applied = |member: &MemberView| {
+                let sets = member.sets.iter();
+                sets.map(|(name, set)| (name.clone(), set.applied.clone())).collect::<Vec<_>>()
+            };
+            // Every set, of which the routes are one.
+            let named = ["retained", "routes", "sessions"].iter().all(|set| own.sets.contains_key(*set));
+            named
+                && member.is_some_and(|member| {
+                    applied(member) == applied(&own) && member.routes_set.applied == own.routes_set.applied
+                })
         })
 }
 
@@ -81,7 +90,7 @@ trait Linked {
     fn is_linked(&self) -> bool;
 }
 
-impl Linked for rumormq::admin::view::MemberView {
+impl Linked for MemberView {
     fn is_linked(&self) -> bool {
         use rumormq::admin::view::LinkKind::{Direct, Own};
         matches!(self.link, Direct | Own)
