@@ -60,14 +60,18 @@ impl MosquittoPeer {
         command
     }
 
-    /// Starts `mosquitto_sub`.
+    /// Starts `mosquitto_sub`, which has one QoS for all filters.
     #[track_caller]
-    fn start(&mut self, wanted: &Wanted) {
-        assert!(self.subscriber.is_none(), "one subscription a command");
+    fn start(&mut self, all: &[Wanted]) {
+        assert!(self.subscriber.is_none(), "it subscribes as it starts");
+        let wanted = all.iter().max_by_key(|wanted| wanted.qos).expect("a filter");
         let mut command = self.command("mosquitto_sub");
         let options = &self.options;
         // Debug output tells of SUBACK, and messages are JSON.
-        command.args(["-d", "-F", "%j", "-t", &wanted.filter, "-q", &wanted.qos.to_string()]);
+        command.args(["-d", "-F", "%j", "-q", &wanted.qos.to_string()]);
+        for Wanted { filter, .. } in all {
+            command.args(["-t", filter]);
+        }
         command.args(["-k", &options.keep_alive.to_string()]);
         if !options.id.is_empty() {
             command.args(["-i", &options.id]);
@@ -111,8 +115,15 @@ impl Peer for MosquittoPeer {
 
     #[track_caller]
     fn subscribe(&mut self, wanted: Wanted) -> u8 {
-        self.start(&wanted);
+        self.start(&[wanted]);
         self.subscriber().granted()
+    }
+
+    /// In one SUBSCRIBE.
+    #[track_caller]
+    fn subscribe_all(&mut self, wanted: Vec<Wanted>) {
+        self.start(&wanted);
+        self.subscriber().granted();
     }
 
     fn unsubscribe(&mut self, _: &str) {
@@ -211,7 +222,7 @@ impl Peer for MosquittoPeer {
     /// What was queued comes before SUBACK does.
     #[track_caller]
     fn come_back(&mut self, wanted: Wanted) {
-        self.start(&wanted);
+        self.start(&[wanted]);
     }
 }
 

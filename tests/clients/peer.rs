@@ -107,6 +107,12 @@ pub trait Peer {
     fn connected(&self) -> Connected;
     /// Gives the reason code.
     fn subscribe(&mut self, wanted: Wanted) -> u8;
+    /// Several subscriptions, one after the other where the library can.
+    fn subscribe_all(&mut self, wanted: Vec<Wanted>) {
+        for wanted in wanted {
+            self.subscribe(wanted);
+        }
+    }
     fn unsubscribe(&mut self, filter: &str);
     /// Returns when all are acknowledged.
     fn publish(&mut self, messages: Vec<Outgoing>);

@@ -289,8 +289,7 @@ pub fn properties(world: &mut World) {
 /// A message that two subscriptions of a client match comes once.
 pub fn overlapping_subscriptions(world: &mut World) {
     let mut subscriber = world.connect(1, "subscriber");
-    subscriber.subscribe(world.wanted("o/#", 1));
-    subscriber.subscribe(world.wanted("o/+", 2));
+    subscriber.subscribe_all(vec![world.wanted("o/#", 1), world.wanted("o/+", 2)]);
     let mut publisher = world.connect(0, "publisher");
     publisher.publish(vec![world.outgoing("o/1", "first", 2)]);
     publisher.publish(vec![world.outgoing("o/1", "second", 2)]);

@@ -64,14 +64,6 @@ macro_rules! table {
             super::run(name, super::$versions, super::$library, super::scenarios::$scenario);
         }
     };
-    (@cell $scenario:ident $versions:ident $library:ident later) => {
-        #[test]
-        #[ignore = "sessions do not move between nodes yet"]
-        fn $library() {
-            let name = concat!(stringify!($scenario), "::", stringify!($library));
-            super::run(name, super::$versions, super::$library, super::scenarios::$scenario);
-        }
-    };
     (@cell $scenario:ident $versions:ident $library:ident $reason:literal) => {
         #[test]
         #[ignore = $reason]
@@ -100,7 +92,9 @@ table_of_all! {
     retained in BOTH,
     will in BOTH,
     session_resume in BOTH,
+    session_moves in BOTH,
     shared in BOTH,
+    overlapping_subscriptions in BOTH,
     message_expiry in FIVE,
     session_expiry in FIVE,
     large_payload in BOTH,
@@ -109,23 +103,14 @@ table_of_all! {
 }
 
 table! {
-    session_moves in BOTH {
-        mosquitto: later, mosquitto_tls: later, paho: later, paho_tls: later, paho_ws: later, aiomqtt: later, mqtt_js: later,
-        mqtt_js_ws: later, mqtt_js_wss: later, rumqttc: later,
-    }
     takeover in BOTH {
         mosquitto: "mosquitto_sub connects again by itself when another takes its identifier",
         mosquitto_tls: "mosquitto_sub connects again by itself when another takes its identifier",
-        paho: later, paho_tls: later, paho_ws: later, aiomqtt: later, mqtt_js: later, mqtt_js_ws: later, mqtt_js_wss: later, rumqttc: later,
+        paho: yes, paho_tls: yes, paho_ws: yes, aiomqtt: yes, mqtt_js: yes, mqtt_js_ws: yes, mqtt_js_wss: yes, rumqttc: yes,
     }
     aliases in FIVE {
         mosquitto: "mosquitto_pub always sends the topic itself",
         mosquitto_tls: "mosquitto_pub always sends the topic itself",
-        paho: yes, paho_tls: yes, paho_ws: yes, aiomqtt: yes, mqtt_js: yes, mqtt_js_ws: yes, mqtt_js_wss: yes, rumqttc: yes,
-    }
-    overlapping_subscriptions in BOTH {
-        mosquitto: "mosquitto_sub subscribes to all of its filters at once, before the scenario can look at the answers",
-        mosquitto_tls: "mosquitto_sub subscribes to all of its filters at once, before the scenario can look at the answers",
         paho: yes, paho_tls: yes, paho_ws: yes, aiomqtt: yes, mqtt_js: yes, mqtt_js_ws: yes, mqtt_js_wss: yes, rumqttc: yes,
     }
     unsubscribe in BOTH {
