@@ -193,6 +193,7 @@ impl Broker {
         state.take_over();
         state.record.handle_connect(connect, identity, self.session_expiry(connect));
         let epoch = state.attach(attachment);
+        state.record.shipped = false;
         state.session.handle_connected(negotiated);
         state.session.outbox().buffer().extend_from_slice(&batch.scratch);
         state.session.resume(batch.now);

@@ -15,7 +15,7 @@ use crate::message::QueuedMessage;
 use crate::router::Subscription;
 use crate::session::frames::Frames;
 use crate::session::portable::SessionState;
-use crate::session::{Delivery, Session};
+use crate::session::{Delivered, Delivery, Session};
 use crate::topic::{SubscriptionFilter, Topic, TopicFilter};
 
 /// What a session's new owner has to know before its state.
@@ -56,11 +56,14 @@ impl Broker {
             None
         } else {
             state.void();
+            state.record.shipped = false;
             let will = state.record.will.take();
             self.cancel_timers(&mut state);
             self.set_expiry_timer(&client, &mut state, batch.now);
             let epoch = state.epoch;
             drop(state);
+            // What it has goes with it; other members of its groups come first for what is still to come.
+            self.note_presence(&client, batch.now);
             // As in a takeover on one node, only a delayed will is called off [MQTT-3.1.3-9].
             if let Some(will) = will.filter(|will| will.delay.is_zero()) {
                 self.publish_will(&client, *will, &mut batch);
@@ -117,7 +120,8 @@ impl Broker {
         let now = Instant::now();
         let state: SessionState = postcard::from_bytes(state).map_err(|_| MalformedSession)?;
         let session =
-            Session::import(state, self.limits.session.clone(), now).map_err(|_| MalformedSession)?;
+            Session::import(state, self.limits.session.clone(), &|ticket| self.accept_ticket(ticket), now)
+                .map_err(|_| MalformedSession)?;
         let mut locked = client.lock();
         let held = std::mem::replace(&mut locked.session, session);
         locked.session.absorb(held);
@@ -141,8 +145,11 @@ impl Broker {
         let state: SessionState = postcard::from_bytes(state).map_err(|_| MalformedSession)?;
         let client = self.registry.find(id).ok_or(MalformedSession)?;
         let mut batch = Batch::new(Instant::now());
-        for queued in state.into_unsent(batch.now) {
-            self.deliver_rest(&client, &queued, &mut batch);
+        let now = batch.now;
+        for queued in state.into_unsent(&|ticket| self.accept_ticket(ticket), now) {
+            if !self.deliver_rest(&client, &queued, &mut batch) {
+                self.pass_on(vec![queued], &mut batch);
+            }
         }
         batch.touch(&client);
         batch.flush();
@@ -150,33 +157,45 @@ impl Broker {
         Ok(())
     }
 
-    /// Gives a client a message that was queued for an older session of its, if it still wants it.
-    fn deliver_rest(&self, client: &Arc<Client>, queued: &QueuedMessage, batch: &mut Batch) {
-        let Ok(topic) = Topic::new(queued.message.topic()) else { return };
+    /// Gives a client a message that was queued for an older session of its, if it still wants it. Returns whether it has
+    /// taken it.
+    fn deliver_rest(&self, client: &Arc<Client>, queued: &QueuedMessage, batch: &mut Batch) -> bool {
+        let Ok(topic) = Topic::new(queued.message.topic()) else { return false };
         if queued.message.is_expired(batch.now) {
-            return;
+            return false;
         }
+        let share = queued.ticket.as_ref().map(|ticket| &**ticket.share());
         let mut scratch = std::mem::take(&mut batch.scratch);
         let mut state = client.lock();
-        let matching = state.record.subscriptions.iter().filter(|(filter, _)| filter.filter.matches(topic));
+        let matching = state.record.subscriptions.iter().filter(|(filter, _)| match share {
+            Some(share) => *filter == share,
+            None => filter.share.is_none() && filter.filter.matches(topic),
+        });
         let mut qos = None;
         let mut identifiers = Vec::new();
         for (_, subscription) in matching {
             qos = qos.max(Some(subscription.qos));
             identifiers.extend(subscription.identifier);
         }
+        let mut taken = false;
         if let Some(qos) = qos {
             queued.message.with_application(|application| {
                 let mut frames =
                     Frames::new(application, &mut scratch, batch.now).named(queued.message.publish);
-                let delivery =
-                    Delivery { qos, retain: queued.retain, identifiers: &identifiers, ticket: None };
+                let delivery = Delivery {
+                    qos,
+                    retain: queued.retain,
+                    identifiers: &identifiers,
+                    ticket: queued.ticket.as_ref(),
+                };
                 let delivered = state.session.deliver(&mut frames, delivery);
                 batch.count_delivered(delivered, application.qos.min(qos));
+                taken = !matches!(delivered, Delivered::Dropped(_));
             });
         }
         drop(state);
         batch.scratch = scratch;
+        taken
     }
 }
 
@@ -200,10 +219,11 @@ impl Departing for Kept {
     }
 
     fn state(&self) -> Option<Vec<u8>> {
-        let state = self.client.lock();
+        let mut state = self.client.lock();
         if state.record.ended || state.epoch != self.epoch {
             return None;
         }
+        state.record.shipped = true;
         postcard::to_stdvec(&state.session.export(Instant::now())).ok()
     }
 
@@ -213,7 +233,8 @@ impl Departing for Kept {
         let mut state = self.client.lock();
         if !state.record.ended && state.epoch == self.epoch {
             // It is not over, only elsewhere: so are its messages and its will.
-            state.session.consume_all();
+            state.session.release_tickets();
+            state.session = Session::new(broker.limits.session.clone());
             state.record.will = None;
             broker.end_session(&self.client, state, &mut batch);
         }

@@ -29,6 +29,9 @@ pub struct SessionRecord {
     pub expiry_timer: Option<TimerKey>,
     /// Publishes the will.
     pub will_timer: Option<TimerKey>,
+    /// The session is being handed over to another node, and its state is on its way: what comes now for a group of which it
+    /// is a member would be left behind.
+    pub shipped: bool,
     /// The session is over; whoever still holds it must not use it.
     pub ended: bool,
 }

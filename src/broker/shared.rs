@@ -19,7 +19,7 @@ use crate::cluster::forward::wire::{ForwardedShare, Share};
 use crate::cluster::unconsumed::Kept;
 use crate::cluster::{Cluster, Peer};
 use crate::codec::packet::QoS;
-use crate::message::{Application, Message, Origin, QueuedMessage, Settlement, Ticket};
+use crate::message::{Application, Message, Origin, PortableTicket, QueuedMessage, Settlement, Ticket};
 use crate::router::{Choice, Match, Member, Members, ShareGroup, Strategy, Subscription, Target};
 use crate::session::frames::Frames;
 use crate::session::{Delivered, Delivery, DropReason, Session};
@@ -99,6 +99,14 @@ impl Broker {
             cluster.refresh_groups(&shared, now);
         }
         shared
+    }
+
+    /// A ticket that has come with a session from another node.
+    pub(super) fn accept_ticket(&self, portable: PortableTicket) -> Ticket {
+        match self.cluster.get() {
+            Some(cluster) => cluster.accept_ticket(portable),
+            None => Ticket::local(Arc::new(portable.share)),
+        }
     }
 
     /// The client's connection has closed and its session stays: what it was given as a member of groups goes to other
@@ -446,7 +454,8 @@ impl Offer<'_, '_> {
             ticket: Some(self.ticket),
         };
         let mut state = member.subscriber.lock();
-        if state.record.ended || !is_fit(&state.session, qos) {
+        let closed = state.record.ended || state.record.shipped;
+        if closed || !is_fit(&state.session, qos) {
             return None;
         }
         let delivered = state.session.deliver(self.frames, delivery);

@@ -15,7 +15,7 @@ use super::queue::Queue;
 use super::window::{InFlight, Window};
 use super::{Session, SessionLimits};
 use crate::codec::packet::{PacketId, QoS};
-use crate::message::{PortableMessage, PublishId, QueuedMessage};
+use crate::message::{PortableMessage, PortableTicket, PublishId, QueuedMessage, Ticket};
 
 /// The state of a session without a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,11 @@ struct PortableQueued {
     qos: QoS,
     retain: bool,
     identifiers: Vec<NonZeroU32>,
+    ticket: Option<PortableTicket>,
 }
+
+/// Makes a ticket that has come from another node count on this one.
+pub type AcceptTicket<'a> = &'a dyn Fn(PortableTicket) -> Ticket;
 
 /// The peer sent a state that no session can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,13 +70,14 @@ impl Session {
     pub fn import(
         state: SessionState,
         limits: Arc<SessionLimits>,
+        accept: AcceptTicket<'_>,
         now: Instant,
     ) -> Result<Session, InvalidState> {
-        let window = state.window.into_iter().map(|entry| entry.into_in_flight(now));
+        let window = state.window.into_iter().map(|entry| entry.into_in_flight(accept, now));
         let window = window.collect::<Option<Vec<InFlight>>>().ok_or(InvalidState)?;
         let mut queue = Queue::default();
         for queued in state.queue {
-            queue.push(queued.into_queued(now).ok_or(InvalidState)?);
+            queue.push(queued.into_queued(accept, now).ok_or(InvalidState)?);
         }
         Ok(Session {
             window: Window::restore(state.first, window).ok_or(InvalidState)?,
@@ -95,10 +100,15 @@ impl Session {
         }
     }
 
-    /// The session goes on elsewhere with all its messages: none of them is for another member of its groups.
-    pub fn consume_all(&self) {
-        self.consume_in_delivery();
-        self.queue.iter().for_each(QueuedMessage::consume);
+    /// The session goes on elsewhere with all its messages: it is for that node to say what becomes of those of groups.
+    pub fn release_tickets(&self) {
+        let sent = self.window.iter().filter_map(|(_, entry)| match entry {
+            InFlight::Published(queued) => Some(queued),
+            InFlight::Released | InFlight::Done => None,
+        });
+        for ticket in sent.chain(self.queue.iter()).filter_map(|queued| queued.ticket.as_ref()) {
+            ticket.release();
+        }
     }
 
     /// The names of the messages that are kept here.
@@ -112,9 +122,19 @@ impl Session {
 }
 
 impl SessionState {
-    /// The messages that were never sent, oldest first.
-    pub fn into_unsent(self, now: Instant) -> impl Iterator<Item = QueuedMessage> {
-        self.queue.into_iter().filter_map(move |queued| queued.into_queued(now))
+    /// The messages that were never sent, oldest first; and those of groups that another member may get, though they were
+    /// sent.
+    pub fn into_unsent(self, accept: AcceptTicket<'_>, now: Instant) -> impl Iterator<Item = QueuedMessage> {
+        let sent = self.window.into_iter().filter_map(move |entry| match entry.into_in_flight(accept, now) {
+            Some(InFlight::Published(queued)) if queued.qos == QoS::ExactlyOnce => {
+                queued.consume(); // [MQTT-4.8.2-5]
+                None
+            }
+            Some(InFlight::Published(queued)) => queued.ticket.is_some().then_some(queued),
+            _ => None,
+        });
+        let queue = self.queue.into_iter().filter_map(move |queued| queued.into_queued(accept, now));
+        queue.chain(sent)
     }
 }
 
@@ -127,9 +147,9 @@ impl PortableInFlight {
         }
     }
 
-    fn into_in_flight(self, now: Instant) -> Option<InFlight> {
+    fn into_in_flight(self, accept: AcceptTicket<'_>, now: Instant) -> Option<InFlight> {
         Some(match self {
-            PortableInFlight::Published(queued) => InFlight::Published(queued.into_queued(now)?),
+            PortableInFlight::Published(queued) => InFlight::Published(queued.into_queued(accept, now)?),
             PortableInFlight::Released => InFlight::Released,
             PortableInFlight::Done => InFlight::Done,
         })
@@ -148,14 +168,17 @@ impl PortableQueued {
             qos: queued.qos,
             retain: queued.retain,
             identifiers: queued.identifiers().to_vec(),
+            ticket: queued.ticket.as_ref().map(|ticket| ticket.portable()),
         }
     }
 
-    fn into_queued(self, now: Instant) -> Option<QueuedMessage> {
+    fn into_queued(self, accept: AcceptTicket<'_>, now: Instant) -> Option<QueuedMessage> {
         if self.qos == QoS::AtMostOnce {
             return None; // It would never be acknowledged.
         }
         let message = Arc::new(self.message.into_message(now)?);
-        Some(QueuedMessage::new(message, self.qos, self.retain, &self.identifiers))
+        let ticket = self.ticket.map(|ticket| Arc::new(accept(ticket)));
+        let queued = QueuedMessage::new(message, self.qos, self.retain, &self.identifiers);
+        Some(queued.with_ticket(ticket.as_ref()))
     }
 }

@@ -290,6 +290,44 @@ fn a_group_loses_nothing_with_a_node_that_restarts() {
     await_consumed(&[n1, &n2]);
 }
 
+/// What a member has of its group moves with its session, and is still the group's.
+#[test]
+fn a_members_messages_move_with_its_session() {
+    let nodes = start_cluster(3);
+    let [n1, n2, n3] = &nodes[..] else { panic!("three nodes") };
+    let mut publisher = connect(n1, "p");
+    let mut member = Client::connect(n2.mqtt_addr(), lasting("member", 1000));
+    member.subscribes(&[("$share/g/t", options(Q2))], "0x02");
+    for number in 0..3 {
+        publisher.publishes(publish(1, Q1, "t", &number.to_string()));
+    }
+    publisher.publishes(publish(1, Q2, "t", "in delivery"));
+    // One that was published where the member is: no other node has a copy.
+    connect(n2, "p2").publishes(publish(1, Q1, "t", "3"));
+    member.vanishes();
+    let mut member = Client::connect(n3.mqtt_addr(), lasting("member", 1000));
+    let again = ["0", "1", "2", "in delivery", "3"];
+    for (id, payload) in (1..).zip(again) {
+        let qos = if payload == "in delivery" { "q2" } else { "q1" };
+        member.gets(&format!("PUBLISH {id} {qos} t {payload} dup"));
+    }
+    assert_eq!(n1.metric("shared_unconsumed", &[]), 4.0);
+    member.sends(Packet::PubAck(ack(1)));
+    awaits("its origin hears of it", PATIENCE, || n1.metric("shared_unconsumed", &[]) == 3.0);
+    let mut other = subscriber(n2, "other", &["$share/g/t"], Q2);
+    member.vanishes();
+    let mut got: Vec<String> = (0..3).map(|_| message(&mut other)).collect();
+    got.sort();
+    assert_eq!(got, numbers(1..4));
+    awaits("the other has acknowledged", PATIENCE, || n1.metric("shared_unconsumed", &[]) == 1.0);
+    let mut member = Client::connect(n1.mqtt_addr(), lasting("member", 1000));
+    member.gets("PUBLISH 4 q2 t in delivery dup");
+    member.sends(Packet::PubRec(ack(4)));
+    member.gets("PUBREL 4");
+    member.sends(Packet::PubComp(ack(4)));
+    await_consumed(&[n1, n2, n3]);
+}
+
 #[test]
 fn local_members_come_first_where_asked_for() {
     let start = |name: &str| Launch::new(name).flag("--shared-strategy", "local_first");
