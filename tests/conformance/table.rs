@@ -161,7 +161,7 @@ fn faults(table: &str, sections: &[Section], lacks: &dyn Fn(&str) -> Option<Stri
             faults.push(format!("{number}: unknown, or listed twice"));
         }
         match bound {
-            "client" | "absent" => {}
+            "client" => {}
             "server" | "both" if tests.is_empty() => faults.push(format!("{number}: no test")),
             "server" | "both" => {}
             other => faults.push(format!("{number}: binds {other}?")),
