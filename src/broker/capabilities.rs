@@ -9,7 +9,7 @@ use super::connect::Refused;
 use super::connection::End;
 use super::template::{Names, Template};
 use crate::access::Identity;
-use crate::codec::packet::{Connect, PropertySet, Publish, QoS, ReasonCode, Subscribe};
+use crate::codec::packet::{Connect, PropertySet, Publish, QoS, ReasonCode, Subscribe, Will};
 use crate::topic::{SubscriptionFilter, Topic};
 
 /// What clients may use at all. By default everything.
@@ -82,14 +82,14 @@ impl Capabilities {
     }
 
     /// Whether a client's will can be published some day [MQTT-3.2.2-12, MQTT-3.2.2-13].
-    pub(super) fn check_will(&self, connect: &Connect<'_>) -> Result<(), Refused> {
-        match &connect.will {
-            Some(will) if will.qos > self.max_qos => Err(Refused(ReasonCode::QoSNotSupported)),
-            Some(will) if will.retain && !self.retain_available => {
-                Err(Refused(ReasonCode::RetainNotSupported))
-            }
-            _ => Ok(()),
+    pub(super) fn check_will(&self, will: &Will<'_>) -> Result<(), Refused> {
+        if will.qos > self.max_qos {
+            return Err(Refused(ReasonCode::QoSNotSupported));
         }
+        if will.retain && !self.retain_available {
+            return Err(Refused(ReasonCode::RetainNotSupported));
+        }
+        Ok(())
     }
 
     /// Whether a publish keeps to what was announced (3.2.2.3.4, 3.2.2.3.5).

@@ -69,7 +69,7 @@ impl Broker {
             false => self.authenticate(connect, request.certificate)?,
         };
         let stage = match stage {
-            Stage::Known(proof) => match self.before_open(connect) {
+            Stage::Known(proof) => match self.before_open(connect, &proof.identity)? {
                 None => return self.open(connect, proof, request.attachment, batch).map(Progress::Open),
                 Some(wait) => Stage::Opening(proof, wait),
             },
@@ -82,18 +82,41 @@ impl Broker {
         Ok(Progress::Pending(pending))
     }
 
-    /// What has to be awaited, once it is known who the client is, before its session is opened: that it is here.
-    pub(super) fn before_open(&self, connect: &Connect<'_>) -> Option<Wait<Option<Arrival>>> {
+    /// What has to be awaited, once it is known who the client is, before its session is opened: that it is here. What
+    /// refuses the client comes first, so that no session moves for nothing.
+    pub(super) fn before_open(
+        &self,
+        connect: &Connect<'_>,
+        identity: &Identity,
+    ) -> Result<Option<Wait<Option<Arrival>>>, Refused> {
         let id = connect.client_id;
-        if connect.clean_start || id.is_empty() || id.len() > self.limits.max_client_id_len {
-            return None;
+        if id.len() > self.limits.max_client_id_len {
+            return Err(Refused(ReasonCode::ClientIdentifierNotValid));
         }
-        let mut arrival = self.cluster.get()?.ask_for_session(id, Instant::now())?;
-        Some(Box::pin(async move {
+        if id.is_empty() {
+            return Ok(None); // It gets one that nobody has.
+        }
+        self.check_will(connect, id, identity)?;
+        let cluster = self.cluster.get().filter(|_| !connect.clean_start);
+        let Some(mut arrival) = cluster.and_then(|cluster| cluster.ask_for_session(id, Instant::now()))
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Box::pin(async move {
             let outcome = arrival.wait().await;
             // Another connection of the client was quicker, or comes after this one.
             outcome.map(|()| Some(arrival)).map_err(|Superseded| ReasonCode::ServerBusy)
-        }))
+        })))
+    }
+
+    /// Whether the client may have its will: a will is published without it.
+    fn check_will(&self, connect: &Connect<'_>, id: &str, identity: &Identity) -> Result<(), Refused> {
+        let Some(will) = &connect.will else { return Ok(()) };
+        self.limits.capabilities.check_will(will)?;
+        match self.may_will(identity, id, will.topic) {
+            true => Ok(()),
+            false => Err(Refused(ReasonCode::NotAuthorized)),
+        }
     }
 
     /// Opens a connection on the session that the client asks for.
@@ -110,19 +133,13 @@ impl Broker {
                 return Err(Refused(ReasonCode::ClientIdentifierNotValid)); // [MQTT-3.1.3-8] of 3.1.1
             }
             "" => Some(self.assign_client_id()),
-            id if id.len() > self.limits.max_client_id_len => {
-                return Err(Refused(ReasonCode::ClientIdentifierNotValid));
-            }
             _ => None,
         };
         let id = assigned.as_deref().unwrap_or(connect.client_id);
-        if let Some(will) = &connect.will
-            && !self.may_will(&identity, id, will.topic)
-        {
-            return Err(Refused(ReasonCode::NotAuthorized));
+        if assigned.is_some() {
+            self.check_will(connect, id, &identity)?;
         }
         let capabilities = &self.limits.capabilities;
-        capabilities.check_will(connect)?;
         let response = capabilities.response_information(connect, id, &identity);
         let told = connect.version == ProtocolVersion::V500;
         let keep_alive_secs = capabilities.keep_alive_secs(connect.keep_alive_secs, told);

@@ -10,6 +10,7 @@ use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
 use super::session_record::SessionRecord;
+use crate::access::Identity;
 use crate::cluster::host::{Arriving, Departing, MalformedSession};
 use crate::message::QueuedMessage;
 use crate::router::Subscription;
@@ -25,6 +26,8 @@ struct PortableRecord {
     /// Whose retained messages are still to be sent.
     owed_retained: Vec<TopicFilter>,
     expiry_ms: u64,
+    /// Whose it is; nobody else gets it there, either.
+    username: Option<String>,
 }
 
 impl PortableRecord {
@@ -37,6 +40,7 @@ impl PortableRecord {
                 .collect(),
             owed_retained: record.owed_retained.filters(),
             expiry_ms: u64::try_from(record.expiry.as_millis()).unwrap_or(u64::MAX),
+            username: record.identity.username().map(str::to_owned),
         }
     }
 }
@@ -92,6 +96,7 @@ impl Broker {
             id,
             session,
             SessionRecord {
+                identity: record.username.map_or(Identity::ANONYMOUS, |name| Identity::user(name.into())),
                 subscriptions: subscriptions.iter().cloned().collect(),
                 expiry: Duration::from_millis(record.expiry_ms).min(self.limits.max_session_expiry),
                 ..SessionRecord::default()

@@ -158,15 +158,18 @@ impl Broker {
                     _arrival = ready!(wait.as_mut().poll(cx)).map_err(Refused)?;
                     break;
                 }
-                Stage::Known(_) => match self.before_open(&*pending.connect()?) {
-                    None => break,
-                    Some(wait) => {
-                        let Stage::Known(proof) = std::mem::replace(&mut pending.stage, Stage::Over) else {
+                Stage::Known(_) => {
+                    let Stage::Known(proof) = std::mem::replace(&mut pending.stage, Stage::Over) else {
+                        break;
+                    };
+                    match self.before_open(&*pending.connect()?, &proof.identity)? {
+                        Some(wait) => pending.stage = Stage::Opening(proof, wait),
+                        None => {
+                            pending.stage = Stage::Known(proof);
                             break;
-                        };
-                        pending.stage = Stage::Opening(proof, wait);
+                        }
                     }
-                },
+                }
                 Stage::Over => break,
             }
         }

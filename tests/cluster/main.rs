@@ -3,6 +3,7 @@
 //! `cargo test --test cluster` takes about a minute; `cargo test --test cluster -- --ignored --test-threads=1` runs the
 //! long variants. Tests in network namespaces need root, `ip` and `iptables`, and are skipped without.
 
+mod access;
 mod clients;
 mod exclusive;
 mod incarnations;
