@@ -13,7 +13,7 @@
 //!   router       topic trie: local subscribers, and the nodes that want a filter
 //!   session      the protocol state of one client
 //!   message      application messages        codec    bytes <-> packets
-//!   access       who a client is             topic    names and filters
+//!   access       who may connect, and do what        topic    names and filters
 //!
 //!   gossip       (crate rumormq_gossip) replicated OR-set, membership, anti-entropy: knows no MQTT
 //! ```

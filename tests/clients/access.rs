@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::agent::python;
 use crate::processes::{Launch, Process};
 use crate::world::may_go_on;
 
@@ -88,7 +89,7 @@ fn mosquitto_is_asked_for_its_password() {
 
 #[test]
 fn paho_is_asked_for_its_password() {
-    let import = Command::new("python3").args(["-c", "import paho.mqtt.client"]).output();
+    let import = Command::new(python()).args(["-c", "import paho.mqtt.client"]).output();
     if !may_go_on("paho-mqtt for python3", import.is_ok_and(|import| import.status.success())) {
         return;
     }
@@ -96,7 +97,7 @@ fn paho_is_asked_for_its_password() {
     let node = node(&directory);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/access.py");
     let port = node.mqtt_addr().port().to_string();
-    let output = Command::new("python3").args([script, &port]).output().expect("installed");
+    let output = Command::new(python()).args([script, &port]).output().expect("installed");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stdout}{stderr}");
 }

@@ -22,6 +22,12 @@ fn installed() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients")
 }
 
+/// Python, with the libraries that `tests/clients/install` puts beside it if that was run.
+pub fn python() -> PathBuf {
+    let own = installed().join("venv/bin/python3");
+    if own.exists() { own } else { PathBuf::from("python3") }
+}
+
 fn script(name: &str) -> String {
     format!("{}/tests/clients/agents/{name}", env!("CARGO_MANIFEST_DIR"))
 }
@@ -39,9 +45,7 @@ pub struct Agent {
 impl Agent {
     /// Paho or aiomqtt.
     pub fn python(module: &'static str, transport: Transport) -> Agent {
-        let own = installed().join("venv/bin/python3");
-        let program = if own.exists() { own } else { PathBuf::from("python3") };
-        Agent::new(module, transport, program, vec![script("agent.py"), module.to_owned()])
+        Agent::new(module, transport, python(), vec![script("agent.py"), module.to_owned()])
     }
 
     /// MQTT.js.
