@@ -76,7 +76,7 @@ impl Default for Limits {
             max_connecting_bytes: 64 << 20,
             max_pending_authentications: 1000,
             max_retained_messages: 1_000_000,
-            max_retained_bytes: 512 << 20,
+            max_retained_bytes: 1 << 30,
             shared_strategy: Strategy::default(),
             capabilities: Capabilities::default(),
             session: Arc::default(),

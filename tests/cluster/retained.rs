@@ -11,9 +11,7 @@ use rumormq::topic::Topic;
 use crate::clients::{connect, subscriber};
 use crate::p5_partitions::hosts;
 use crate::p7_bounded::memory;
-use crate::processes::{
-    Launch, PATIENCE, Process, await_converged, awaits, start_cluster, start_cluster_with,
-};
+use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits, start_cluster};
 use crate::support::client::{self, Client, Q0, Q1, Q2, options, publish};
 
 fn retained<'a>(qos: QoS, topic: &'a str, payload: &'a str) -> Publish<'a> {
@@ -429,7 +427,7 @@ fn a_large_message_is_retained_on_every_node() {
 fn a_million_retained_topics_are_found_as_fast_as_they_match() {
     const TOPICS: usize = 1_000_000;
     const FOUND: [usize; 3] = [10, 1000, 100_000];
-    let nodes = start_cluster_with(3, |launch| launch.flag("--max-retained-bytes", "4GiB"));
+    let nodes = start_cluster(3);
     let before: Vec<f64> = nodes.iter().map(memory).collect();
     let mut publisher = connect(&nodes[0], "p");
     let began = Instant::now();
@@ -487,7 +485,7 @@ fn a_million_retained_topics_are_found_as_fast_as_they_match() {
     let page = nodes[1].page("/api/v1/retained?filter=a/%2B/c10&limit=1000");
     println!("ten listed over HTTP in {:?}: {} bytes", began.elapsed(), page.len());
     let began = Instant::now();
-    let late = Launch::new("n4").join(nodes[2].cluster_addr()).flag("--max-retained-bytes", "4GiB").start();
+    let late = Launch::new("n4").join(nodes[2].cluster_addr()).start();
     let ready = began.elapsed();
     awaits("the newcomer has them all", 12 * PATIENCE, || {
         late.metric("retained_messages", &[]) == TOPICS as f64
