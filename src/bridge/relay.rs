@@ -28,6 +28,8 @@ pub struct Relay {
     inward: Topics,
     /// The name of this side's cluster.
     cluster: String,
+    /// What messages that come to it are marked with.
+    arrival: String,
     peer: Peer,
     /// Bytes for the other broker.
     pub to_remote: Vec<u8>,
@@ -99,7 +101,8 @@ impl Relay {
     /// A relay between this cluster and a broker that has accepted the bridge.
     pub fn new(outward: Topics, inward: Topics, cluster: String, peer: Peer, max_packet_size: u32) -> Relay {
         let (to_remote, to_local, counts) = (Vec::new(), Vec::new(), Counts::default());
-        Relay { outward, inward, cluster, peer, to_remote, to_local, counts, max_packet_size }
+        let arrival = arrival(&cluster);
+        Relay { outward, inward, cluster, arrival, peer, to_remote, to_local, counts, max_packet_size }
     }
 
     /// A whole packet of this node.
@@ -154,10 +157,14 @@ impl Relay {
             Side::Local => (&self.outward, Side::Remote),
             Side::Remote => (&self.inward, Side::Local),
         };
-        let (here, peer) = (self.cluster.as_str(), self.peer.cluster.as_deref());
+        let peer = self.peer.cluster.as_deref();
         let seen = match from {
-            Side::Local => has_come_back(users, here) || peer.is_some_and(|peer| has_been_in(users, peer)),
-            Side::Remote => has_been_in(users, here),
+            // What has come here and not left may go on.
+            Side::Local => {
+                has_mark(users, &self.cluster)
+                    || peer.is_some_and(|peer| has_mark(users, peer) || has_mark(users, &arrival(peer)))
+            }
+            Side::Remote => has_mark(users, &self.cluster) || has_mark(users, &self.arrival),
         };
         let name = publish.topic.and_then(|topic| topics.rename(topic));
         let topic = name.as_deref().and_then(|name| Topic::new(name).ok());
@@ -171,12 +178,11 @@ impl Relay {
         let mut set = PropertySet::clone(&publish.properties);
         set.subscription_identifiers = Vec::new();
         set.topic_alias = None;
-        let marks = [peer.filter(|_| from == Side::Remote), Some(here)];
-        for mark in marks.into_iter().flatten().map(|cluster| (BRIDGE_MARK, cluster)) {
-            if last_mark(&set.user_properties) != Some(mark.1) {
-                set.user_properties.push(mark);
-            }
-        }
+        let marks = match from {
+            Side::Local => [None, Some(self.cluster.as_str())],
+            Side::Remote => [peer.filter(|peer| !has_mark(users, peer)), Some(self.arrival.as_str())],
+        };
+        set.user_properties.extend(marks.into_iter().flatten().map(|mark| (BRIDGE_MARK, mark)));
         let retain = publish.retain && (from == Side::Remote || self.peer.retain);
         let passed_on = Publish { topic: Some(topic), retain, properties: set.into(), ..publish.clone() };
         let (out, version, limit) = match to {
@@ -228,23 +234,15 @@ impl Relay {
     }
 }
 
-/// The clusters that a message has been in, as far as bridges know: each that it leaves or comes to by one is named in it by
-/// a user property. 3.1.1 has none: there, messages are not marked.
-fn marks<'a>(users: &'a [(&'a str, &'a str)]) -> impl DoubleEndedIterator<Item = &'a str> {
-    users.iter().filter(|(name, _)| *name == BRIDGE_MARK).map(|(_, cluster)| *cluster)
+/// Whether a message bears this mark. Each cluster that it leaves by a bridge is named in it by a user property, and each
+/// that it comes to by one, as [`arrival`] says. 3.1.1 has no such properties: there, messages are not marked.
+fn has_mark(users: &[(&str, &str)], mark: &str) -> bool {
+    users.iter().any(|&(name, value)| name == BRIDGE_MARK && value == mark)
 }
 
-fn last_mark<'a>(users: &'a [(&'a str, &'a str)]) -> Option<&'a str> {
-    marks(users).next_back()
-}
-
-fn has_been_in(users: &[(&str, &str)], cluster: &str) -> bool {
-    marks(users).any(|mark| mark == cluster)
-}
-
-/// Whether the message has been in the cluster and in another since. Where the cluster is the last, it has just come.
-fn has_come_back(users: &[(&str, &str)], cluster: &str) -> bool {
-    marks(users).rev().skip_while(|mark| *mark == cluster).any(|mark| mark == cluster)
+/// The mark of a cluster that a message has come to. Such a message may leave it, one that has left it before may not.
+fn arrival(cluster: &str) -> String {
+    format!(">{cluster}")
 }
 
 #[cfg(test)]

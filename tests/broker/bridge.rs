@@ -73,9 +73,9 @@ fn messages_come_in() {
         here.awaits("the bridge", || there.broker.census().subscriptions == 1);
         let mut far = there.connect("far");
         far.publishes(publish(1, Q1, "r/t/1", "one"));
-        near.gets("PUBLISH 1 q1 t/1 one rumormq-bridge:here");
+        near.gets("PUBLISH 1 q1 t/1 one rumormq-bridge:>here");
         far.publishes(publish(1, Q2, "r/t/2", "two"));
-        near.gets("PUBLISH 2 q2 t/2 two rumormq-bridge:here");
+        near.gets("PUBLISH 2 q2 t/2 two rumormq-bridge:>here");
         far.publishes(publish(1, Q0, "t/3", "not bridged"));
         near.waits();
     }

@@ -60,7 +60,7 @@ fn the_other_way_round_too() {
     let mut relay = relay(V311, None);
     let message = publish(QoS::AtLeastOnce, "r/t/1", &[]);
     relay.handle_remote(&bytes(&Packet::Publish(message), V311)).unwrap();
-    let marked = publish(QoS::AtLeastOnce, "t/1", &[(BRIDGE_MARK, "here")]);
+    let marked = publish(QoS::AtLeastOnce, "t/1", &[(BRIDGE_MARK, ">here")]);
     assert_eq!(relay.to_local, bytes(&Packet::Publish(marked), V500));
     relay.handle_local(&bytes(&Packet::PubAck(ack(ReasonCode::NoMatchingSubscribers)), V500)).unwrap();
     assert_eq!(relay.to_remote, bytes(&Packet::PubAck(ack(ReasonCode::Success)), V311));
@@ -68,12 +68,17 @@ fn the_other_way_round_too() {
 
 #[test]
 fn what_has_been_there_does_not_go_there_again() {
-    let cases =
-        [(Side::Local, "t/1", "here"), (Side::Local, "t/1", "there"), (Side::Remote, "r/t/1", "here")];
-    for (from, topic, mark) in cases {
+    let cases: [(Side, &str, &[&str]); 5] = [
+        (Side::Local, "t/1", &["here"]),
+        (Side::Local, "t/1", &["there", ">elsewhere"]),
+        (Side::Local, "t/1", &[">there"]),
+        (Side::Remote, "r/t/1", &["here", ">there"]),
+        (Side::Remote, "r/t/1", &[">here"]),
+    ];
+    for (from, topic, marks) in cases {
         let mut relay = relay(V500, Some("there"));
-        let mark: &'static str = mark;
-        let frame = bytes(&Packet::Publish(publish(QoS::AtLeastOnce, topic, &[(BRIDGE_MARK, mark)])), V500);
+        let users: Vec<_> = marks.iter().map(|mark| (BRIDGE_MARK, *mark)).collect();
+        let frame = bytes(&Packet::Publish(publish(QoS::AtLeastOnce, topic, &users)), V500);
         relay.handle(from, &frame, V500).unwrap();
         assert_eq!(relay.counts, Counts { loops: 1, ..Counts::default() });
         let (answered, other) = match from {
@@ -95,11 +100,12 @@ fn where_a_message_has_been_is_written_in_it() {
     let mut into = relay(V500, Some("there"));
     into.handle_remote(&bytes(&Packet::Publish(publish(QoS::AtMostOnce, "r/t", &[mark("x")])), V500))
         .unwrap();
-    let users = [mark("x"), mark("there"), mark("here")];
+    let mut users = vec![mark("x"), mark("there"), mark(">here")];
     assert_eq!(into.to_local, bytes(&Packet::Publish(publish(QoS::AtMostOnce, "t", &users)), V500));
-    // It goes on from here, with no more than that.
+    // It goes on from here.
     let mut onward = relay(V500, Some("third"));
     onward.handle_local(&bytes(&Packet::Publish(publish(QoS::AtMostOnce, "t", &users)), V500)).unwrap();
+    users.push(mark("here"));
     assert_eq!(onward.to_remote, bytes(&Packet::Publish(publish(QoS::AtMostOnce, "r/t", &users)), V500));
 }
 
@@ -132,5 +138,5 @@ fn the_end_of_a_side_is_the_end() {
     };
     let frame = bytes(&Packet::Disconnect(disconnect), V500);
     assert!(matches!(relay(V500, None).handle_remote(&frame), Err(RelayError::Disconnected { .. })));
-    assert!(matches!(relay(V500, None).handle_remote(&[0xF0, 0]), Err(RelayError::Undecodable { .. })));
+    assert!(matches!(relay(V500, None).handle_remote(&[0x00, 0]), Err(RelayError::Undecodable { .. })));
 }
