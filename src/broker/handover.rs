@@ -28,6 +28,8 @@ struct PortableRecord {
     expiry_ms: u64,
     /// Whose it is; nobody else gets it there, either.
     username: Option<String>,
+    /// Whether it is a part of its node, such as a bridge.
+    is_node: bool,
 }
 
 impl PortableRecord {
@@ -41,6 +43,7 @@ impl PortableRecord {
             owed_retained: record.owed_retained.filters(),
             expiry_ms: u64::try_from(record.expiry.as_millis()).unwrap_or(u64::MAX),
             username: record.identity.username().map(str::to_owned),
+            is_node: record.identity.is_node(),
         }
     }
 }
@@ -96,7 +99,11 @@ impl Broker {
             id,
             session,
             SessionRecord {
-                identity: record.username.map_or(Identity::ANONYMOUS, |name| Identity::user(name.into())),
+                identity: match record.username {
+                    Some(name) => Identity::user(name.into()),
+                    None if record.is_node => Identity::NODE,
+                    None => Identity::ANONYMOUS,
+                },
                 subscriptions: subscriptions.iter().cloned().collect(),
                 expiry: Duration::from_millis(record.expiry_ms).min(self.limits.max_session_expiry),
                 ..SessionRecord::default()
