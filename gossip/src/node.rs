@@ -48,6 +48,9 @@ use repair::{Repair, Waiting};
 use settlement::Settlement;
 pub use status::{LaneStatus, LinkState, MemberStatus};
 
+/// Room for so many events is kept; what a large lane took at its arrival is given back.
+const MANY_EVENTS: usize = 4096;
+
 /// One node's replicated sets, and what it knows of the other nodes. The top of `node.rs` says how to drive it.
 pub struct Node {
     config: Config,
@@ -389,7 +392,11 @@ impl Node {
 
     /// The next thing the application should know.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() && self.events.capacity() > MANY_EVENTS {
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     fn ask_restart(&mut self, reason: RestartReason) {

@@ -192,11 +192,32 @@ impl Registers {
         set: &'a ReplicatedSet,
         mut wanted: impl FnMut(&[u8]) -> bool + 'a,
     ) -> impl Iterator<Item = Winner> + 'a {
-        self.places.iter().filter_map(move |place| {
-            let version = self.version(set, *place).filter(|version| wanted(version.element.key()))?;
-            let best = self.best(set, place.hash, version.element.key())?;
-            if best.place != *place { None } else { version.winner().filter(Winner::is_value) }
+        // Lane by lane, for their elements lie in order; the index is only asked whether there is anything else.
+        let in_lanes = set.lanes().flat_map(move |(owner, lane)| {
+            let slot = self.slot_of(set, owner);
+            lane.elements().filter_map(move |(dot, element)| Some((slot?, dot, element)))
+        });
+        let orphans = self.orphans.iter().map(|(number, orphan)| (ORPHAN, *number, &orphan.element));
+        in_lanes.chain(orphans).filter_map(move |(slot, dot, element)| {
+            if !wanted(element.key()) {
+                return None;
+            }
+            let place = Place { hash: self.hash(element.key()), slot, dot };
+            let mut places =
+                self.places.iter_hash(spread(place.hash)).filter(|other| other.hash == place.hash);
+            let is_alone = places.all(|other| *other == place);
+            let wins =
+                is_alone || self.best(set, place.hash, element.key()).is_some_and(|best| best.place == place);
+            if wins { self.version(set, place)?.winner().filter(Winner::is_value) } else { None }
         })
+    }
+
+    fn slot_of(&self, set: &ReplicatedSet, owner: &ReplicaId) -> Option<u32> {
+        if owner == set.me() {
+            return Some(OWN);
+        }
+        let index = self.slots.iter().position(|slot| slot.as_ref() == Some(owner))?;
+        Some(index as u32 + FIRST_COPY)
     }
 
     fn hash(&self, key: &[u8]) -> u32 {

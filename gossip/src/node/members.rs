@@ -269,7 +269,13 @@ impl Node {
 
     /// A replica has left for good.
     pub(super) fn handle_left(&mut self, replica: &ReplicaId, now: Instant) {
-        if *replica == self.me || (self.departed.contains(replica) && !self.members.contains_key(replica)) {
+        if *replica == self.me {
+            return;
+        }
+        // It may have come back after it was forgotten, and has left before it began a new lane.
+        self.revoked.remove(replica);
+        let is_gone = self.departed.contains(replica) && !self.departed.is_forgotten(replica);
+        if is_gone && !self.members.contains_key(replica) {
             return;
         }
         self.departed.insert(replica, Departure::Left);

@@ -188,7 +188,8 @@ impl World {
         // Of those that are down some come back, and a chain with a hole in it would be none.
         for host in 0..hosts {
             if self.profile.keep_cuts || self.random.chance(60) {
-                let delay = self.random.millis(0..3000);
+                // Who is about to exit has done so by then.
+                let delay = self.random.millis(800..3000);
                 self.at(delay, Happening::Start { host });
             }
         }
