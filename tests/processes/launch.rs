@@ -71,6 +71,13 @@ impl Launch {
         self
     }
 
+    /// Listens for clients there.
+    #[must_use]
+    pub fn mqtt_addr(mut self, address: SocketAddr) -> Launch {
+        self.mqtt = address;
+        self
+    }
+
     /// Listens for other nodes there.
     #[must_use]
     pub fn cluster_addr(mut self, address: SocketAddr) -> Launch {
