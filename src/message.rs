@@ -97,8 +97,7 @@ pub struct PortableMessage {
     retain: bool,
     properties: Option<Box<MessageProperties>>,
     remaining_ms: Option<u64>,
-    /// See [`Message::publish`].
-    pub publish: Option<PublishId>,
+    publish: Option<PublishId>,
 }
 
 impl PortableMessage {

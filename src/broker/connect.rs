@@ -221,7 +221,11 @@ impl Broker {
         }
         if let Some(cluster) = self.cluster.get() {
             // The session can be seen here before it is claimed: whoever claims it later finds it.
-            client.set_claim(cluster.claim_session(client.id(), connect.clean_start, batch.now));
+            let claimed = cluster.claim_session(client.id(), connect.clean_start, batch.now);
+            client.set_claim(claimed.stamp);
+            if claimed.expects_rest {
+                client.lock().session.note_publishes();
+            }
         }
         batch.touch(client);
         self.metrics.connections.inc();

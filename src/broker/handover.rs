@@ -163,6 +163,7 @@ impl Broker {
                 self.pass_on(vec![queued], &mut batch);
             }
         }
+        client.lock().session.forget_publishes();
         batch.touch(&client);
         batch.flush();
         batch.report(&self.metrics);
@@ -179,6 +180,10 @@ impl Broker {
         let share = queued.ticket.as_ref().map(|ticket| &**ticket.share());
         let mut scratch = std::mem::take(&mut batch.scratch);
         let mut state = client.lock();
+        if queued.message.publish.is_some_and(|publish| state.session.has_had(publish)) {
+            batch.scratch = scratch;
+            return true;
+        }
         let matching = state.record.subscriptions.iter().filter(|(filter, _)| match share {
             Some(share) => *filter == share,
             None => filter.share.is_none() && filter.filter.matches(topic),

@@ -24,7 +24,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::message::{QueuedMessage, Ticket};
+use crate::message::{PublishId, QueuedMessage, Ticket};
 use ack_ring::{AckRing, Owed, Slot};
 use frames::{Copy, Frames, TooLarge, append_queued};
 pub use limits::SessionLimits;
@@ -113,6 +113,8 @@ pub struct Session {
     acks: AckRing,
     /// QoS 2 publishes of the client whose PUBREL is awaited.
     unreleased: HashSet<PacketId>,
+    /// What an older session of the client may have as well, where one is expected.
+    noted: Option<HashSet<PublishId>>,
     window: Window,
     /// Published entries of the window that the present connection has not carried yet.
     resend: VecDeque<PacketId>,
@@ -130,6 +132,7 @@ impl Session {
             aliases: None,
             acks: AckRing::default(),
             unreleased: HashSet::new(),
+            noted: None,
             window: Window::default(),
             resend: VecDeque::new(),
             queue: Queue::default(),
@@ -305,6 +308,7 @@ impl Session {
             return self.enqueue(frames, qos, delivery);
         }
         let message = frames.message().clone();
+        self.note(message.publish);
         let queued = QueuedMessage::new(message, qos, retain, identifiers).with_ticket(ticket);
         let packet_id = self.window.push(queued);
         copy.packet_id = Some(packet_id);
@@ -417,7 +421,9 @@ impl Session {
                 return Delivered::Dropped(DropReason::QueueFull);
             }
         }
+        let publish = queued.message.publish;
         self.queue.push(queued);
+        self.note(publish);
         Delivered::Queued
     }
 

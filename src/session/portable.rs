@@ -28,6 +28,8 @@ pub struct SessionState {
     queue: Vec<PortableQueued>,
     /// QoS 2 publishes of the client whose PUBREL is awaited.
     unreleased: Vec<PacketId>,
+    /// See [`Session::note_publishes`].
+    noted: Option<Vec<PublishId>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,7 @@ impl Session {
             window: entries.map(|entry| PortableInFlight::of(entry, now)).collect(),
             queue: self.queue.iter().map(|queued| PortableQueued::of(queued, now)).collect(),
             unreleased: self.unreleased.iter().copied().collect(),
+            noted: self.noted.as_ref().map(|noted| noted.iter().copied().collect()),
         }
     }
 
@@ -83,6 +86,7 @@ impl Session {
             window: Window::restore(state.first, window).ok_or(InvalidState)?,
             queue,
             unreleased: state.unreleased.into_iter().collect(),
+            noted: state.noted.map(|noted| noted.into_iter().collect()),
             ..Session::new(limits)
         })
     }
@@ -102,22 +106,44 @@ impl Session {
 
     /// The session goes on elsewhere with all its messages: it is for that node to say what becomes of those of groups.
     pub fn release_tickets(&self) {
-        let sent = self.window.iter().filter_map(|(_, entry)| match entry {
-            InFlight::Published(queued) => Some(queued),
-            InFlight::Released | InFlight::Done => None,
-        });
-        for ticket in sent.chain(self.queue.iter()).filter_map(|queued| queued.ticket.as_ref()) {
-            ticket.release();
+        self.kept().filter_map(|queued| queued.ticket.as_deref()).for_each(Ticket::release);
+    }
+
+    /// There is an older session of the client on a node that cannot be reached. From now on the names of what arrives are
+    /// noted, for the rest of that one may have the same messages. Only the first ones are, as many as two queues can hold.
+    pub fn note_publishes(&mut self) {
+        self.noted.get_or_insert_default();
+    }
+
+    /// The rest has come.
+    pub fn forget_publishes(&mut self) {
+        self.noted = None;
+    }
+
+    /// Whether a publish has been noted.
+    pub fn has_had(&self, publish: PublishId) -> bool {
+        self.noted.as_ref().is_some_and(|noted| noted.contains(&publish))
+    }
+
+    pub(super) fn note(&mut self, publish: Option<PublishId>) {
+        if let (Some(noted), Some(publish)) = (&mut self.noted, publish)
+            && noted.len() < 2 * self.limits.max_queued_messages
+        {
+            noted.insert(publish);
         }
     }
 
     /// The names of the messages that are kept here.
     fn publishes(&self) -> impl Iterator<Item = PublishId> {
+        self.kept().filter(|queued| queued.ticket.is_none()).filter_map(|queued| queued.message.publish)
+    }
+
+    fn kept(&self) -> impl Iterator<Item = &QueuedMessage> {
         let sent = self.window.iter().filter_map(|(_, entry)| match entry {
             InFlight::Published(queued) => Some(queued),
             InFlight::Released | InFlight::Done => None,
         });
-        sent.chain(self.queue.iter()).filter_map(|queued| queued.message.publish)
+        sent.chain(self.queue.iter())
     }
 }
 
@@ -158,13 +184,8 @@ impl PortableInFlight {
 
 impl PortableQueued {
     fn of(queued: &QueuedMessage, now: Instant) -> PortableQueued {
-        let mut message = PortableMessage::of(&queued.message, now);
-        if queued.ticket.is_some() {
-            // The same publish may be meant for the session a second time.
-            message.publish = None;
-        }
         PortableQueued {
-            message,
+            message: PortableMessage::of(&queued.message, now),
             qos: queued.qos,
             retain: queued.retain,
             identifiers: queued.identifiers().to_vec(),

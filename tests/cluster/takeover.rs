@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use rumormq::codec::packet::{Connect, Packet, PacketId, Publish, QoS};
+use rumormq::codec::packet::{Connect, Packet, PacketId, PropertySet, Publish, QoS, Will};
+use rumormq::topic::Topic;
 
 use crate::clients::connect;
 use crate::processes::{PATIENCE, Process, awaits, start_cluster};
@@ -260,6 +261,100 @@ fn takeover_under_load_loses_nothing_in_20_hops() {
 #[ignore = "long"]
 fn takeover_under_load_loses_nothing_in_200_hops() {
     hops(200);
+}
+
+fn with_will(delay_secs: Option<u32>) -> Connect<'static> {
+    let properties = PropertySet { will_delay_interval_secs: delay_secs, ..PropertySet::EMPTY }.into();
+    let topic = Topic::new("will").expect("a topic name");
+    let will = Will { topic, payload: b"gone", qos: Q1, retain: false, properties };
+    Connect { will: Some(will), ..lasting("x", 1000) }
+}
+
+/// A will without delay goes out when another node takes the client over, once; a delayed one does not [MQTT-3.1.3-9].
+#[test]
+fn takeover_calls_off_a_delayed_will_and_no_other() {
+    let nodes = start_cluster(3);
+    let mut watcher = crate::clients::subscriber(&nodes[2], "w", &["will"], Q1);
+    let mut x = open(&nodes[0], with_will(None), false);
+    let second = open(&nodes[1], with_will(Some(1)), true);
+    x.gets("DISCONNECT 0x8e");
+    watcher.gets("PUBLISH 1 q1 will gone");
+    watcher.sends(Packet::PubAck(ack(1)));
+    // Gone without a word, and back elsewhere within the delay.
+    second.vanishes();
+    let third = resume(&nodes[0], true);
+    std::thread::sleep(Duration::from_millis(1500)); // Until the will would have been due.
+    watcher.waits();
+    third.vanishes();
+    open(&nodes[1], with_will(Some(1)), true).vanishes();
+    watcher.gets("PUBLISH 2 q1 will gone");
+}
+
+/// A clean start leaves nothing of the session, wherever it was.
+#[test]
+fn takeover_by_a_clean_start_discards_the_session() {
+    let nodes = start_cluster(2);
+    let mut x = resume(&nodes[0], false);
+    x.subscribes(&[("a", options(Q1))], "0x01");
+    x.disconnects();
+    let mut publisher = connect(&nodes[0], "p");
+    publisher.publishes(publish(1, Q1, "a", "for the old one"));
+    open(&nodes[1], Connect { clean_start: true, ..lasting("x", 1000) }, false).disconnects();
+    awaits("nobody wants it any more", PATIENCE, || nodes[1].routes().is_empty());
+    let mut x = resume(&nodes[0], true);
+    x.waits();
+}
+
+/// Both sides of a partition accept the client. When it heals, the newer connection stays, and has what the older session
+/// had not sent, once.
+#[test]
+fn takeover_after_a_partition_ends_with_one_and_hands_over_what_waits() {
+    let Some(nodes) = crate::p5_partitions::hosts::<2>() else { return };
+    let [(_, n1), (host, n2)] = &nodes[..] else { panic!("two nodes") };
+    let mut older = resume(n2, false);
+    older.subscribes(&[("a", options(Q2))], "0x02");
+    older.disconnects();
+    let mut publisher = connect(n2, "p");
+    publisher.publishes(publish(1, Q2, "a", "before"));
+    host.isolate();
+    let mut newer = resume(n1, false);
+    newer.subscribes(&[("a", options(Q2))], "0x02");
+    let mut other = connect(n1, "p");
+    // Goes to both sessions: to the older one when the partition has healed.
+    other.publishes(publish(1, Q2, "a", "to both"));
+    newer.gets("PUBLISH 1 q2 a to both");
+    newer.sends(Packet::PubRec(ack(1)));
+    newer.gets("PUBREL 1");
+    newer.sends(Packet::PubComp(ack(1)));
+    publisher.publishes(publish(2, Q2, "a", "meanwhile"));
+    host.heal();
+    for (id, payload) in [(2, "before"), (3, "meanwhile")] {
+        newer.gets(&format!("PUBLISH {id} q2 a {payload}"));
+    }
+    for id in [2, 3] {
+        newer.sends(Packet::PubRec(ack(id)));
+        newer.gets(&format!("PUBREL {id}"));
+        newer.sends(Packet::PubComp(ack(id)));
+    }
+    awaits("the older one is gone", PATIENCE, || n2.metric("sessions", &["state=\"disconnected\""]) == 0.0);
+    newer.waits();
+}
+
+/// The same where the older one is connected: it is told.
+#[test]
+fn takeover_after_a_partition_tells_the_older_connection() {
+    let Some(nodes) = crate::p5_partitions::hosts::<2>() else { return };
+    let [(_, n1), (host, n2)] = &nodes[..] else { panic!("two nodes") };
+    let mut older = resume(n2, false);
+    host.isolate();
+    let began = std::time::Instant::now();
+    let mut newer = resume(n1, false);
+    let took = began.elapsed();
+    println!("connected after {took:?}");
+    assert!(took < Duration::from_millis(2300), "{took:?}");
+    host.heal();
+    older.gets("DISCONNECT 0x8e");
+    newer.waits();
 }
 
 /// The node that has the session stands still.

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::wire::{Step, TakeoverMessage};
-use super::{Claim, Cluster, Holder, INBOX_MAX, Job, REST_PATIENCE, SESSION_MAX, send};
+use super::{Claim, Claimed, Cluster, Holder, INBOX_MAX, Job, REST_PATIENCE, SESSION_MAX, send};
 use crate::cluster::interest::{ROUTES, SESSIONS};
 use crate::cluster::turn;
 
@@ -36,6 +36,8 @@ struct Entry {
     former: Option<ReplicaId>,
     /// The owner before has answered.
     answered: bool,
+    /// It is here.
+    arrived: bool,
     /// Something of this has changed.
     changed: Arc<Notify>,
     /// The last connection that waits for it.
@@ -59,8 +61,15 @@ impl Arrivals {
     }
 
     /// The claim that was written for a connection that now opens.
-    pub fn take_claim(&self, id: &str) -> Option<Stamp> {
-        self.entries.lock().remove(id).map(|entry| entry.claim)
+    pub fn take_claim(&self, id: &str) -> Option<Claimed> {
+        let entry = self.entries.lock().remove(id)?;
+        Some(Claimed { stamp: entry.claim, expects_rest: entry.former.is_some() && !entry.arrived })
+    }
+
+    fn handle_arrived(&self, id: &str) {
+        if let Some(entry) = self.entries.lock().get_mut(id) {
+            entry.arrived = true;
+        }
     }
 
     /// Somebody has the session. Given back where nobody waits for it any more.
@@ -191,6 +200,7 @@ impl Cluster {
             holders: Vec::new(),
             former: None,
             answered: false,
+            arrived: false,
             changed: Arc::default(),
             waiter,
             finished: finished.clone(),
@@ -216,13 +226,23 @@ impl Cluster {
 /// Fetches a session from whoever has it.
 pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
     let Beginning { id, former, settled, finish } = beginning;
-    let _ = timeout(cluster.takeovers.timeout, find_holders(&cluster, &id, former, settled)).await;
+    let superseded = async {
+        while cluster.owner_elsewhere(&id).is_none() {
+            sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        _ = timeout(cluster.takeovers.timeout, find_holders(&cluster, &id, former, settled)) => {}
+        // Whoever has the session offers it to the newer owner now.
+        () = superseded => {}
+    }
     let mut holders = cluster.takeovers.arrivals.take_holders(&id);
     holders.sort_by_key(|holder| std::cmp::Reverse(holder.claim));
     let mut holders = holders.into_iter();
     for holder in holders.by_ref() {
         match take(&cluster, &id, &holder).await {
             Ok(()) => {
+                cluster.takeovers.arrivals.handle_arrived(&id);
                 tracing::debug!(client = %id, from = %holder.replica, "session taken over");
                 break;
             }

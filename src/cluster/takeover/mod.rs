@@ -61,6 +61,15 @@ pub struct ClaimValue {
     pub discard_below: Stamp,
 }
 
+/// What a claim of this node has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Its stamp.
+    pub stamp: Stamp,
+    /// Another node had the session and has not handed it over.
+    pub expects_rest: bool,
+}
+
 /// A claim that counts.
 #[derive(Clone, Debug)]
 pub struct Claim {
@@ -151,7 +160,8 @@ impl Takeovers {
         let Ok(id) = std::str::from_utf8(winner.entry.key()) else { return };
         let Some(own) = host.session_claim(id).max(self.arrivals.claim(id)) else { return };
         let claim = Claim::of(winner);
-        if own >= claim.stamp {
+        // Of two claims with one stamp, the names of their owners have decided.
+        if own > claim.stamp {
             return;
         }
         tracing::debug!(client = id, ?own, claimed = ?claim.stamp, by = %claim.owner, "session claimed elsewhere");
@@ -207,12 +217,24 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
 
 impl Cluster {
     /// Makes this node the owner of a session that it has already, or that nobody need be asked for. With `discard`
-    /// sessions of this client elsewhere are over. Returns the claim's stamp.
-    pub fn claim_session(&self, id: &str, discard: bool, now: Instant) -> Stamp {
-        match self.takeovers.arrivals.take_claim(id) {
-            Some(stamp) if !discard => stamp,
-            _ => self.write_claim(id, discard, now).stamp,
+    /// sessions of this client elsewhere are over.
+    pub fn claim_session(&self, id: &str, discard: bool, now: Instant) -> Claimed {
+        let me = self.me();
+        let claimed = match self.takeovers.arrivals.take_claim(id) {
+            Some(claimed) if !discard => claimed,
+            _ => {
+                let Written { stamp, replaced, .. } = self.write_claim(id, discard, now);
+                let expects_rest = !discard && replaced.is_some_and(|winner| winner.replica != me);
+                Claimed { stamp, expects_rest }
+            }
+        };
+        // What was claimed while the session was on its way here was claimed before there was anything to be had.
+        if self.owner_elsewhere(id).is_some()
+            && let Some(messages) = self.takeovers.enter_departure(id)
+        {
+            self.takeovers.begin(Job::Depart { id: id.into(), messages });
         }
+        claimed
     }
 
     /// The session is over, or somebody else's.
