@@ -4,7 +4,7 @@ use rumormq::codec::packet::{Connect, Packet, PropertySet, Publish};
 
 use crate::support::client::{Q0, Q1, Q2, V311, V500, ack, options, publish, subscribe_as};
 use crate::support::node::Node;
-use crate::{BOTH, passing};
+use crate::{BOTH, passing, staying};
 
 /// [MQTT-2.2.1-2], [MQTT-2.2.2-1], [MQTT-3.3.1-2], [MQTT-3.3.2-1], [MQTT-4.3.1-1], [MQTT-4.3.2-2], [MQTT-4.3.3-2]: byte by
 /// byte, with all that must be there, and nothing else.
@@ -113,6 +113,25 @@ fn a_payload_that_is_no_text_is_refused_where_it_claims_to_be_one() {
     publisher.gets("DISCONNECT 0x99");
     publisher.is_closed();
     client.waits();
+}
+
+/// [MQTT-3.3.2-17], [MQTT-3.3.2-18]: passing through, from the queue, and from the store.
+#[test]
+fn user_properties_keep_their_order() {
+    let node = Node::start();
+    let mut live = node.connect("live");
+    live.subscribes(&[("a", options(Q0))], "0x00");
+    let mut away = node.connect_with(staying(V500, "away"));
+    away.subscribes(&[("a", options(Q1))], "0x01");
+    away.vanishes();
+    let user_properties = vec![("b", "1"), ("a", "2"), ("b", "3"), ("b", "1")];
+    let set = PropertySet { user_properties, ..PropertySet::EMPTY };
+    node.connect("p").publishes(Publish { retain: true, properties: set.into(), ..publish(1, Q1, "a", "x") });
+    live.gets("PUBLISH q0 a x b:1 a:2 b:3 b:1");
+    node.connect_with(staying(V500, "away")).gets("PUBLISH 1 q1 a x b:1 a:2 b:3 b:1");
+    let mut late = node.connect("late");
+    late.subscribes(&[("a", options(Q0))], "0x00");
+    late.gets("PUBLISH q0 a x retain b:1 a:2 b:3 b:1");
 }
 
 /// [MQTT-4.3.3-9]: the identifier of a refused message is free, and its next bearer a message of its own.
