@@ -57,3 +57,30 @@ impl Drop for Place<'_> {
         self.handshakes.waiting.lock().retain(|other| !Arc::ptr_eq(other, &self.lost));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    fn is_lost(place: &Place<'_>) -> bool {
+        pin!(place.lost()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn one_too_many_ends_the_oldest() {
+        let handshakes = Handshakes::new(2);
+        let first = handshakes.enter();
+        drop(handshakes.enter());
+        let second = handshakes.enter();
+        assert!(!is_lost(&first) && !is_lost(&second), "there is room for two");
+        let third = handshakes.enter();
+        assert!(is_lost(&first) && !is_lost(&second) && !is_lost(&third));
+        drop(first);
+        let fourth = handshakes.enter();
+        assert!(is_lost(&second) && !is_lost(&third) && !is_lost(&fourth));
+    }
+}
