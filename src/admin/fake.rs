@@ -28,6 +28,7 @@ impl FakeNode {
         let view = |(filter, nodes): (&String, &BTreeSet<String>)| RouteView {
             filter: filter.clone(),
             nodes: nodes.iter().cloned().collect(),
+            members: BTreeMap::new(),
         };
         self.routes.lock().iter().map(view).collect()
     }

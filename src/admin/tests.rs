@@ -331,7 +331,7 @@ proptest! {
     #[test]
     fn pages_are_the_sorted_list_in_pieces(filters in prop::collection::hash_set(".{1,6}", 0..40), limit in 1usize..12) {
         let routes: Vec<RouteView> =
-            filters.iter().map(|filter| RouteView { filter: filter.clone(), nodes: vec!["a@b".to_owned()] }).collect();
+            filters.iter().map(|filter| RouteView { filter: filter.clone(), nodes: vec!["a@b".to_owned()], members: Default::default() }).collect();
         let mut sorted = routes.clone();
         sorted.sort();
         let pages = pages(&routes, limit);

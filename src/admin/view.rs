@@ -111,6 +111,9 @@ pub struct RouteView {
     pub filter: String,
     /// Names of the nodes, sorted.
     pub nodes: Vec<String>,
+    /// For a shared subscription: how many members each node has, with and without a connection. Absent for others.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub members: BTreeMap<String, u32>,
 }
 
 /// `GET /api/v1/match`.

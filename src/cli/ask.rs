@@ -188,7 +188,12 @@ fn state_name(state: MemberState) -> &'static str {
 fn filters(routes: Vec<RouteView>) -> Table {
     let mut table = Table::new(&["FILTER", "NODES"]);
     for route in routes {
-        table.push(vec![route.filter, route.nodes.join(", ")]);
+        let node = |name: String| match route.members.get(&name) {
+            None => name,
+            Some(members) => format!("{name} ({members})"),
+        };
+        let nodes: Vec<String> = route.nodes.into_iter().map(node).collect();
+        table.push(vec![route.filter, nodes.join(", ")]);
     }
     table
 }

@@ -100,6 +100,11 @@ pub fn filter_of(key: &[u8]) -> Option<SubscriptionFilter> {
     SubscriptionFilter::parse(std::str::from_utf8(key).ok()?).ok()
 }
 
+/// How many members a group's route says there are; none for other routes.
+pub fn member_count(key: &str, value: &[u8]) -> Option<u32> {
+    key.starts_with("$share/").then(|| members_of(value).total())
+}
+
 /// What the value of a group's route says; a peer's nonsense counts as no members.
 pub fn members_of(value: &[u8]) -> Members {
     postcard::from_bytes(value).unwrap_or_default()

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rumormq_gossip::{Counters, Head, MemberStatus, NodeName, ReplicaId, SetId};
 
-use super::interest::ROUTES;
+use super::interest::{ROUTES, member_count};
 use super::{Cluster, wall_clock_ms};
 use crate::router::PeerIndex;
 
@@ -42,13 +42,14 @@ impl Cluster {
         }
     }
 
-    /// Calls `visit` with every route of a node that is not dead, this one included, in no order. Replication waits for
+    /// Calls `visit` with every route of a node that is not dead, this one included, in no order; and with the number of
+    /// members if it is a group's. Replication waits for
     /// it, so `visit` should compare before it copies.
-    pub fn for_each_route(&self, mut visit: impl FnMut(&str, &NodeName)) {
+    pub fn for_each_route(&self, mut visit: impl FnMut(&str, &NodeName, Option<u32>)) {
         let replication = self.replication.lock();
         for (replica, element) in replication.node.elements(ROUTES, false) {
             if let Ok(filter) = std::str::from_utf8(element.key()) {
-                visit(filter, &replica.name);
+                visit(filter, &replica.name, member_count(filter, element.value()));
             }
         }
     }

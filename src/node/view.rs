@@ -59,9 +59,13 @@ impl NodeView for View {
 
     fn routes(&self, query: &RoutesQuery) -> RoutesPage {
         let mut first = FirstRoutes::of(query);
-        self.cluster.for_each_route(|filter, node| first.handle_route(filter, node.as_str()));
+        self.cluster.for_each_route(|filter, node, members| {
+            first.handle_route(filter, node.as_str(), members);
+        });
         if query.node.is_some() {
-            self.cluster.for_each_route(|filter, node| first.add_node(filter, node.as_str()));
+            self.cluster.for_each_route(|filter, node, members| {
+                first.add_node(filter, node.as_str(), members);
+            });
         }
         query.page(first.into_routes())
     }
@@ -78,7 +82,11 @@ impl NodeView for View {
                 nodes.insert(me.to_string());
             }
             let nodes: Vec<String> = nodes.into_iter().collect();
-            (!nodes.is_empty()).then_some(RouteView { filter: matching.filter, nodes })
+            (!nodes.is_empty()).then_some(RouteView {
+                filter: matching.filter,
+                nodes,
+                members: BTreeMap::new(),
+            })
         });
         let mut matches: Vec<RouteView> = matches.collect();
         matches.extend(self.matching_shares(topic, &me));
@@ -141,13 +149,16 @@ impl View {
         let indices = matching.iter().flat_map(|share| share.peers.iter().map(|peer| peer.peer));
         let replicas = self.cluster.visible_replicas(indices);
         let shown = matching.into_iter().filter_map(|share| {
-            let visible = share.peers.iter().filter_map(|peer| replicas.get(&peer.peer));
-            let mut nodes: BTreeSet<String> = visible.map(|replica| replica.name.to_string()).collect();
+            let visible = share.peers.iter().filter_map(|peer| {
+                let replica = replicas.get(&peer.peer)?;
+                Some((replica.name.to_string(), peer.members.total()))
+            });
+            let mut members: BTreeMap<String, u32> = visible.collect();
             if share.members != Members::default() {
-                nodes.insert(me.to_string());
+                members.insert(me.to_string(), share.members.total());
             }
-            let nodes: Vec<String> = nodes.into_iter().collect();
-            (!nodes.is_empty()).then_some(RouteView { filter: share.share, nodes })
+            let nodes: Vec<String> = members.keys().cloned().collect();
+            (!nodes.is_empty()).then_some(RouteView { filter: share.share, nodes, members })
         });
         shown.collect()
     }
@@ -156,7 +167,8 @@ impl View {
 /// The first routes behind the cursor, one more than the page takes: all others are compared, and not copied.
 struct FirstRoutes<'a> {
     query: &'a RoutesQuery,
-    nodes: BTreeMap<String, BTreeSet<String>>,
+    /// By filter, the nodes, each with its members if the filter is a group's.
+    nodes: BTreeMap<String, BTreeMap<String, Option<u32>>>,
 }
 
 impl<'a> FirstRoutes<'a> {
@@ -166,12 +178,12 @@ impl<'a> FirstRoutes<'a> {
 
     /// A route, in any order. Where the query names a node, the other nodes of its filters are asked for afterwards, when
     /// it is known which filters these are.
-    fn handle_route(&mut self, filter: &str, node: &str) {
+    fn handle_route(&mut self, filter: &str, node: &str, members: Option<u32>) {
         if self.query.node.as_deref().is_some_and(|wanted| wanted != node) || !self.query.admits(filter) {
             return;
         }
         if let Some(nodes) = self.nodes.get_mut(filter) {
-            nodes.insert(node.to_owned());
+            nodes.insert(node.to_owned(), members);
             return;
         }
         // What was once too far behind stays so: a filter that is here has all its nodes.
@@ -179,20 +191,24 @@ impl<'a> FirstRoutes<'a> {
         if full && self.nodes.last_key_value().is_some_and(|(last, _)| filter > last.as_str()) {
             return;
         }
-        self.nodes.insert(filter.to_owned(), BTreeSet::from([node.to_owned()]));
+        self.nodes.insert(filter.to_owned(), BTreeMap::from([(node.to_owned(), members)]));
         if full {
             self.nodes.pop_last();
         }
     }
 
-    fn add_node(&mut self, filter: &str, node: &str) {
+    fn add_node(&mut self, filter: &str, node: &str, members: Option<u32>) {
         if let Some(nodes) = self.nodes.get_mut(filter) {
-            nodes.insert(node.to_owned());
+            nodes.insert(node.to_owned(), members);
         }
     }
 
     fn into_routes(self) -> impl Iterator<Item = RouteView> {
-        self.nodes.into_iter().map(|(filter, nodes)| RouteView { filter, nodes: nodes.into_iter().collect() })
+        self.nodes.into_iter().map(|(filter, nodes)| {
+            let counted = |(node, members): (&String, &Option<u32>)| Some((node.clone(), (*members)?));
+            let members = nodes.iter().filter_map(counted).collect();
+            RouteView { filter, nodes: nodes.into_keys().collect(), members }
+        })
     }
 }
 
@@ -278,14 +294,15 @@ mod tests {
         ) {
             let query = RoutesQuery { filter, node, after, limit };
             let mut first = FirstRoutes::of(&query);
-            let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            let mut all: BTreeMap<String, BTreeMap<String, Option<u32>>> = BTreeMap::new();
+            let members = |filter: &str| filter.starts_with('a').then_some(2);
             for (filter, node) in &routes {
-                first.handle_route(filter, node);
+                first.handle_route(filter, node, members(filter));
                 prop_assert!(first.nodes.len() <= limit.max(1) + 1, "memory for a page");
-                all.entry(filter.clone()).or_default().insert(node.clone());
+                all.entry(filter.clone()).or_default().insert(node.clone(), members(filter));
             }
             if query.node.is_some() {
-                routes.iter().for_each(|(filter, node)| first.add_node(filter, node));
+                routes.iter().for_each(|(filter, node)| first.add_node(filter, node, members(filter)));
             }
             let all = FirstRoutes { query: &query, nodes: all };
             prop_assert_eq!(query.page(first.into_routes()), query.page(all.into_routes()));

@@ -66,6 +66,13 @@ pub struct Members {
     pub since_ms: u64,
 }
 
+impl Members {
+    /// With and without a connection.
+    pub fn total(&self) -> u32 {
+        self.connected.saturating_add(self.offline)
+    }
+}
+
 /// The members of a group on another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerMembers {

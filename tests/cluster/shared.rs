@@ -381,5 +381,10 @@ fn routes_and_matches_show_groups() {
             node.routes() == expected && node.matches("a/b") == expected
         });
         assert_eq!(node.metric("shared_groups", &[]), 1.0);
+        let members = format!("\"members\":{{\"{}\":1,\"{}\":1}}", n1.name(), n2.name());
+        for path in ["/api/v1/routes", "/api/v1/match?topic=a/b"] {
+            let page = node.page(path).replace([' ', '\n'], "");
+            assert!(page.contains(&members), "{page}");
+        }
     }
 }
