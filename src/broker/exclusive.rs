@@ -102,6 +102,25 @@ impl Broker {
         }
     }
 
+    /// The client's session has come from another node: so do its claims.
+    pub(super) fn adopt_exclusive(&self, client: &Arc<Client>, now: Instant) {
+        let Some(cluster) = self.cluster.get().filter(|_| self.exclusive.on) else { return };
+        for filter in plain_filters(client) {
+            if cluster.move_exclusive(&filter, client.id(), now) {
+                self.exclusive.holders.lock().insert(filter, client.clone());
+            }
+        }
+    }
+
+    /// The client's session goes on at another node, which has its claims: they are not given back here.
+    pub(super) fn hand_over_exclusive(&self, client: &Arc<Client>) {
+        if self.exclusive.on {
+            for filter in plain_filters(client) {
+                self.exclusive.remove(&filter, client);
+            }
+        }
+    }
+
     /// Ends the subscriptions whose claims were lost.
     pub(super) fn end_lost_exclusive(&self, now: Instant) {
         for filter in std::mem::take(&mut *self.exclusive.lost.lock()) {
@@ -123,6 +142,13 @@ impl Broker {
             self.announce_subscriptions(&client, &[filter], now);
         }
     }
+}
+
+/// The client's subscriptions that are not shared: only these can be exclusive.
+fn plain_filters(client: &Client) -> Vec<TopicFilter> {
+    let state = client.lock();
+    let plain = state.record.subscriptions.keys().filter(|filter| filter.share.is_none());
+    plain.map(|filter| filter.filter.clone()).collect()
 }
 
 #[cfg(test)]

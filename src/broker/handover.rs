@@ -149,6 +149,7 @@ impl Broker {
             state.record.will = None;
             self.end_session(&former, state, &mut batch);
         }
+        self.adopt_exclusive(client, now);
         Ok(())
     }
 
@@ -247,6 +248,7 @@ impl Departing for Kept {
     fn forget(&self) {
         let Some(broker) = self.broker.upgrade() else { return };
         let mut batch = Batch::new(Instant::now());
+        broker.hand_over_exclusive(&self.client);
         let mut state = self.client.lock();
         if !state.record.ended && state.epoch == self.epoch {
             // It is not over, only elsewhere: so are its messages and its will.

@@ -24,6 +24,23 @@ impl Cluster {
         })
     }
 
+    /// Takes over the claim of a client whose session has moved here. False if it has none.
+    pub fn move_exclusive(&self, filter: &TopicFilter, client_id: &str, now: Instant) -> bool {
+        let key = filter.as_str().as_bytes();
+        self.with_replication(now, |replication| {
+            let node = &mut replication.node;
+            let holder = node.winner(EXCLUSIVE, key);
+            let Some(holder) = holder.filter(|holder| holder.entry.value() == Some(client_id.as_bytes()))
+            else {
+                return false;
+            };
+            if holder.replica != *node.me() {
+                node.write(EXCLUSIVE, key, client_id.as_bytes(), wall_clock_ms(), now);
+            }
+            true
+        })
+    }
+
     /// Gives up a claim of this node, unless somebody else has the filter by now.
     pub fn release_exclusive(&self, filter: &TopicFilter, now: Instant) {
         self.with_replication(now, |replication| {

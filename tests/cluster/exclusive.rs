@@ -6,7 +6,8 @@ use rumormq::codec::packet::{Packet, ReasonCode};
 use crate::clients::{connect, subscriber};
 use crate::p5_partitions::hosts_with;
 use crate::processes::{Launch, PATIENCE, await_converged, awaits};
-use crate::support::client::{Client, Q0, options, publish, subscribe};
+use crate::support::client::{Client, Q0, lasting, options, publish, subscribe};
+use crate::takeover::open;
 
 const WANTED: &str = "$exclusive/a";
 
@@ -44,6 +45,24 @@ fn is_granted(client: &mut Client) -> bool {
     let granted = suback.reasons == [ReasonCode::Success];
     assert!(granted || suback.reasons == [ReasonCode::QuotaExceeded]);
     granted
+}
+
+#[test]
+fn a_claim_moves_with_its_session() {
+    let n1 = exclusive(Launch::new("n1")).start();
+    let n2 = exclusive(Launch::new("n2").join(n1.cluster_addr())).start();
+    await_converged(&[&n1, &n2]);
+    let mut first = open(&n1, lasting("first", 1000), false);
+    first.subscribes(&[(WANTED, options(Q0))], "0x00");
+    let mut other = connect(&n1, "other");
+    let mut first = open(&n2, lasting("first", 1000), true);
+    assert!(!is_granted(&mut other));
+    awaits("n1 has nothing of the session", PATIENCE, || {
+        n1.metric("sessions", &["state=\"connected\""]) == 1.0
+    });
+    assert!(!is_granted(&mut other), "it is still somebody's");
+    first.unsubscribes(WANTED, "0x00");
+    awaits("the claim is given back where the session is", PATIENCE, || is_granted(&mut other));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::support::client::{self, Client, Q1, Q2, ack, lasting, options, publis
 
 /// Connects and expects CONNACK to say whether there was a session.
 #[track_caller]
-fn open(node: &Process, connect: Connect<'_>, present: bool) -> Client {
+pub fn open(node: &Process, connect: Connect<'_>, present: bool) -> Client {
     let mut client = node.beside(|| Client::start(node.mqtt_addr(), connect));
     let frame = client.frame().expect("CONNACK");
     match frame.packet() {
