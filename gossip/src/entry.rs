@@ -4,7 +4,7 @@
 //! stamp 8, big endian | flags 1 | if flags & 2: length of the writer's name 1, the name, its incarnation 8 | value
 //! ```
 //!
-//! With flags & 1 it is a tombstone: the key has been cleared, and there is no value. The writer is stated where it is not the
+//! With flags & 1 it is a tombstone: the key has been cleared, and what follows is no value but a remark. The writer is stated where it is not the
 //! owner of the lane: its own lane was dropped, and somebody took over what was in it.
 
 use std::fmt;
@@ -21,8 +21,9 @@ const WRITER: u8 = 2;
 pub struct Entry {
     element: Element,
     stamp: Stamp,
-    /// Where the value begins behind the key; none of a tombstone.
-    value_at: Option<u32>,
+    /// Where the value begins behind the key, or a tombstone's remark.
+    body_at: u32,
+    is_tombstone: bool,
 }
 
 impl Entry {
@@ -30,7 +31,7 @@ impl Entry {
     pub fn new(key: &[u8], value: Option<&[u8]>, stamp: Stamp) -> Entry {
         let element = Entry::write(key, value, stamp, None);
         let head = element.value().len() - value.map_or(0, <[u8]>::len);
-        Entry { element, stamp, value_at: value.map(|_| head as u32) }
+        Entry { element, stamp, body_at: head as u32, is_tombstone: value.is_none() }
     }
 
     /// The element that says so.
@@ -40,10 +41,30 @@ impl Entry {
         stamp: Stamp,
         writer: Option<&ReplicaId>,
     ) -> Element {
+        let flags = if value.is_none() { TOMBSTONE } else { 0 };
+        Entry::write_parts(key, flags, value.unwrap_or_default(), stamp, writer)
+    }
+
+    /// A tombstone that says something.
+    pub(crate) fn write_tombstone(
+        key: &[u8],
+        remark: &[u8],
+        stamp: Stamp,
+        writer: Option<&ReplicaId>,
+    ) -> Element {
+        Entry::write_parts(key, TOMBSTONE, remark, stamp, writer)
+    }
+
+    /// The same in the lane of somebody else than its writer.
+    pub(crate) fn adopted(&self, writer: &ReplicaId) -> Element {
+        let flags = if self.is_tombstone { TOMBSTONE } else { 0 };
+        Entry::write_parts(self.key(), flags, self.body(), self.stamp, Some(writer))
+    }
+
+    fn write_parts(key: &[u8], flags: u8, body: &[u8], stamp: Stamp, writer: Option<&ReplicaId>) -> Element {
         let mut head = Vec::with_capacity(9);
         head.extend(stamp.0.to_be_bytes());
-        let tombstone = if value.is_none() { TOMBSTONE } else { 0 };
-        head.push(tombstone | if writer.is_some() { WRITER } else { 0 });
+        head.push(flags | if writer.is_some() { WRITER } else { 0 });
         if let Some(writer) = writer {
             let name = writer.name.as_str();
             // Names have at most 255 bytes.
@@ -51,14 +72,14 @@ impl Entry {
             head.extend(name.as_bytes());
             head.extend(writer.incarnation.0.to_be_bytes());
         }
-        Element::of_parts(key, &head, value.unwrap_or_default())
+        Element::of_parts(key, &head, body)
     }
 
     /// Reads an element; `None` if it is not of that form, as a peer could send.
     pub(crate) fn read(element: &Element) -> Option<Entry> {
         let header = Header::read(element)?;
-        let value_at = (!header.is_tombstone).then_some(header.len);
-        Some(Entry { element: element.clone(), stamp: header.stamp, value_at })
+        let Header { stamp, is_tombstone, len, .. } = header;
+        Some(Entry { element: element.clone(), stamp, body_at: len, is_tombstone })
     }
 
     /// What it is a version of.
@@ -68,7 +89,16 @@ impl Entry {
 
     /// The value; `None` if the key was cleared.
     pub fn value(&self) -> Option<&[u8]> {
-        Some(&self.element.value()[self.value_at? as usize..])
+        if self.is_tombstone { None } else { Some(self.body()) }
+    }
+
+    /// What a tombstone says beside that the key was cleared; nothing if there is a value.
+    pub fn remark(&self) -> &[u8] {
+        if self.is_tombstone { self.body() } else { &[] }
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.element.value()[self.body_at as usize..]
     }
 
     /// When it was written.

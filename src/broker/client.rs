@@ -156,7 +156,7 @@ impl Client {
 
     /// This node has claimed the session anew.
     pub fn set_claim(&self, claim: Stamp) {
-        self.claim.store(claim.0, Ordering::Release);
+        self.claim.fetch_max(claim.0, Ordering::AcqRel); // Of two connections the later one may say so first.
     }
 
     /// Locks the client. Nothing that is called under the lock may lock a second client.

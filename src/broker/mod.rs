@@ -272,7 +272,7 @@ impl Broker {
         drop(state);
         self.registry.remove(client);
         if let Some(cluster) = self.cluster.get() {
-            cluster.retire_session(client.id(), batch.now);
+            cluster.retire_session(client.id(), client.claim(), batch.now);
         }
         let _changing = client.change_subscriptions();
         let subscriptions = std::mem::take(&mut client.lock().record.subscriptions);

@@ -212,6 +212,12 @@ impl Replication {
                     }
                     continue;
                 }
+                if let Event::Cleared { set: SESSIONS, replaced } = &event {
+                    if let Some(latest) = self.node.latest(SESSIONS, replaced.entry.key()) {
+                        takeovers.handle_cleared(&latest, host, &mut effects.losses);
+                    }
+                    continue;
+                }
                 self.handle_event(event, peers, host, counters, &mut effects, now);
             }
             let Some((to, message)) = self.node.poll_transmit() else { break };

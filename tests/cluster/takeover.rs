@@ -376,3 +376,18 @@ fn takeover_costs_no_more_than_its_timeout_where_the_owner_is_silent() {
     publisher.publishes(publish(1, Q1, "a", "still here"));
     present.gets("PUBLISH 1 q1 a still here");
 }
+
+/// As tools do it that clear a session: a clean start, and gone again before anybody else may have noticed.
+#[test]
+fn clean_start_that_is_soon_over_ends_the_session_elsewhere() {
+    let nodes = start_cluster(3);
+    for round in 0..20 {
+        let mut x = resume(&nodes[0], false);
+        x.subscribes(&[("a", options(Q1))], "0x01");
+        x.disconnects();
+        open(&nodes[1], client::connect("x"), false).disconnects();
+        awaits(&format!("the session is over, round {round}"), PATIENCE, || {
+            nodes[0].metric("sessions", &["state=\"disconnected\""]) == 0.0
+        });
+    }
+}

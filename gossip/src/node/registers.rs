@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Node;
 use crate::delta::SetId;
+use crate::element::Element;
 use crate::entry::Entry;
 use crate::event::Event;
 use crate::registers::{Expiry, Registers, Winner};
@@ -59,11 +60,27 @@ impl Node {
     /// # Panics
     /// If there is no such set, or it is not stamped.
     pub fn retire(&mut self, set: SetId, key: &[u8], wall_ms: u64, now: Instant) -> Option<Written> {
+        self.retire_saying(set, key, &[], wall_ms, now)
+    }
+
+    /// The same with a tombstone that says something, for whoever asks for the [`latest`](Node::latest).
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn retire_saying(
+        &mut self,
+        set: SetId,
+        key: &[u8],
+        remark: &[u8],
+        wall_ms: u64,
+        now: Instant,
+    ) -> Option<Written> {
         let (lanes, registers) = self.stamped(set);
         if !registers.holds(lanes, key) {
             return None;
         }
-        let written = self.write_version(set, key, None, wall_ms, now);
+        let stamp = self.clock.tick(wall_ms);
+        let written = self.write_element(set, Entry::write_tombstone(key, remark, stamp, None), stamp, now);
         let at_most = now + self.config.tombstone_ttl;
         let (lanes, registers) = self.stamped_mut(set);
         registers.retired(lanes, written.seq, at_most, now);
@@ -138,9 +155,13 @@ impl Node {
     ) -> Written {
         // The clock has absorbed the stamp of everything that is known here, of what is replaced, too.
         let stamp = self.clock.tick(wall_ms);
+        self.write_element(set, Entry::write(key, value, stamp, None), stamp, now)
+    }
+
+    fn write_element(&mut self, set: SetId, element: Element, stamp: Stamp, now: Instant) -> Written {
         let prune_at = now + self.config.prune_after;
         let (lanes, registers) = self.stamped_mut(set);
-        let (seq, replaced) = registers.write(lanes, Entry::write(key, value, stamp, None), prune_at);
+        let (seq, replaced) = registers.write(lanes, element, prune_at);
         self.wrote(set, seq, now);
         Written { seq, stamp, replaced }
     }

@@ -64,8 +64,7 @@ impl Registers {
         for (number, _) in some.into_iter().filter(|(_, ours)| *ours) {
             let Some(orphan) = self.orphans.get(&number).cloned() else { continue };
             let Some(entry) = Entry::read(&orphan.element) else { continue };
-            let adopted = Entry::write(entry.key(), entry.value(), entry.stamp(), Some(&orphan.writer));
-            let (seq, _) = self.write(set, adopted, now);
+            let (seq, _) = self.write(set, entry.adopted(&orphan.writer), now);
             if entry.value().is_none() {
                 self.tombstones.cleared(seq, now + tombstone_ttl);
             }

@@ -170,7 +170,7 @@ fn what_is_retired_is_remembered_until_everybody_knows() {
     script.pump();
     let now = script.now;
     assert_eq!(script.node("c").retire(SESSIONS, b"x", WALL_MS, now), None, "it is not its own");
-    let retired = script.node("b").retire(SESSIONS, b"x", WALL_MS, now).expect("is its own");
+    let retired = script.node("b").retire_saying(SESSIONS, b"x", b"over", WALL_MS, now).expect("is its own");
     assert_eq!(retired.replaced.map(|winner| winner.replica), Some(script.me("b")));
     script.pass(Duration::from_secs(30), &["a"]);
     assert_eq!(script.value("c", SESSIONS, "x"), None);
@@ -178,6 +178,9 @@ fn what_is_retired_is_remembered_until_everybody_knows() {
 
     script.link("a", "b");
     script.link("a", "c");
+    script.pump();
+    let latest = script.nodes["a"].latest(SESSIONS, b"x").expect("its end is known");
+    assert_eq!((latest.entry.value(), latest.entry.remark()), (None, &b"over"[..]));
     script.pass(Duration::from_secs(10), &[]);
     for at in ["a", "b", "c"] {
         assert_eq!(script.value(at, SESSIONS, "x"), None, "the older claim does not come back");

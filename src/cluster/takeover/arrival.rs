@@ -165,9 +165,11 @@ impl Drop for Arrival {
 impl Cluster {
     /// Nobody opens a connection on what has arrived. It stays; a claim on nothing does not.
     fn forget_arrival(&self, id: &str) {
-        let forgotten = self.takeovers.arrivals.take_claim(id).is_some();
-        if forgotten && self.host.session_claim(id).is_none() {
-            self.retire_session(id, Instant::now());
+        if let Some(claimed) = self.takeovers.arrivals.take_claim(id)
+            && self.host.session_claim(id).is_none()
+        {
+            // Whoever has the session keeps it.
+            self.retire_claim(id, claimed.stamp, Stamp::default(), Instant::now());
         }
     }
 

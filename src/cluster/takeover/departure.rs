@@ -57,8 +57,13 @@ impl Departure<'_> {
         self.cluster.takeovers.arrivals.finished(self.id).await;
         let mut offered = true;
         loop {
-            let Some(claim) = self.cluster.owner_elsewhere(self.id) else { return };
-            let discard = self.cluster.host.session_claim(self.id) < Some(claim.value.discard_below);
+            let Some(claim) = self.cluster.owner_elsewhere(self.id) else {
+                if self.cluster.is_over(self.id) {
+                    self.cluster.host.release(self.id, true);
+                }
+                return;
+            };
+            let discard = self.cluster.host.session_claim(self.id).is_some_and(|own| claim.discards(own));
             let Some(session) = self.cluster.host.release(self.id, discard) else { return };
             if !std::mem::replace(&mut offered, false) {
                 self.offer(&claim.owner);

@@ -54,10 +54,10 @@ const REST_PATIENCE: Duration = Duration::from_secs(10);
 /// A link whose queue is longer than this gets no further piece.
 const QUEUE_MAX: usize = 1 << 20;
 
-/// What a claim says beside its stamp.
+/// What a claim says beside its stamp; and the tombstone of one that was taken back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimValue {
-    /// Sessions of older claims are over: there has been a clean start since.
+    /// Sessions of older claims are over: there has been a clean start since, or the session went on elsewhere and ended.
     pub discard_below: Stamp,
 }
 
@@ -83,8 +83,13 @@ pub struct Claim {
 
 impl Claim {
     fn of(winner: &Winner) -> Claim {
-        let value = winner.entry.value().and_then(|value| postcard::from_bytes(value).ok());
+        let value = postcard::from_bytes(winner.entry.value().unwrap_or(winner.entry.remark()));
         Claim { owner: winner.replica.clone(), stamp: winner.entry.stamp(), value: value.unwrap_or_default() }
+    }
+
+    /// Whether it ends a session of that claim. One that is being claimed at the moment is a later one.
+    fn discards(&self, own: Stamp) -> bool {
+        own > Stamp::default() && own < self.value.discard_below
     }
 }
 
@@ -174,6 +179,15 @@ impl Takeovers {
         }
     }
 
+    /// No claim counts any more. The session is over if a later one was, which may have come and gone in between.
+    pub(super) fn handle_cleared(&self, latest: &Winner, host: &dyn Host, losses: &mut Losses) {
+        let Ok(id) = std::str::from_utf8(latest.entry.key()) else { return };
+        let over = host.session_claim(id).is_some_and(|own| Claim::of(latest).discards(own));
+        if over && let Some(messages) = self.enter_departure(id) {
+            losses.departures.push((id.into(), messages));
+        }
+    }
+
     /// Makes room for what new owners will say; none where a task listens already.
     fn enter_departure(&self, id: &str) -> Option<mpsc::Receiver<FromOwner>> {
         let mut departures = self.departures.lock();
@@ -221,7 +235,8 @@ impl Cluster {
     pub fn claim_session(&self, id: &str, discard: bool, now: Instant) -> Claimed {
         let me = self.me();
         let claimed = match self.takeovers.arrivals.take_claim(id) {
-            Some(claimed) if !discard => claimed,
+            // It is gone where another user had the session that has come.
+            Some(claimed) if !discard && self.session_owner(id).is_some() => claimed,
             _ => {
                 let Written { stamp, replaced, .. } = self.write_claim(id, discard, now);
                 let expects_rest = !discard && replaced.is_some_and(|winner| winner.replica != me);
@@ -237,10 +252,21 @@ impl Cluster {
         claimed
     }
 
-    /// The session is over, or somebody else's.
-    pub fn retire_session(&self, id: &str, now: Instant) {
+    /// The session that was claimed with `claim` is over, or somebody else's: then nothing is done. What other nodes have
+    /// of earlier ones is over, too.
+    pub fn retire_session(&self, id: &str, claim: Stamp, now: Instant) {
+        self.retire_claim(id, claim, claim, now);
+    }
+
+    /// Takes back this node's own claim, if it still counts. Sessions claimed before `discard_below` are over.
+    fn retire_claim(&self, id: &str, claim: Stamp, discard_below: Stamp, now: Instant) {
         self.with_replication(now, |replication| {
-            replication.node.retire(SESSIONS, id.as_bytes(), super::wall_clock_ms(), now);
+            let (key, node) = (id.as_bytes(), &mut replication.node);
+            let own = node.winner(SESSIONS, key).filter(|winner| winner.entry.stamp() == claim);
+            let Some(own) = own.map(|winner| Claim::of(&winner)) else { return };
+            let discard_below = discard_below.max(own.value.discard_below);
+            let remark = postcard::to_stdvec(&ClaimValue { discard_below }).unwrap_or_default();
+            node.retire_saying(SESSIONS, key, &remark, super::wall_clock_ms(), now);
         });
     }
 
@@ -248,7 +274,7 @@ impl Cluster {
         let wall_ms = super::wall_clock_ms();
         self.with_replication(now, |replication| {
             let key = id.as_bytes();
-            let former = replication.node.winner(SESSIONS, key).map(|winner| Claim::of(&winner));
+            let former = replication.node.latest(SESSIONS, key).map(|latest| Claim::of(&latest));
             let discard_below = match (discard, former) {
                 // Above all that is known, and not above the claim that says so.
                 (true, former) => Stamp::at_ms(wall_ms)
@@ -264,6 +290,13 @@ impl Cluster {
     fn session_owner(&self, id: &str) -> Option<Claim> {
         let replication = self.replication.lock();
         replication.node.winner(SESSIONS, id.as_bytes()).map(|winner| Claim::of(&winner))
+    }
+
+    /// Whether a session that is here has gone on elsewhere and has ended there.
+    fn is_over(&self, id: &str) -> bool {
+        let Some(own) = self.host.session_claim(id) else { return false };
+        let latest = self.replication.lock().node.latest(SESSIONS, id.as_bytes());
+        latest.is_some_and(|latest| latest.entry.value().is_none() && Claim::of(&latest).discards(own))
     }
 
     /// A message about a session, or about streams, came from a peer.
