@@ -1,6 +1,6 @@
 //! Bridges: this node as a client of another broker, whose topics and ours are one for what the operator lists.
 //!
-//! A bridge is a client twice: of this node, through a pipe instead of a socket, and of the other broker. [`relay`] passes
+//! A bridge is a client twice: of this node, through a pipe instead of a socket, and of the other broker. `relay` passes
 //! each packet on from one to the other with its topic renamed, and *with its packet identifier*: an acknowledgement of one
 //! side is the acknowledgement of the other. So the bridge keeps no messages itself. What this side has for the other waits
 //! in the bridge's own session here, with the bounds of every session, until the other broker has acknowledged it; the other
