@@ -226,6 +226,10 @@ impl Broker {
             if claimed.expects_rest {
                 client.lock().session.note_publishes();
             }
+            if client.lock().record.ended {
+                // Before it was claimed.
+                cluster.retire_session(client.id(), claimed.stamp, batch.now);
+            }
         }
         batch.touch(client);
         self.metrics.connections.inc();

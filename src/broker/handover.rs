@@ -130,6 +130,11 @@ impl Broker {
         claim: Stamp,
     ) -> Result<(), MalformedSession> {
         let now = Instant::now();
+        // A clean start may have come before it, which is not to be undone. One that opens has no claim yet.
+        let is_older = |former: &Client| former.claim() > Stamp::default() && former.claim() < claim;
+        if self.registry.find(client.id()).is_some_and(|former| !is_older(&former)) {
+            return Err(MalformedSession);
+        }
         let state: SessionState = postcard::from_bytes(state).map_err(|_| MalformedSession)?;
         let session =
             Session::import(state, self.limits.session.clone(), &|ticket| self.accept_ticket(ticket), now)
@@ -142,12 +147,15 @@ impl Broker {
         self.set_expiry_timer(client, &mut locked, now);
         client.set_claim(claim);
         drop(locked);
-        if let Some(former) = self.registry.replace(client.clone()) {
+        let former = self.registry.replace_if(client.clone(), is_older).map_err(|_| MalformedSession)?;
+        if let Some(former) = former {
             // An older copy that was to be handed over, and the newer one did not know of.
             let mut batch = Batch::new(now);
             let mut state = former.lock();
             state.record.will = None;
             self.end_session(&former, state, &mut batch);
+            batch.flush();
+            batch.report(&self.metrics);
         }
         self.adopt_exclusive(client, now);
         Ok(())
@@ -285,7 +293,11 @@ impl Arriving for Expected {
 impl Drop for Expected {
     fn drop(&mut self) {
         if let (Some(client), Some(broker)) = (self.client.take(), self.broker.upgrade()) {
-            broker.end_session(&client, client.lock(), &mut Batch::new(Instant::now()));
+            let mut batch = Batch::new(Instant::now());
+            broker.end_session(&client, client.lock(), &mut batch);
+            // What it held for groups has gone to other members.
+            batch.flush();
+            batch.report(&broker.metrics);
         }
     }
 }

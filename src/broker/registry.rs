@@ -41,6 +41,10 @@ impl std::hash::Hash for Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegistryFull;
 
+/// The client that is there stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken;
+
 impl Registry {
     /// The client of this identifier; a new one, made by `make`, where there is none.
     pub fn find_or_insert(
@@ -66,9 +70,17 @@ impl Registry {
         self.clients.lock().get(id).map(|Key(client)| client.clone())
     }
 
-    /// Puts a client in the place of the one of the same identifier, which it returns.
-    pub fn replace(&self, client: Arc<Client>) -> Option<Arc<Client>> {
-        self.clients.lock().replace(Key(client)).map(|Key(former)| former)
+    /// Puts a client in the place of the one of the same identifier, which it returns, if there is none or it may go.
+    pub fn replace_if(
+        &self,
+        client: Arc<Client>,
+        may_go: impl FnOnce(&Client) -> bool,
+    ) -> Result<Option<Arc<Client>>, Taken> {
+        let mut clients = self.clients.lock();
+        if clients.get(client.id()).is_some_and(|Key(former)| !may_go(former)) {
+            return Err(Taken);
+        }
+        Ok(clients.replace(Key(client)).map(|Key(former)| former))
     }
 
     /// Whether a session has this identifier.

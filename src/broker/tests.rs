@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rumormq_gossip::Stamp;
+
 use super::batch::Batch;
 use super::client::{Attachment, Client, Signal};
 use super::connection::ClientConnection;
 use super::{Broker, Ending, Limits, Progress, Request};
+use crate::cluster::host::Departing;
 use crate::codec;
 use crate::codec::packet::{
     Ack, Connect, Packet, PacketId, Properties, PropertySet, ProtocolVersion, Publish, QoS, ReasonCode,
@@ -31,11 +34,15 @@ fn connect(broker: &Broker, clean_start: bool, expiry_secs: u32) -> ClientConnec
 }
 
 pub fn connect_with(broker: &Broker, clean_start: bool, set: PropertySet<'_>) -> ClientConnection {
+    connect_as(broker, "c", clean_start, set)
+}
+
+fn connect_as(broker: &Broker, id: &str, clean_start: bool, set: PropertySet<'_>) -> ClientConnection {
     let connect = Connect {
         version: VERSION,
         clean_start,
         keep_alive_secs: 0,
-        client_id: "c",
+        client_id: id,
         will: None,
         username: None,
         password: None,
@@ -90,13 +97,17 @@ fn publish(qos: QoS) -> Packet<'static> {
 }
 
 fn subscribe() -> Packet<'static> {
+    subscribe_to("t")
+}
+
+fn subscribe_to(filter: &str) -> Packet<'_> {
     let options = SubscriptionOptions {
         qos: QoS::AtLeastOnce,
         no_local: false,
         retain_as_published: false,
         retain_handling: RetainHandling::Send,
     };
-    let filters = vec![("t", options)];
+    let filters = vec![(filter, options)];
     Packet::Subscribe(Subscribe { packet_id: PacketId::MIN, filters, properties: Properties::NONE })
 }
 
@@ -205,4 +216,48 @@ fn connections_that_race_leave_no_orphans() {
     assert_eq!(broker.registry.clients().len(), 0);
     assert_eq!(subscribers(&broker), 0);
     assert_eq!(broker.metrics.connections.get(), 0);
+}
+
+/// A session that subscribes so, as its node hands it over.
+fn departing(filter: &str) -> Box<dyn Departing> {
+    let broker = broker();
+    let mut connection = connect(&broker, false, 100);
+    handle(&broker, &mut connection, subscribe_to(filter));
+    // What it is kept by does not keep its node alive, nor need it.
+    broker.release("c", false).expect("it outlives its connection")
+}
+
+/// A client that asks for its session, and then for a new one while the former is on its way.
+#[test]
+fn a_session_that_arrives_does_not_undo_a_clean_start() {
+    let (broker, departing) = (broker(), departing("t"));
+    let state = departing.state().expect("it is not over");
+    let expect = || broker.admit("c", &departing.record()).expect("a record");
+    let arriving = expect();
+    let present = connect(&broker, true, 100);
+    assert!(arriving.finish(&state, Stamp(7)).is_err(), "it has no claim yet");
+    let arriving = expect();
+    present.client.set_claim(Stamp(9));
+    assert!(arriving.finish(&state, Stamp(7)).is_err());
+    assert!(Arc::ptr_eq(&broker.registry.find("c").expect("it stays"), &present.client));
+    assert_eq!((present.before_read(&broker, &mut batch()), subscribers(&broker)), (None, 0));
+    expect().finish(&state, Stamp(11)).expect("an older session gives way");
+    assert!(!Arc::ptr_eq(&broker.registry.find("c").expect("it has come"), &present.client));
+    assert_eq!(subscribers(&broker), 1);
+}
+
+/// The member that gets it would never be flushed again if it were forgotten now.
+#[test]
+fn what_was_held_for_a_session_that_does_not_come_reaches_other_members() {
+    let (broker, departing) = (broker(), departing("$share/g/t"));
+    let arriving = broker.admit("c", &departing.record()).expect("a record");
+    let mut publisher = connect_as(&broker, "p", true, PropertySet::EMPTY);
+    handle(&broker, &mut publisher, publish(QoS::AtLeastOnce));
+    let mut member = connect_as(&broker, "m", true, PropertySet::EMPTY);
+    handle(&broker, &mut member, subscribe_to("$share/g/t"));
+    assert_eq!(written(&member.client), ["CONNACK", "SUBACK"]);
+    member.client.flush(Instant::now()); // As its own connection would.
+    drop(arriving);
+    assert_eq!(written(&member.client), ["PUBLISH"]);
+    assert!(member.client.lock().touch(), "nobody still promises to flush it");
 }
