@@ -182,3 +182,24 @@ fn a_close_is_answered() {
     is_closed_with(client, 1001);
     mourner.gets("PUBLISH 1 q1 wills/w gone");
 }
+
+/// What ends the WebSocket may come in one piece with the last payload.
+#[test]
+fn an_end_right_behind_a_packet_is_noticed() {
+    let listening = Listening::start();
+    let mut mourner = listening.connect(Transport::Tcp, connect("mourner"));
+    mourner.subscribes(&[("#", options(Q0))], "0x00");
+    let last = bytes_of(&[Packet::Publish(publish(0, Q0, "t", "last"))]);
+    for (end, code) in [(0x81, 1003), (0x88, 1000)] {
+        let mut client = client(&listening, with_will("leaver"));
+        let mut piece = Vec::new();
+        // Masked with zeros: two bytes of head, and the mask.
+        piece.extend_from_slice(&[0x82, 0x80 | last.len() as u8, 0, 0, 0, 0]);
+        piece.extend_from_slice(&last);
+        piece.extend_from_slice(&[end, 0x80, 0, 0, 0, 0]);
+        client.stream_mut().socket.get_mut().write_all(&piece).expect("open");
+        mourner.gets("PUBLISH q0 t last");
+        mourner.gets("PUBLISH q0 wills/w gone");
+        is_closed_with(client, code);
+    }
+}

@@ -35,6 +35,8 @@ pub struct WebSocket<S> {
     /// Payload that the head of the present frame has promised.
     promised: usize,
     close_queued: bool,
+    /// The reader knows that the client sends no more payload.
+    end_told: bool,
 }
 
 impl<S: Transport> WebSocket<S> {
@@ -49,6 +51,7 @@ impl<S: Transport> WebSocket<S> {
             own_written: 0,
             promised: 0,
             close_queued: false,
+            end_told: false,
         })
     }
 
@@ -102,7 +105,8 @@ impl<S: Transport> Transport for WebSocket<S> {
 }
 
 impl<S: Transport> AsyncRead for WebSocket<S> {
-    /// After the end of the WebSocket, whoever brought it about, what the peer still sends is thrown away until it closes.
+    /// The end of the WebSocket is told once, as an end of the stream, also where it came with the last payload. Afterwards what
+    /// the peer still sends is thrown away until it closes.
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -116,6 +120,9 @@ impl<S: Transport> AsyncRead for WebSocket<S> {
             }
             buffer.set_filled(start);
             let had_ended = self.deframer.has_ended();
+            if had_ended && !self.close_queued && !std::mem::replace(&mut self.end_told, true) {
+                return Poll::Ready(Ok(()));
+            }
             ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
             let read = &mut buffer.filled_mut()[start..];
             if read.is_empty() {
@@ -126,7 +133,11 @@ impl<S: Transport> AsyncRead for WebSocket<S> {
             }
             let payload = self.deframer.handle_bytes(read);
             buffer.set_filled(start + payload);
-            if payload > 0 || self.deframer.has_ended() {
+            if payload > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if self.deframer.has_ended() {
+                self.end_told = true;
                 return Poll::Ready(Ok(()));
             }
         }
