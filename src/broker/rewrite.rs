@@ -126,29 +126,44 @@ fn follow(
 
 /// What became of the topics that a connection has published to lately.
 #[derive(Debug, Default)]
-pub struct RewriteCache(HashMap<Box<str>, Rewritten>);
+pub struct RewriteCache {
+    known: HashMap<Box<str>, Rewritten>,
+    /// Of the topics in `known`, and of what they became.
+    bytes: usize,
+}
 
-/// Topics that a connection's cache remembers before it begins anew.
-const CACHED: usize = 1024;
+/// Memory of a connection's cache, in bytes, before it begins anew.
+const MAX_BYTES: usize = 128 << 10;
+/// What an entry takes beside its topics.
+const OVERHEAD: usize = 96;
 
 impl RewriteCache {
     /// What `find` says of the topic, or said the last time.
     pub fn look_up(&mut self, topic: Topic<'_>, find: impl FnOnce() -> Rewritten) -> Rewritten {
-        if let Some(known) = self.0.get(topic.as_str()) {
+        if let Some(known) = self.known.get(topic.as_str()) {
             return known.clone();
         }
-        if self.0.len() >= CACHED {
-            self.0 = HashMap::new();
-        }
         let found = find();
-        self.0.insert(topic.as_str().into(), found.clone());
+        let size = entry_size(topic.as_str(), &found);
+        if self.bytes + size > MAX_BYTES {
+            self.clear();
+        }
+        if size <= MAX_BYTES {
+            self.bytes += size;
+            self.known.insert(topic.as_str().into(), found.clone());
+        }
         found
     }
 
     /// Gives the memory back.
     pub fn clear(&mut self) {
-        self.0 = HashMap::new();
+        *self = RewriteCache::default();
     }
+}
+
+fn entry_size(topic: &str, found: &Rewritten) -> usize {
+    let renamed = if let Rewritten::To(text) = found { text.len() } else { 0 };
+    OVERHEAD + topic.len() + renamed
 }
 
 #[cfg(test)]
@@ -211,11 +226,18 @@ mod tests {
         let topic = Topic::new("x/y/1").unwrap();
         let found = cache.look_up(topic, || rules.topic(topic, NAMES));
         assert_eq!(cache.look_up(topic, || panic!("it is known")), found);
-        for n in 0..2 * CACHED {
-            let name = format!("x/y/{n}");
-            let topic = Topic::new(&name).unwrap();
-            cache.look_up(topic, || rules.topic(topic, NAMES));
-            assert!(cache.0.len() <= CACHED);
+        for (len, count) in [(1, 2000), (60_000, 20), (65_529, 3)] {
+            for n in 0..count {
+                let name = format!("x/y/{n:0len$}");
+                let topic = Topic::new(&name).unwrap();
+                assert_eq!(
+                    cache.look_up(topic, || rules.topic(topic, NAMES)),
+                    Rewritten::To(format!("z{}", &name[1..]).into())
+                );
+                let bytes: usize = cache.known.iter().map(|(topic, found)| entry_size(topic, found)).sum();
+                assert_eq!(cache.bytes, bytes);
+                assert!(bytes <= MAX_BYTES);
+            }
         }
     }
 }
