@@ -91,9 +91,18 @@ fn every_setting_is_reached_by_flag_environment_and_file() {
         assert!(![&flag, &variable, &key].contains(&&default), "{}: {default} is the default", setting.name);
         let file = file_with(setting, &format!("{key:?}"), "every");
         let shown = |flags: &[(&'static str, &str)], environment: &[(&str, &str)], file: Option<&Path>| {
-            // Without these some listeners would be refused.
-            let files = [("RUMORMQ_TLS_CERTIFICATE_FILE", "x.pem"), ("RUMORMQ_TLS_KEY_FILE", "x.pem")];
-            let needed = if ["mqtts", "wss"].contains(&setting.name) { &files[..] } else { &[] };
+            // Without these some settings would be refused.
+            let tls = [
+                ("RUMORMQ_TLS_CERTIFICATE_FILE", "x.pem"),
+                ("RUMORMQ_TLS_KEY_FILE", "x.pem"),
+                ("RUMORMQ_TLS_CLIENT_CA_FILE", "x.pem"),
+                ("RUMORMQ_MQTTS", "127.0.0.1:4"),
+            ];
+            let needed = match setting.name {
+                "mqtts" | "wss" => &tls[..2],
+                "certificate_as_username" => &tls[..],
+                _ => &[],
+            };
             let environment = [environment, needed].concat();
             let config = resolve(flags, &environment, file).unwrap_or_else(|error| panic!("{error}"));
             setting.show(&config)
@@ -396,6 +405,18 @@ fn tls_needs_a_certificate_and_a_key() {
         error(&[("wss", "127.0.0.1:8084"), ("tls_certificate_file", "c")]),
         "wss needs a certificate and its key: give --tls-key-file FILE"
     );
+}
+
+#[test]
+fn names_from_certificates_need_clients_that_show_some() {
+    let (as_name, ca) = (("certificate_as_username", "true"), ("tls_client_ca_file", "ca"));
+    let tls = [("mqtts", "127.0.0.1:8883"), ("tls_certificate_file", "c"), ("tls_key_file", "k")];
+    let with = |more: &[_]| resolve(&[&tls[..], more].concat(), &[], None).map(drop);
+    assert!(with(&[as_name, ca]).is_ok());
+    for error in [with(&[as_name]), resolve(&[as_name, ca], &[], None).map(drop)] {
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("certificate_as_username") && text.contains("--tls-client-ca-file"), "{text}");
+    }
 }
 
 #[test]

@@ -34,6 +34,11 @@ impl Config {
             }
         }
         self.tls_files()?;
+        let may_show_one = (self.mqtts.is_some() || self.wss.is_some()) && self.tls_client_ca_file.is_some();
+        if self.certificate_as_username && !may_show_one {
+            let reason = "no client can show a certificate: this needs --mqtts or --wss, and --tls-client-ca-file FILE";
+            return Err(field("certificate_as_username", reason.to_owned()));
+        }
         if !self.cluster.ip().is_loopback() && self.cookies.is_empty() {
             return Err(ConfigError::OpenCluster(self.cluster));
         }
