@@ -37,8 +37,16 @@ pub struct Relay {
     pub to_local: Vec<u8>,
     /// What was passed on, or not, since it was last looked at.
     pub counts: Counts,
-    /// Largest packet this node takes.
-    max_packet_size: u32,
+    here: Here,
+}
+
+/// What this node takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Here {
+    /// Its largest packet.
+    pub max_packet_size: u32,
+    /// Whether it takes retained messages.
+    pub retain: bool,
 }
 
 /// What a relay has done.
@@ -99,10 +107,10 @@ impl Side {
 
 impl Relay {
     /// A relay between this cluster and a broker that has accepted the bridge.
-    pub fn new(outward: Topics, inward: Topics, cluster: String, peer: Peer, max_packet_size: u32) -> Relay {
+    pub fn new(outward: Topics, inward: Topics, cluster: String, peer: Peer, here: Here) -> Relay {
         let (to_remote, to_local, counts) = (Vec::new(), Vec::new(), Counts::default());
         let arrival = arrival(&cluster);
-        Relay { outward, inward, cluster, arrival, peer, to_remote, to_local, counts, max_packet_size }
+        Relay { outward, inward, cluster, arrival, peer, to_remote, to_local, counts, here }
     }
 
     /// A whole packet of this node.
@@ -183,10 +191,10 @@ impl Relay {
             Side::Remote => [peer.filter(|peer| !has_mark(users, peer)), Some(self.arrival.as_str())],
         };
         set.user_properties.extend(marks.into_iter().flatten().map(|mark| (BRIDGE_MARK, mark)));
-        let retain = publish.retain && (from == Side::Remote || self.peer.retain);
+        let retain = publish.retain && if to == Side::Local { self.here.retain } else { self.peer.retain };
         let passed_on = Publish { topic: Some(topic), retain, properties: set.into(), ..publish.clone() };
         let (out, version, limit) = match to {
-            Side::Local => (&mut self.to_local, LOCAL_VERSION, self.max_packet_size),
+            Side::Local => (&mut self.to_local, LOCAL_VERSION, self.here.max_packet_size),
             Side::Remote => (&mut self.to_remote, self.peer.version, self.peer.max_packet_size),
         };
         match (codec::encode(&Packet::Publish(passed_on), version, limit, out), to) {

@@ -9,10 +9,10 @@ use super::Node;
 use super::config::{BridgeConfig, BridgeTopic};
 use super::connection::{Connection, Progress};
 use super::greeting::{Accepted, RECEIVE_MAXIMUM, encode, set_bridge_bit, subscribe};
-use super::relay::{LOCAL_VERSION, Relay, RelayError};
+use super::relay::{Here, LOCAL_VERSION, Relay, RelayError};
 use super::remote::{Remote, RemoteError};
 use super::topics::Topics;
-use crate::broker::{BRIDGE_CLIENTS, BRIDGE_MARK};
+use crate::broker::{BRIDGE_CLIENTS, BRIDGE_MARK, Capabilities};
 use crate::codec;
 use crate::codec::packet::{Connect, Packet, PropertySet, ProtocolVersion, QoS, ReasonCode};
 use crate::net::pipe;
@@ -154,13 +154,16 @@ impl Bridge {
         let (mut remote, accepted) = opening.await.unwrap_or(Err(RunError::Silent))?;
         self.begun = true;
         let local = self.connect_local(accepted.receive_maximum, accepted.maximum_qos).await?;
-        let subscribe = subscribe(&self.inward, QoS::ExactlyOnce, accepted.peer.version);
+        // What this node does not take ends the local connection, and would come again on the next one.
+        let limits = self.node.broker.limits();
+        let Capabilities { max_qos, retain_available, .. } = limits.capabilities;
+        let here = Here { max_packet_size: limits.max_packet_size, retain: retain_available };
+        let subscribe = subscribe(&self.inward, max_qos, accepted.peer.version);
         remote.output.extend_from_slice(&subscribe.unwrap_or_default());
         self.node.metrics.up.with_label_values(&[&self.config.name]).set(1);
         tracing::info!(bridge = self.config.name, address = self.config.address, "bridge connected");
         let (outward, inward) = (Topics::outward(&self.config.topics), Topics::inward(&self.config.topics));
-        let max_packet_size = self.node.broker.limits().max_packet_size;
-        let relay = Relay::new(outward, inward, self.node.cluster.clone(), accepted.peer, max_packet_size);
+        let relay = Relay::new(outward, inward, self.node.cluster.clone(), accepted.peer, here);
         self.relay(relay, remote, local, accepted.keep_alive).await
     }
 

@@ -47,12 +47,16 @@ impl Broker {
         self.add_subscriptions(client, epoch, Some(subscribe.packet_id), &subscribe.filters, identifier, now);
     }
 
-    /// Subscribes a client that has just connected to what every client gets.
+    /// Subscribes a client that has just connected to what every client gets. Bridges are none: they would pass nothing of it on,
+    /// and as members of a group take it from others.
     pub(super) fn auto_subscribe(self: &Arc<Self>, client: &Arc<Client>, epoch: u64, batch: &mut Batch) {
         if self.auto_subscribe.is_empty() {
             return;
         }
         let identity = client.lock().record.identity.clone();
+        if identity.is_node() {
+            return;
+        }
         let names = Names { client_id: client.id(), user_name: identity.username() };
         let filters: Vec<(String, SubscriptionOptions)> =
             self.auto_subscribe.iter().filter_map(|each| Some((each.filter(names)?, each.options))).collect();

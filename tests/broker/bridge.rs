@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use rumormq::bridge::{BridgeConfig, Bridges};
+use rumormq::broker::{Capabilities, Extras, Limits};
 use rumormq::codec::packet::{Packet, PropertySet, Publish};
 
 use crate::support::client::{Q0, Q1, Q2, ack, lasting, options, publish};
@@ -79,6 +80,31 @@ fn messages_come_in() {
         far.publishes(publish(1, Q0, "t/3", "not bridged"));
         near.waits();
     }
+}
+
+/// What this node does not take would end the bridge's connection, each time it comes.
+#[test]
+fn what_comes_in_keeps_to_what_this_node_takes() {
+    let capabilities = Capabilities { max_qos: Q1, retain_available: false, ..Capabilities::default() };
+    let (here, there) = (Node::with(Limits { capabilities, ..Limits::default() }), Node::start());
+    let mut near = here.connect("near");
+    near.subscribes(&[("#", options(Q2))], "0x01");
+    let _bridge = bridge(&here, "here", there.address, IN);
+    here.awaits("the bridge", || there.broker.census().subscriptions == 1);
+    let mut far = there.connect("far");
+    far.publishes(Publish { retain: true, ..publish(1, Q2, "r/t/1", "one") });
+    near.gets("PUBLISH 1 q1 t/1 one rumormq-bridge:>here");
+}
+
+/// A bridge would take from the other members of a group what it does not pass on.
+#[test]
+fn a_bridge_gets_no_subscriptions_that_all_clients_get() {
+    let auto_subscribe = vec![toml::from_str("topic = \"$share/g/jobs\"").expect("a subscription")];
+    let here = Node::with_extras(Limits::default(), Extras { auto_subscribe, ..Extras::default() });
+    let there = Node::start();
+    let _bridge = bridge(&here, "here", there.address, OUT);
+    here.awaits("the bridge", || is_up(&here));
+    assert_eq!(here.broker.census().subscriptions, 1);
 }
 
 /// What is acknowledged here before the other broker was ever there arrives, and only once.

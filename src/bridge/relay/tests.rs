@@ -7,7 +7,13 @@ use crate::topic::TopicFilter;
 const V311: ProtocolVersion = ProtocolVersion::V311;
 const V500: ProtocolVersion = ProtocolVersion::V500;
 
+const HERE: Here = Here { max_packet_size: 300, retain: true };
+
 fn relay(version: ProtocolVersion, cluster: Option<&str>) -> Relay {
+    relay_to(HERE, version, cluster)
+}
+
+fn relay_to(here: Here, version: ProtocolVersion, cluster: Option<&str>) -> Relay {
     let topics = [BridgeTopic {
         filter: TopicFilter::parse("t/#").unwrap(),
         out: true,
@@ -17,7 +23,7 @@ fn relay(version: ProtocolVersion, cluster: Option<&str>) -> Relay {
         remote_prefix: "r/".to_owned(),
     }];
     let peer = Peer { version, max_packet_size: 200, retain: true, cluster: cluster.map(ToOwned::to_owned) };
-    Relay::new(Topics::outward(&topics), Topics::inward(&topics), "here".to_owned(), peer, 300)
+    Relay::new(Topics::outward(&topics), Topics::inward(&topics), "here".to_owned(), peer, here)
 }
 
 fn bytes(packet: &Packet<'_>, version: ProtocolVersion) -> Vec<u8> {
@@ -139,4 +145,13 @@ fn the_end_of_a_side_is_the_end() {
     let frame = bytes(&Packet::Disconnect(disconnect), V500);
     assert!(matches!(relay(V500, None).handle_remote(&frame), Err(RelayError::Disconnected { .. })));
     assert!(matches!(relay(V500, None).handle_remote(&[0x00, 0]), Err(RelayError::Undecodable { .. })));
+}
+
+#[test]
+fn a_message_is_retained_only_where_that_is_taken() {
+    let mut relay = relay_to(Here { retain: false, ..HERE }, V311, None);
+    let message = publish(QoS::AtMostOnce, "r/t/1", &[]);
+    relay.handle_remote(&bytes(&Packet::Publish(message), V311)).unwrap();
+    let here = Publish { retain: false, ..publish(QoS::AtMostOnce, "t/1", &[(BRIDGE_MARK, ">here")]) };
+    assert_eq!(relay.to_local, bytes(&Packet::Publish(here), V500));
 }
