@@ -326,6 +326,7 @@ async fn take(cluster: &Arc<Cluster>, id: &str, holder: &Holder) -> Result<(), F
     // What the state has and is on its way here as well must be here before it, to be known for the same.
     cluster.fence(None, patience / 4).await;
     arriving.finish(&state, claim).map_err(|_| Failed::Malformed)?;
+    cluster.takeovers.taken.lock().insert(id, &holder.replica, holder.claim);
     offer.say(Step::Kept);
     Ok(())
 }
@@ -333,6 +334,9 @@ async fn take(cluster: &Arc<Cluster>, id: &str, holder: &Holder) -> Result<(), F
 /// Takes what was never sent of a session that has a newer one here.
 pub(super) async fn take_rest(cluster: Arc<Cluster>, id: Box<str>, holder: Holder) {
     let mut offer = Offer::new(&cluster, &id, &holder);
+    if cluster.takeovers.taken.lock().contains(&id, &holder.replica, holder.claim) {
+        return offer.say(Step::Kept); // The first time, it was lost with a link.
+    }
     if cluster.owner_elsewhere(&id).is_some() || cluster.host.session_claim(&id).is_none() {
         return offer.say(Step::Declined);
     }

@@ -88,6 +88,7 @@ impl Departure<'_> {
         let (offer, whole) = loop {
             match self.next(owner, None, patience).await? {
                 (offer, Step::Take { whole }) => break (offer, whole),
+                (_, Step::Kept) => return Ok(()),
                 _ => continue,
             }
         };

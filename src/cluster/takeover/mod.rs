@@ -13,12 +13,13 @@
 //! B  Kept        A  deletes its copy
 //! ```
 //!
-//! Whatever fails leaves A's copy in place, to be offered again. A claimer that goes on without it keeps its newer
+//! Whatever fails leaves A's copy in place, to be offered again; where B has it already, it says Kept at once. A claimer that goes on without it keeps its newer
 //! session, and later gets what was never sent of the older one.
 
 mod arrival;
 mod departure;
 mod fence;
+mod taken;
 pub mod wire;
 
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ use tokio::task::JoinSet;
 
 use arrival::Arrivals;
 pub use arrival::{Arrival, Superseded};
+use taken::Taken;
 use wire::{Step, TakeoverMessage};
 
 use super::Cluster;
@@ -101,6 +103,7 @@ pub struct Takeovers {
     /// By holder and offer: who handles what holders say.
     offers: Mutex<HashMap<(ReplicaId, u64), mpsc::Sender<Step>>>,
     fences: Mutex<HashMap<u64, oneshot::Sender<u64>>>,
+    taken: Mutex<Taken>,
     numbers: AtomicU64,
     jobs: mpsc::UnboundedSender<Job>,
     waiting_jobs: Mutex<Option<mpsc::UnboundedReceiver<Job>>>,
@@ -144,6 +147,7 @@ impl Takeovers {
             departures: Mutex::default(),
             offers: Mutex::default(),
             fences: Mutex::default(),
+            taken: Mutex::default(),
             numbers: AtomicU64::new(1),
             jobs,
             waiting_jobs: Mutex::new(Some(waiting_jobs)),
