@@ -33,7 +33,7 @@ impl Pattern {
     }
 
     /// The filter with the client's names in it. None where the client has not the name, or one that is no text within a
-    /// level: who calls himself `#` gets nothing by it.
+    /// level: who calls himself `#` gets nothing by it, and who calls himself `$SYS` nothing of the broker's own.
     pub fn filter(&self, subject: Subject<'_>) -> Option<Cow<'_, TopicFilter>> {
         if !self.has_names {
             return Some(Cow::Borrowed(&self.filter));
@@ -53,6 +53,9 @@ impl Pattern {
             rest = &from[len..];
         }
         filled.push_str(rest);
+        if filled.starts_with('$') && !self.filter.as_str().starts_with('$') {
+            return None;
+        }
         TopicFilter::parse(&filled).ok().map(Cow::Owned)
     }
 }
@@ -80,6 +83,9 @@ mod tests {
             assert_eq!(filter("a/%c", None, name), None, "{name:?}");
             assert_eq!(filter("a/%u", Some(name), "c"), None, "{name:?}");
         }
+        assert_eq!(filter("%c/#", None, "$SYS"), None);
+        assert_eq!(filter("%u/#", Some("$SYS"), "c"), None);
+        assert_eq!(filter("$x/%c", None, "$c").as_deref(), Some("$x/$c"));
         let literal = Pattern::literal("a/%c").expect("a filter");
         assert_eq!(literal.filter(Subject::default()).expect("as it is").as_str(), "a/%c");
     }

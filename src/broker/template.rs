@@ -65,7 +65,7 @@ impl Template {
     }
 
     /// Fills the places in. None where the client has no such name, or one that would be more than a level of its own:
-    /// a client called `#` must not get at what is everybody's.
+    /// a client called `#` must not get at what is everybody's, and one called `$SYS` not at what is the broker's.
     pub fn fill(&self, names: Names<'_>, captures: Option<&Captures<'_>>) -> Option<String> {
         let level = |name: &str| !name.is_empty() && !name.contains(['/', '+', '#', '\0']);
         let mut filled = String::new();
@@ -77,7 +77,8 @@ impl Template {
                 Part::Group(group) => captures?.get(*group).map_or("", |found| found.as_str()),
             });
         }
-        Some(filled)
+        let begins_with_name = matches!(self.parts.first(), Some(Part::ClientId | Part::UserName));
+        Some(filled).filter(|filled| !(begins_with_name && filled.starts_with('$')))
     }
 }
 
@@ -135,5 +136,8 @@ mod tests {
                 "{client_id} {user_name:?}"
             );
         }
+        let names = Names { client_id: "$SYS", user_name: None };
+        assert_eq!(Template::parse("%c/#", 0).unwrap().fill(names, None), None);
+        assert_eq!(Template::parse("a/%c", 0).unwrap().fill(names, None).as_deref(), Some("a/$SYS"));
     }
 }
