@@ -234,3 +234,17 @@ fn nobody_waits_longer_than_the_patience() {
     assert_eq!(done.len(), 1);
     assert_eq!(world.stream.backlog(world.now + second).messages, 1, "it is still in the buffer");
 }
+
+#[test]
+fn a_receiver_that_claims_every_number_there_is_breaks_nothing() {
+    let mut stream = ForwardStream::new(ForwardLimits::default());
+    let push = |stream: &mut ForwardStream| {
+        let publication = Publication { number: 1, retained: None };
+        stream.push(publication, message(1), None, None, Instant::now());
+    };
+    push(&mut stream);
+    stream.handle_link_up(u64::MAX, &mut Vec::new());
+    push(&mut stream);
+    assert!(matches!(stream.poll_send(), Some(Outgoing::Forward(..))));
+    assert!(stream.last() < u64::MAX);
+}

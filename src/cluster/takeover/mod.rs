@@ -53,6 +53,8 @@ const PIECE_MAX: usize = 256 << 10;
 const SESSION_MAX: usize = 256 << 20;
 /// The rest of a session waits so long for what other nodes have buffered for it.
 const REST_PATIENCE: Duration = Duration::from_secs(10);
+/// While so many sessions are on their way, what is left of older ones has to wait.
+const RESTS_MAX: usize = 1024;
 /// A link whose queue is longer than this gets no further piece.
 const QUEUE_MAX: usize = 1 << 20;
 
@@ -224,8 +226,12 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
                 Some(Job::Depart { id, messages }) => {
                     tasks.spawn(departure::run(cluster.clone(), id, messages));
                 }
-                Some(Job::TakeRest { id, holder }) => {
+                Some(Job::TakeRest { id, holder }) if tasks.len() < RESTS_MAX => {
                     tasks.spawn(arrival::take_rest(cluster.clone(), id, holder));
+                }
+                // Its holder offers it again.
+                Some(Job::TakeRest { id, holder }) => {
+                    cluster.say(&holder.replica, &id, holder.offer, Step::Declined);
                 }
             },
             Some(_) = tasks.join_next() => {}
