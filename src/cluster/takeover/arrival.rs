@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rumormq_gossip::{ReplicaId, Stamp, Written};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::wire::{Step, TakeoverMessage};
 use super::{Claim, Claimed, Cluster, Holder, INBOX_MAX, Job, REST_PATIENCE, SESSION_MAX, send};
@@ -227,51 +227,69 @@ impl Cluster {
 
 /// Fetches a session from whoever has it.
 pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
-    let Beginning { id, former, settled, finish } = beginning;
+    let Beginning { id, former, mut settled, finish } = beginning;
     let superseded = async {
         while cluster.owner_elsewhere(&id).is_none() {
             sleep(LOOK).await;
         }
     };
-    tokio::select! {
-        _ = timeout(cluster.takeovers.timeout, find_holders(&cluster, &id, former, settled)) => {}
+    tokio::pin!(superseded);
+    let deadline = tokio::time::Instant::now() + cluster.takeovers.timeout;
+    let all_known = tokio::select! {
+        all_known = timeout_at(deadline, find_holders(&cluster, &id, former, &mut settled)) => all_known.unwrap_or(true),
         // Whoever has the session offers it to the newer owner now.
-        () = superseded => {}
-    }
-    let mut holders = cluster.takeovers.arrivals.take_holders(&id);
-    holders.sort_by_key(|holder| std::cmp::Reverse(holder.claim));
-    let mut holders = holders.into_iter();
-    for holder in holders.by_ref() {
-        match take(&cluster, &id, &holder).await {
-            Ok(()) => {
-                cluster.takeovers.arrivals.handle_arrived(&id);
-                tracing::debug!(client = %id, from = %holder.replica, "session taken over");
-                break;
-            }
-            Err(failed) => {
-                tracing::debug!(client = %id, from = %holder.replica, ?failed, "session not taken over");
-                cluster.say(&holder.replica, &id, holder.offer, Step::Declined);
-            }
+        () = &mut superseded => true,
+    };
+    let mut holders = take_best(&cluster, &id).await;
+    if holders.is_none() && !all_known {
+        // The owner before has claimed the session, and has not got it: another has it still, and offers it to whoever has
+        // claimed it last.
+        tokio::select! {
+            _ = timeout_at(deadline, &mut settled) => {}
+            () = &mut superseded => {}
         }
+        holders = take_best(&cluster, &id).await;
     }
     finish.send_replace(true);
     if finish.receiver_count() == 1 {
         cluster.forget_arrival(&id);
     }
     let late = cluster.takeovers.arrivals.take_holders(&id);
-    for holder in holders.chain(late) {
+    for holder in holders.into_iter().flatten().chain(late) {
         cluster.takeovers.begin(Job::TakeRest { id: id.clone(), holder });
     }
 }
 
-/// Waits until all holders have made their offers, or at least the owner before. An acknowledgement of the claim may come
+/// Takes the session from the holder with the highest claim that hands it over, and returns the others that are left; none
+/// if nobody does.
+async fn take_best(cluster: &Arc<Cluster>, id: &str) -> Option<std::vec::IntoIter<Holder>> {
+    let mut holders = cluster.takeovers.arrivals.take_holders(id);
+    holders.sort_by_key(|holder| std::cmp::Reverse(holder.claim));
+    let mut holders = holders.into_iter();
+    while let Some(holder) = holders.next() {
+        match take(cluster, id, &holder).await {
+            Ok(()) => {
+                cluster.takeovers.arrivals.handle_arrived(id);
+                tracing::debug!(client = id, from = %holder.replica, "session taken over");
+                return Some(holders);
+            }
+            Err(failed) => {
+                tracing::debug!(client = id, from = %holder.replica, ?failed, "session not taken over");
+                cluster.say(&holder.replica, id, holder.offer, Step::Declined);
+            }
+        }
+    }
+    None
+}
+
+/// Waits until all holders have made their offers, or at least the owner before; returns whether it was all. An acknowledgement of the claim may come
 /// by way of a third node, and be here before the offer: so that owner's answer is waited for by itself.
 async fn find_holders(
     cluster: &Cluster,
     id: &str,
     former: Option<ReplicaId>,
-    settled: oneshot::Receiver<()>,
-) {
+    settled: &mut oneshot::Receiver<()>,
+) -> bool {
     let arrivals = &cluster.takeovers.arrivals;
     match former.filter(|former| cluster.is_linked(former)) {
         None => {
@@ -285,12 +303,13 @@ async fn find_holders(
                 }
             };
             tokio::select! {
-                offered = arrivals.answered(id) => if offered { return },
+                offered = arrivals.answered(id) => if offered { return false },
                 () = unlinked => {}
             }
             let _ = settled.await;
         }
     }
+    true
 }
 
 /// Why a holder's session does not arrive.

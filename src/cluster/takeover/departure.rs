@@ -89,6 +89,8 @@ impl Departure<'_> {
             match self.next(owner, None, patience).await? {
                 (offer, Step::Take { whole }) => break (offer, whole),
                 (_, Step::Kept) => return Ok(()),
+                // Before its client's connection is open, perhaps: it is offered again.
+                (_, Step::Declined) => return Err(Silent),
                 _ => continue,
             }
         };
