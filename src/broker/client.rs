@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, IoSlice};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use atomic_waker::AtomicWaker;
@@ -77,6 +77,8 @@ pub struct Client {
     /// The stamp of the claim with which this node has the session. Beside the state, for it is read where that cannot be
     /// locked.
     claim: AtomicU64,
+    /// Connections that have opened and have no claim yet.
+    claiming: AtomicU32,
     /// Guards nothing but the order of changes to the client's subscriptions, which are kept in three places: its
     /// record, the trie and the interest of this node. Taken before any other lock.
     subscriptions: Mutex<()>,
@@ -139,6 +141,7 @@ impl Client {
         Client {
             id: id.into(),
             claim: AtomicU64::new(0),
+            claiming: AtomicU32::new(0),
             subscriptions: Mutex::default(),
             state: Mutex::new(state),
         }
@@ -149,14 +152,29 @@ impl Client {
         &self.id
     }
 
-    /// The claim with which this node has the session.
+    /// The claim with which this node has the session; the highest there is while it is being made.
     pub fn claim(&self) -> Stamp {
-        Stamp(self.claim.load(Ordering::Acquire))
+        match self.claiming.load(Ordering::Acquire) {
+            0 => Stamp(self.claim.load(Ordering::Acquire)),
+            _ => Stamp(u64::MAX),
+        }
     }
 
     /// This node has claimed the session anew.
     pub fn set_claim(&self, claim: Stamp) {
         self.claim.fetch_max(claim.0, Ordering::AcqRel); // Of two connections the later one may say so first.
+    }
+
+    /// A connection of the client has opened here and claims the session: until [`Client::end_claim`] nobody else's claim
+    /// is later. Called under the client's lock.
+    pub fn begin_claim(&self) {
+        self.claiming.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The connection has claimed the session.
+    pub fn end_claim(&self, claim: Stamp) {
+        self.set_claim(claim);
+        self.claiming.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Locks the client. Nothing that is called under the lock may lock a second client.

@@ -104,8 +104,8 @@ impl Host for ClusterHost {
         Some(self.0.upgrade()?.registry.find(id)?.claim())
     }
 
-    fn release(&self, id: &str, discard: bool) -> Option<Box<dyn Departing>> {
-        self.0.upgrade()?.release(id, discard)
+    fn release(&self, id: &str, to: Stamp, discard: bool) -> Option<Box<dyn Departing>> {
+        self.0.upgrade()?.release(id, to, discard)
     }
 
     fn admit(&self, id: &str, record: &[u8]) -> Result<Box<dyn Arriving>, MalformedSession> {

@@ -210,6 +210,10 @@ impl Broker {
         state.take_over();
         state.record.handle_connect(connect, identity, self.session_expiry(connect));
         let epoch = state.attach(attachment);
+        let cluster = self.cluster.get();
+        if cluster.is_some() {
+            client.begin_claim();
+        }
         state.record.shipped = false;
         state.session.handle_connected(negotiated);
         state.session.outbox().buffer().extend_from_slice(&batch.scratch);
@@ -219,10 +223,11 @@ impl Broker {
         if is_subscribed {
             self.note_presence(client, batch.now);
         }
-        if let Some(cluster) = self.cluster.get() {
+        if let Some(cluster) = cluster {
             // The session can be seen here before it is claimed: whoever claims it later finds it.
             let claimed = cluster.claim_session(client.id(), connect.clean_start, batch.now);
-            client.set_claim(claimed.stamp);
+            client.end_claim(claimed.stamp);
+            cluster.handle_claimed(client.id(), claimed.stamp);
             if claimed.expects_rest {
                 client.lock().session.note_publishes();
             }

@@ -50,11 +50,17 @@ impl PortableRecord {
 
 impl Broker {
     /// See [`Host::release`](crate::cluster::host::Host::release).
-    pub(super) fn release(self: &Arc<Self>, id: &str, discard: bool) -> Option<Box<dyn Departing>> {
+    pub(super) fn release(
+        self: &Arc<Self>,
+        id: &str,
+        to: Stamp,
+        discard: bool,
+    ) -> Option<Box<dyn Departing>> {
         let client = self.registry.find(id)?;
         let mut batch = Batch::new(Instant::now());
         let mut state = client.lock();
-        if state.record.ended {
+        // A connection that opens claims the session, and whoever has the last claim is asked again then.
+        if state.record.ended || client.claim() > to {
             return None;
         }
         state.take_over();

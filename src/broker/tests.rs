@@ -224,7 +224,7 @@ fn departing(filter: &str) -> Box<dyn Departing> {
     let mut connection = connect(&broker, false, 100);
     handle(&broker, &mut connection, subscribe_to(filter));
     // What it is kept by does not keep its node alive, nor need it.
-    broker.release("c", false).expect("it outlives its connection")
+    broker.release("c", Stamp(1), false).expect("it outlives its connection")
 }
 
 /// A client that asks for its session, and then for a new one while the former is on its way.

@@ -51,9 +51,10 @@ pub trait Host: Send + Sync + 'static {
     /// lock under which the cluster is called.
     fn session_claim(&self, id: &str) -> Option<Stamp>;
 
-    /// Another node's claim on a session counts: the client's connection ends. None where there is nothing to hand over: no
+    /// Another node's claim `to` on a session counts: the client's connection ends, unless it has a later claim or is
+    /// making one. None where there is nothing to hand over: no
     /// session, or one that ends with its connection or, with `discard`, with that claim.
-    fn release(&self, id: &str, discard: bool) -> Option<Box<dyn Departing>>;
+    fn release(&self, id: &str, to: Stamp, discard: bool) -> Option<Box<dyn Departing>>;
 
     /// A session is on its way here: it is subscribed as `record` says, and what arrives for it is held.
     fn admit(&self, id: &str, record: &[u8]) -> Result<Box<dyn Arriving>, MalformedSession>;

@@ -305,6 +305,52 @@ fn takeover_by_a_clean_start_discards_the_session() {
     x.waits();
 }
 
+/// Whoever is last has the client, and nobody else.
+#[test]
+fn takeover_of_connects_at_the_same_time_ends_with_one() {
+    let nodes = start_cluster(3);
+    let mut first = resume(&nodes[0], false);
+    first.subscribes(&[("a", options(Q1))], "0x01");
+    first.disconnects();
+    for round in 0..20_u16 {
+        let clients: Vec<Client> = std::thread::scope(|scope| {
+            let start =
+                |node| scope.spawn(move || Client::start(Process::mqtt_addr(node), lasting("x", 1000)));
+            let started: Vec<_> = nodes.iter().map(start).collect();
+            started.into_iter().map(|client| client.join().expect("it connects")).collect()
+        });
+        let total =
+            || nodes.iter().map(|node| node.metric("sessions", &["state=\"connected\""])).sum::<f64>();
+        let wanted = |node: &Process| node.matches("a").first().map_or(0, |(_, nodes)| nodes.len());
+        // The publisher of this test is never connected at the same time.
+        awaits("one connection is left", PATIENCE, || total() == 1.0);
+        awaits("one node has the session", PATIENCE, || nodes.iter().all(|node| wanted(node) == 1));
+        let payload = round.to_string();
+        let mut publisher = connect(&nodes[usize::from(round % 3)], "p");
+        publisher.publishes(publish(1, Q1, "a", &payload));
+        publisher.disconnects();
+        let mut alive = 0;
+        for mut client in clients {
+            let Some(frame) = client.frame() else { continue };
+            if matches!(frame.packet(), Packet::ConnAck(connack) if connack.reason as u8 != 0) {
+                continue;
+            }
+            match client.frame().as_ref().map(|frame| frame.packet()) {
+                Some(Packet::Publish(publish)) => {
+                    assert_eq!(publish.payload, payload.as_bytes(), "none before is missing or left");
+                    let id = publish.packet_id.expect("QoS 1").get();
+                    client.sends(Packet::PubAck(ack(id)));
+                    client.disconnects();
+                    alive += 1;
+                }
+                Some(Packet::Disconnect(disconnect)) => assert_eq!(disconnect.reason as u8, 0x8e),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(alive, 1);
+    }
+}
+
 /// Both sides of a partition accept the client. When it heals, the newer connection stays, and has what the older session
 /// had not sent, once.
 #[test]

@@ -58,13 +58,13 @@ impl Departure<'_> {
         let mut offered = true;
         loop {
             let Some(claim) = self.cluster.owner_elsewhere(self.id) else {
-                if self.cluster.is_over(self.id) {
-                    self.cluster.host.release(self.id, true);
+                if let Some(end) = self.cluster.end_of(self.id) {
+                    self.cluster.host.release(self.id, end, true);
                 }
                 return;
             };
             let discard = self.cluster.host.session_claim(self.id).is_some_and(|own| claim.discards(own));
-            let Some(session) = self.cluster.host.release(self.id, discard) else { return };
+            let Some(session) = self.cluster.host.release(self.id, claim.stamp, discard) else { return };
             if !std::mem::replace(&mut offered, false) {
                 self.offer(&claim.owner);
             }

@@ -244,7 +244,7 @@ impl Cluster {
     /// sessions of this client elsewhere are over.
     pub fn claim_session(&self, id: &str, discard: bool, now: Instant) -> Claimed {
         let me = self.me();
-        let claimed = match self.takeovers.arrivals.take_claim(id) {
+        match self.takeovers.arrivals.take_claim(id) {
             // It is gone where another user had the session that has come.
             Some(claimed) if !discard && self.session_owner(id).is_some() => claimed,
             _ => {
@@ -252,14 +252,22 @@ impl Cluster {
                 let expects_rest = !discard && replaced.is_some_and(|winner| winner.replica != me);
                 Claimed { stamp, expects_rest }
             }
-        };
-        // What was claimed while the session was on its way here was claimed before there was anything to be had.
-        if self.owner_elsewhere(id).is_some()
+        }
+    }
+
+    /// A session is here with this claim, as [`Host::session_claim`] says from now on. A later one that came before is
+    /// answered now: there was nothing to be had when it came.
+    pub fn handle_claimed(&self, id: &str, own: Stamp) {
+        if let Some(claim) = self.owner_elsewhere(id)
             && let Some(messages) = self.takeovers.enter_departure(id)
         {
+            if !claim.discards(own) {
+                let offer = self.takeovers.number();
+                let holding = TakeoverMessage::Holding { id: id.into(), offer, claim: own };
+                send(&self.peers, &claim.owner, &holding);
+            }
             self.takeovers.begin(Job::Depart { id: id.into(), messages });
         }
-        claimed
     }
 
     /// The session that was claimed with `claim` is over, or somebody else's: then nothing is done. What other nodes have
@@ -302,11 +310,12 @@ impl Cluster {
         replication.node.winner(SESSIONS, id.as_bytes()).map(|winner| Claim::of(&winner))
     }
 
-    /// Whether a session that is here has gone on elsewhere and has ended there.
-    fn is_over(&self, id: &str) -> bool {
-        let Some(own) = self.host.session_claim(id) else { return false };
-        let latest = self.replication.lock().node.latest(SESSIONS, id.as_bytes());
-        latest.is_some_and(|latest| latest.entry.value().is_none() && Claim::of(&latest).discards(own))
+    /// The stamp of the end of a session that is here, but has gone on elsewhere and has ended there.
+    fn end_of(&self, id: &str) -> Option<Stamp> {
+        let own = self.host.session_claim(id)?;
+        let latest = self.replication.lock().node.latest(SESSIONS, id.as_bytes())?;
+        let is_over = latest.entry.value().is_none() && Claim::of(&latest).discards(own);
+        is_over.then(|| latest.entry.stamp())
     }
 
     /// A message about a session, or about streams, came from a peer.
