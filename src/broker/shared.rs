@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use parking_lot::MutexGuard;
 use rumormq_gossip::ReplicaId;
@@ -17,7 +17,7 @@ use super::client::{Client, ClientState, Subscriber};
 use super::publish::forward;
 use crate::cluster::forward::wire::{ForwardedShare, Share};
 use crate::cluster::unconsumed::Kept;
-use crate::cluster::{Cluster, Peer};
+use crate::cluster::{Cluster, Peer, wall_clock_ms};
 use crate::codec::packet::QoS;
 use crate::message::{Application, Message, Origin, PortableTicket, QueuedMessage, Settlement, Ticket};
 use crate::router::{Choice, Match, Member, Members, ShareGroup, Strategy, Subscription, Target};
@@ -470,8 +470,4 @@ impl Offer<'_, '_> {
         }
         Some(Ok(()))
     }
-}
-
-fn wall_clock_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -374,6 +374,7 @@ fn origin_of(replica: &ReplicaId) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-fn wall_clock_ms() -> u64 {
+/// Milliseconds since 1970 by this machine's clock; 0 before that.
+pub fn wall_clock_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rumormq_gossip::seal::{ClusterKeys, KeyError};
 use rumormq_gossip::{Incarnation, LaneLimits, NodeName, ReplicaId};
@@ -20,7 +20,7 @@ use crate::broker::client::Close;
 use crate::broker::{Broker, Limits};
 use crate::cluster::forward::stream::ForwardLimits;
 use crate::cluster::link::hello::Addresses;
-use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken};
+use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken, wall_clock_ms};
 use crate::config::{Config, ConfigError, advertised};
 use crate::net::tls::{Tls, TlsError};
 use crate::net::{Door, Listener, Protocol};
@@ -277,10 +277,9 @@ fn cluster_config(
         true => None,
         false => Some(ClusterKeys::derive(&config.cluster_name, &config.cookies)?),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     Ok(ClusterConfig {
         cluster: config.cluster_name.clone(),
-        replica: ReplicaId { name, incarnation: Incarnation(now) },
+        replica: ReplicaId { name, incarnation: Incarnation(wall_clock_ms()) },
         advertise,
         advertise_socket,
         seeds: config.join.iter().map(ToString::to_string).collect(),

@@ -3,7 +3,7 @@
 //! Costs one look at a counter where nobody in the cluster subscribes to anything below `$SYS`. A client whose identifier
 //! cannot be part of a topic name (it has a `+` or `#`) has no such topics.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::access::Identity;
 use crate::broker::Broker;
 use crate::broker::batch::Batch;
 use crate::broker::client::Client;
+use crate::cluster::wall_clock_ms;
 use crate::codec::packet::{Connect, ProtocolVersion};
 use crate::topic::SubscriptionFilter;
 
@@ -36,8 +37,8 @@ impl Broker {
                 "clean_start": connect.clean_start,
                 "expiry_interval": expiry_secs,
                 "connack": 0,
-                "connected_at": now_ms(),
-                "ts": now_ms(),
+                "connected_at": wall_clock_ms(),
+                "ts": wall_clock_ms(),
             })
         });
     }
@@ -56,8 +57,8 @@ impl Broker {
                 "username": identity.username(),
                 "protocol": "mqtt",
                 "reason": reason,
-                "disconnected_at": now_ms(),
-                "ts": now_ms(),
+                "disconnected_at": wall_clock_ms(),
+                "ts": wall_clock_ms(),
             })
         });
     }
@@ -85,7 +86,7 @@ impl Broker {
                     "username": identity.username(),
                     "protocol": "mqtt",
                     "topic": filter.to_string(),
-                    "ts": now_ms(),
+                    "ts": wall_clock_ms(),
                 });
                 if let Some(subscription) = subscription {
                     payload["subopts"] = json!({
@@ -116,8 +117,4 @@ impl Broker {
 fn protocol(version: ProtocolVersion) -> (&'static str, u8) {
     let name = if version == ProtocolVersion::V310 { "MQIsdp" } else { "MQTT" };
     (name, version as u8)
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
