@@ -34,6 +34,7 @@ mod subscribe;
 mod system;
 mod template;
 mod timers;
+mod topic_memo;
 
 #[cfg(test)]
 mod tests;

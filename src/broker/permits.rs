@@ -1,6 +1,5 @@
 //! What a client may do, by the rules of the ACL.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Broker;
@@ -8,6 +7,7 @@ use super::client::Client;
 use super::delayed;
 use super::rewrite::Rewritten;
 use super::template::Names;
+use super::topic_memo::TopicMemo;
 use crate::access::Identity;
 use crate::access::acl::Acl;
 use crate::access::pattern::Subject;
@@ -20,15 +20,8 @@ pub(super) struct Permits {
     identity: Identity,
     /// The topic of the last publish.
     last: Option<(Box<str>, bool)>,
-    decisions: HashMap<Box<str>, bool>,
-    /// Bytes of the topics in `decisions`.
-    bytes: usize,
+    decisions: TopicMemo<bool, { 64 << 10 }>,
 }
-
-/// Memory for decisions, in bytes. Beyond it they are forgotten and made anew.
-const MAX_BYTES: usize = 64 << 10;
-/// What an entry takes beside its topic.
-const OVERHEAD: usize = 64;
 
 impl Permits {
     /// Whether the client with this identifier may publish to the topic.
@@ -38,15 +31,10 @@ impl Permits {
         {
             return *decision;
         }
-        let decision = match self.decisions.get(topic.as_str()) {
-            Some(&decision) => decision,
-            None => {
-                let subject = Subject { username: self.identity.username(), client_id };
-                let decision = self.acl.may_publish(subject, topic);
-                self.remember(topic, decision);
-                decision
-            }
-        };
+        let decision = self.decisions.look_up(topic, || {
+            let subject = Subject { username: self.identity.username(), client_id };
+            self.acl.may_publish(subject, topic)
+        });
         self.last = Some((topic.as_str().into(), decision));
         decision
     }
@@ -54,17 +42,7 @@ impl Permits {
     /// Gives back what is remembered.
     pub fn clear(&mut self) {
         self.last = None;
-        self.decisions = HashMap::new();
-        self.bytes = 0;
-    }
-
-    fn remember(&mut self, topic: Topic<'_>, decision: bool) {
-        self.bytes += topic.as_str().len() + OVERHEAD;
-        if self.bytes > MAX_BYTES {
-            self.clear();
-            self.bytes = topic.as_str().len() + OVERHEAD;
-        }
-        self.decisions.insert(topic.as_str().into(), decision);
+        self.decisions.clear();
     }
 }
 
@@ -76,7 +54,7 @@ impl Broker {
         if identity.is_node() {
             return None;
         }
-        Some(Box::new(Permits { acl, identity, last: None, decisions: HashMap::new(), bytes: 0 }))
+        Some(Box::new(Permits { acl, identity, last: None, decisions: TopicMemo::default() }))
     }
 
     /// Whether the client may subscribe to the filter.
@@ -133,10 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn decisions_are_right_and_their_memory_bounded() {
+    fn decisions_are_right_and_stay_so() {
         let acl = Arc::new(Acl::parse("pattern write a/%c/+\npattern deny a/c/7").expect("rules"));
         let identity = Identity::ANONYMOUS;
-        let mut permits = Permits { acl, identity, last: None, decisions: HashMap::new(), bytes: 0 };
+        let mut permits = Permits { acl, identity, last: None, decisions: TopicMemo::default() };
         for round in 0..2 {
             for number in 0..2000 {
                 let (own, other) = (format!("a/c/{number}"), format!("a/d/{number}"));
@@ -145,12 +123,7 @@ mod tests {
                     assert_eq!(permits.may_publish("c", topic), number != 7, "{round} {own}");
                 }
                 assert!(!permits.may_publish("c", Topic::new(&other).expect("a topic")));
-                assert!(permits.bytes <= MAX_BYTES);
-                let bytes: usize = permits.decisions.keys().map(|topic| topic.len() + OVERHEAD).sum();
-                assert_eq!(permits.bytes, bytes);
             }
         }
-        permits.clear();
-        assert_eq!((permits.decisions.capacity(), permits.bytes), (0, 0));
     }
 }

@@ -3,13 +3,13 @@
 //! The first rule whose source filter and regular expression both match decides. Nothing else of the broker sees the
 //! topic that the client named.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use regex_lite::Regex;
 use serde::Deserialize;
 
 use super::template::{Names, Template};
+use super::topic_memo::{Remembered, TopicMemo};
 use crate::topic::{Topic, TopicFilter};
 
 /// One rule.
@@ -125,45 +125,12 @@ fn follow(
 }
 
 /// What became of the topics that a connection has published to lately.
-#[derive(Debug, Default)]
-pub struct RewriteCache {
-    known: HashMap<Box<str>, Rewritten>,
-    /// Of the topics in `known`, and of what they became.
-    bytes: usize,
-}
+pub type RewriteCache = TopicMemo<Rewritten, { 128 << 10 }>;
 
-/// Memory of a connection's cache, in bytes, before it begins anew.
-const MAX_BYTES: usize = 128 << 10;
-/// What an entry takes beside its topics.
-const OVERHEAD: usize = 96;
-
-impl RewriteCache {
-    /// What `find` says of the topic, or said the last time.
-    pub fn look_up(&mut self, topic: Topic<'_>, find: impl FnOnce() -> Rewritten) -> Rewritten {
-        if let Some(known) = self.known.get(topic.as_str()) {
-            return known.clone();
-        }
-        let found = find();
-        let size = entry_size(topic.as_str(), &found);
-        if self.bytes + size > MAX_BYTES {
-            self.clear();
-        }
-        if size <= MAX_BYTES {
-            self.bytes += size;
-            self.known.insert(topic.as_str().into(), found.clone());
-        }
-        found
+impl Remembered for Rewritten {
+    fn heap_size(&self) -> usize {
+        if let Rewritten::To(text) = self { text.len() } else { 0 }
     }
-
-    /// Gives the memory back.
-    pub fn clear(&mut self) {
-        *self = RewriteCache::default();
-    }
-}
-
-fn entry_size(topic: &str, found: &Rewritten) -> usize {
-    let renamed = if let Rewritten::To(text) = found { text.len() } else { 0 };
-    OVERHEAD + topic.len() + renamed
 }
 
 #[cfg(test)]
@@ -218,26 +185,5 @@ mod tests {
         assert!(why("a/#/b", "a", "b").starts_with("source \"a/#/b\": "));
         assert!(why("a", "(", "b").starts_with("regex \"(\": "));
         assert_eq!(why("a", "(a)", "$2"), "destination \"$2\" names group 2, and regex has 1");
-    }
-
-    #[test]
-    fn what_was_found_is_remembered_within_bounds() {
-        let (rules, mut cache) = (rules(), RewriteCache::default());
-        let topic = Topic::new("x/y/1").unwrap();
-        let found = cache.look_up(topic, || rules.topic(topic, NAMES));
-        assert_eq!(cache.look_up(topic, || panic!("it is known")), found);
-        for (len, count) in [(1, 2000), (60_000, 20), (65_529, 3)] {
-            for n in 0..count {
-                let name = format!("x/y/{n:0len$}");
-                let topic = Topic::new(&name).unwrap();
-                assert_eq!(
-                    cache.look_up(topic, || rules.topic(topic, NAMES)),
-                    Rewritten::To(format!("z{}", &name[1..]).into())
-                );
-                let bytes: usize = cache.known.iter().map(|(topic, found)| entry_size(topic, found)).sum();
-                assert_eq!(cache.bytes, bytes);
-                assert!(bytes <= MAX_BYTES);
-            }
-        }
     }
 }

@@ -4,7 +4,7 @@ use rumormq::codec::packet::{Ack, Connect, Packet, PropertySet, Publish, ReasonC
 
 use crate::support::client::{Client, Q0, Q1, Q2, V500, ack, options, publish, subscribe};
 use crate::support::node::Node;
-use crate::{BOTH, passing, staying};
+use crate::{BOTH, one_of_each_qos, passing, staying};
 
 fn refusing(id: u16) -> Ack<'static> {
     Ack { reason: ReasonCode::UnspecifiedError, ..ack(id) }
@@ -63,10 +63,7 @@ fn nothing_is_sent_again_on_a_connection() {
         let mut client = node.connect_with(passing(version, "c"));
         client.subscribes(&[("a", options(Q2))], "0x02");
         let mut publisher = node.connect("p");
-        publisher.publishes(publish(1, Q1, "a", "1"));
-        publisher.publishes(publish(1, Q2, "a", "2"));
-        client.gets("PUBLISH 1 q1 a 1");
-        client.gets("PUBLISH 2 q2 a 2");
+        one_of_each_qos(&mut publisher, &mut client);
         client.sends(Packet::PubRec(ack(2)));
         client.gets("PUBREL 2");
         node.after_secs(100_000);
@@ -84,10 +81,7 @@ fn a_refused_message_is_done_with() {
     let mut client = node.connect_with(staying(V500, "c"));
     client.subscribes(&[("a", options(Q2))], "0x02");
     let mut publisher = node.connect("p");
-    publisher.publishes(publish(1, Q1, "a", "1"));
-    publisher.publishes(publish(1, Q2, "a", "2"));
-    client.gets("PUBLISH 1 q1 a 1");
-    client.gets("PUBLISH 2 q2 a 2");
+    one_of_each_qos(&mut publisher, &mut client);
     client.sends(Packet::PubAck(refusing(1)));
     client.sends(Packet::PubRec(refusing(2)));
     client.waits();

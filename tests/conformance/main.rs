@@ -20,7 +20,7 @@ mod will;
 
 use rumormq::codec::packet::{Connect, ProtocolVersion};
 
-use support::client::{V311, V500, connect, lasting};
+use support::client::{Client, Q1, Q2, V311, V500, connect, lasting, publish};
 
 const BOTH: [ProtocolVersion; 2] = [V311, V500];
 
@@ -35,4 +35,12 @@ fn staying(version: ProtocolVersion, client_id: &str) -> Connect<'_> {
         V500 => lasting(client_id, 100),
         _ => Connect { clean_start: false, ..passing(version, client_id) },
     }
+}
+
+/// Of two messages on `a`, "1" of QoS 1 and "2" of QoS 2, the client has got both and answered neither.
+fn one_of_each_qos(publisher: &mut Client, client: &mut Client) {
+    publisher.publishes(publish(1, Q1, "a", "1"));
+    publisher.publishes(publish(1, Q2, "a", "2"));
+    client.gets("PUBLISH 1 q1 a 1");
+    client.gets("PUBLISH 2 q2 a 2");
 }

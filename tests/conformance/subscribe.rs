@@ -5,7 +5,7 @@ use rumormq::codec::packet::Packet;
 
 use crate::support::client::{Q0, Q1, Q2, V311, V500, ack, options, publish, subscribe, unsubscribe};
 use crate::support::node::Node;
-use crate::{BOTH, passing, staying};
+use crate::{BOTH, one_of_each_qos, passing, staying};
 
 /// [MQTT-2.2.1-6], [MQTT-3.8.4-1], [MQTT-3.8.4-2], [MQTT-3.10.4-4], [MQTT-3.10.4-5].
 #[test]
@@ -94,10 +94,7 @@ fn unsubscribing_does_not_cut_off_what_was_begun() {
         let mut client = node.connect_with(staying(version, "c"));
         client.subscribes(&[("a", options(Q2))], "0x02");
         let mut publisher = node.connect("p");
-        publisher.publishes(publish(1, Q1, "a", "1"));
-        publisher.publishes(publish(1, Q2, "a", "2"));
-        client.gets("PUBLISH 1 q1 a 1");
-        client.gets("PUBLISH 2 q2 a 2");
+        one_of_each_qos(&mut publisher, &mut client);
         client.unsubscribes("a", if version == V500 { "0x00" } else { "" });
         publisher.sends(Packet::Publish(publish(1, Q1, "a", "3")));
         publisher.gets("PUBACK 1 0x10");
