@@ -14,13 +14,10 @@ use super::handshakes::Handshakes;
 use super::host::{Host, confirm_all};
 use super::link::driver::LinkError;
 use super::link::handshake::Credentials;
-use super::link::hello::{Hello, ProtocolRange};
+use super::link::hello::{self, Hello};
 use super::link::kind;
 use super::peer::{Link, Peer};
 use super::{Cluster, NameTaken, origin_of, wall_clock_ms};
-
-/// The protocol versions this node speaks on links.
-const PROTOCOL: ProtocolRange = ProtocolRange { min: 1, max: 1 };
 
 impl Cluster {
     pub(crate) fn handshakes(&self) -> &Handshakes {
@@ -41,7 +38,7 @@ impl Cluster {
         let gossip = postcard::to_stdvec(&replication.node.hello(Instant::now())).unwrap_or_default();
         Hello {
             cluster: self.config.cluster.clone(),
-            protocol: PROTOCOL,
+            protocol: hello::SPOKEN,
             replica: replication.node.me().clone(),
             addresses: self.config.advertise.clone(),
             gossip,
@@ -54,6 +51,7 @@ impl Cluster {
     pub(crate) fn handle_link_up(
         &self,
         hello: &Hello,
+        protocol: u16,
         dialled: bool,
     ) -> Result<(Arc<Peer>, Arc<Link>, Received), LinkError> {
         let now = Instant::now();
@@ -76,6 +74,7 @@ impl Cluster {
             id: self.links.fetch_add(1, Ordering::Relaxed),
             replica: theirs.clone(),
             origin: origin_of(theirs),
+            protocol,
             dialled_by: dialled_by.clone(),
             wake: Notify::new(),
             closed: Notify::new(),
@@ -109,7 +108,7 @@ impl Cluster {
             Ok((peer, done))
         })?;
         confirm_all(done, now);
-        tracing::info!(peer = %theirs, dialled, "link up");
+        tracing::info!(peer = %theirs, dialled, protocol, "link up");
         Ok((peer, link, self.inbound.stream(theirs)))
     }
 

@@ -56,6 +56,8 @@ pub struct Link {
     pub replica: ReplicaId,
     /// What stands for it in the names of publishes.
     pub origin: u64,
+    /// The protocol version that both ends speak on it.
+    pub protocol: u16,
     /// The name of the end that dialled.
     pub dialled_by: NodeName,
     /// Wakes the writer.

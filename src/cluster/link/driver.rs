@@ -131,8 +131,8 @@ pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Res
             () = place.lost() => return Err(LinkError::CrowdedOut),
         }
     };
-    let Established { stream, sealer, opener, input, plain, hello } = established;
-    let (peer, link, received) = cluster.handle_link_up(&hello, dialled)?;
+    let Established { stream, sealer, opener, input, plain, hello, protocol } = established;
+    let (peer, link, received) = cluster.handle_link_up(&hello, protocol, dialled)?;
     let origin = PeerOrigin { peer: peer.clone(), replica: link.replica.clone() };
     let (read, write) = stream.into_split();
     let reader = Reader {

@@ -73,6 +73,8 @@ pub struct Established<S> {
     pub plain: Vec<u8>,
     /// The peer's HELLO.
     pub hello: Hello,
+    /// The protocol version that both ends speak from here on.
+    pub protocol: u16,
 }
 
 /// Runs the handshake from either end. `hello` is made when the keys are agreed on, so that it is fresh.
@@ -133,8 +135,8 @@ pub async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
             return Err(HelloError::TooLong(plain.len()).into());
         }
     };
-    hello::negotiate(&mine, &hello)?;
-    Ok(Established { stream, sealer, opener, input, plain, hello })
+    let protocol = hello::negotiate(&mine, &hello)?;
+    Ok(Established { stream, sealer, opener, input, plain, hello, protocol })
 }
 
 /// Moves what has arrived into `plain`, opened where the link is sealed.

@@ -38,6 +38,10 @@ pub struct Hello {
     pub wall_clock_ms: u64,
 }
 
+/// The protocol versions that this node speaks. Raised with every change that a node of the version before would not
+/// bear; what came later is then said only on links that negotiated its version.
+pub const SPOKEN: ProtocolRange = ProtocolRange { min: 1, max: 2 };
+
 /// The protocol versions that a node speaks, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolRange {
