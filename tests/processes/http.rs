@@ -30,6 +30,10 @@ impl Http {
         Http { agent, address, namespace }
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The body of a successful answer.
     #[track_caller]
     pub(super) fn get(&self, path: &str) -> String {

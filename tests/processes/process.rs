@@ -11,6 +11,7 @@ use rumormq::admin::view::{ClusterView, MatchView, MemberState, MemberView, Rout
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::http::Http;
+use super::netns::Namespace;
 use super::{Launch, PATIENCE, awaits};
 
 /// A node that runs, unless the test did something to it.
@@ -80,6 +81,16 @@ impl Process {
     /// Where nodes connect.
     pub fn cluster_addr(&self) -> SocketAddr {
         self.cluster
+    }
+
+    /// Where it answers over HTTP.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http.address()
+    }
+
+    /// The host it runs on, if that is a namespace.
+    pub fn host(&self) -> Option<Arc<Namespace>> {
+        self.launch.namespace.clone()
     }
 
     /// Runs `action` where the node is: in its network namespace, if it has one.
