@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::Broker;
-use super::connect::Refused;
-use super::pending_connect::Stage;
+use super::open::Refused;
+use crate::access::hashing::Verification;
 use crate::access::method::{Exchange, Step};
 use crate::access::{Credentials, Denial, Identity, Verdict};
 use crate::codec::packet::{Auth, Connect, Packet, PropertySet, ReasonCode};
@@ -17,6 +17,16 @@ pub(super) struct Proof {
     pub said: Option<Vec<u8>>,
 }
 
+/// How far a look at a CONNECT has led.
+pub(super) enum Authentication {
+    /// It is known who the client is.
+    Proved(Proof),
+    /// The client is asked this, and has to prove by AUTH packets who it is.
+    Asking(Box<dyn Exchange>, Vec<u8>),
+    /// Its password is checked.
+    Hashing(Verification),
+}
+
 /// How a method answers the client.
 pub(super) enum Answer {
     /// It asks on, by an AUTH packet with this data.
@@ -26,29 +36,28 @@ pub(super) enum Answer {
 }
 
 impl Broker {
-    /// Looks who the client is. Where that is not known at once, it is known after this stage; in the second place is what
-    /// the client is asked, if so.
+    /// Looks who the client is.
     pub(super) fn authenticate(
         &self,
         connect: &Connect<'_>,
         certificate: Option<&str>,
-    ) -> Result<(Stage, Option<Vec<u8>>), Refused> {
+    ) -> Result<Authentication, Refused> {
         if let Some(name) = connect.properties.authentication_method {
             let Some(method) = self.access.method(name) else {
                 return Err(self.deny(Denial::Method, connect)); // [MQTT-4.12.0-1]
             };
             let mut exchange = method.begin();
             return match answer(&mut *exchange, connect.properties.authentication_data) {
-                Ok(Answer::Ask(data)) => Ok((Stage::Exchanging(exchange), Some(data))),
-                Ok(Answer::Proved(proof)) => Ok((Stage::Known(proof), None)),
+                Ok(Answer::Ask(data)) => Ok(Authentication::Asking(exchange, data)),
+                Ok(Answer::Proved(proof)) => Ok(Authentication::Proved(proof)),
                 Err(denial) => Err(self.deny(denial, connect)),
             };
         }
         let credentials = Credentials { username: connect.username, password: connect.password, certificate };
         match self.access.check(credentials) {
-            Verdict::Known(identity) => Ok((Stage::Known(Proof { identity, said: None }), None)),
+            Verdict::Known(identity) => Ok(Authentication::Proved(Proof { identity, said: None })),
             Verdict::Denied(denial) => Err(self.deny(denial, connect)),
-            Verdict::Hashing(verification) => Ok((Stage::Hashing(verification), None)),
+            Verdict::Hashing(verification) => Ok(Authentication::Hashing(verification)),
         }
     }
 

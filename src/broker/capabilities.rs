@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Broker;
-use super::connect::Refused;
 use super::connection::End;
+use super::open::Refused;
 use super::template::{Names, Template};
 use crate::access::Identity;
 use crate::codec::packet::{Connect, PropertySet, Publish, QoS, ReasonCode, Subscribe, Will};

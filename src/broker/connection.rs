@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Broker;
+use super::authentication::auth;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
-use super::connect::{Connected, Ending};
 use super::delayed::DelayedFull;
 use super::detour::Detour;
+use super::open::{Connected, Ending};
 use super::permits::Permits;
 use super::publish::{Publisher, acknowledge};
 use super::reauthentication::ReAuthentication;
@@ -34,7 +35,7 @@ pub struct ClientConnection {
     /// None where everything is allowed.
     permits: Option<Box<Permits>>,
     /// None where no Authentication Method was used.
-    pub(super) reauthentication: Option<Box<ReAuthentication>>,
+    reauthentication: Option<Box<ReAuthentication>>,
 }
 
 /// Why a connection ends after a packet.
@@ -118,8 +119,18 @@ impl ClientConnection {
                 batch.touch(&self.client);
             }
             Packet::Disconnect(disconnect) => return Err(self.handle_disconnect(disconnect)),
-            Packet::Auth(auth) => {
-                self.handle_auth(broker, auth)?;
+            Packet::Auth(packet) => {
+                // Nobody may do that who has not connected so [MQTT-4.12.0-7].
+                let state = self.reauthentication.as_mut();
+                let state = state.ok_or(End::Violation(ReasonCode::ProtocolError))?;
+                let identity = self.client.lock().record.identity.clone();
+                let (reason, data) = state.handle_auth(broker, &identity, packet).map_err(End::Violation)?;
+                let answer = auth(reason, state.method(), &data);
+                let mut client = self.client.lock();
+                if client.epoch == self.epoch {
+                    client.session.send(&answer);
+                }
+                drop(client);
                 batch.touch(&self.client);
             }
             // A second CONNECT [MQTT-3.1.0-2], and what only servers send.

@@ -3,26 +3,20 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use super::Broker;
 use super::authentication::{Answer, Proof, answer, auth};
 use super::batch::Batch;
 use super::client::Attachment;
-use super::connect::{Connected, Refused, Request};
+use super::open::{Connected, Refused};
+use crate::access::Identity;
 use crate::access::hashing::Verification;
 use crate::access::method::Exchange;
-use crate::cluster::takeover::Arrival;
+use crate::cluster::takeover::{Arrival, Superseded};
 use crate::codec;
 use crate::codec::packet::{Auth, Connect, Packet, ProtocolVersion, ReasonCode};
 use crate::session::outbox::Outbox;
-
-/// How far a CONNECT has got.
-pub enum Progress {
-    /// It is accepted.
-    Open(Connected),
-    /// It waits: go on with [`Broker::poll_connect`].
-    Pending(Box<PendingConnect>),
-}
 
 /// What a connect waits for. Dropped, it is called off. The error is the CONNACK's reason code.
 pub type Wait<T> = Pin<Box<dyn Future<Output = Result<T, ReasonCode>> + Send>>;
@@ -55,16 +49,17 @@ pub(super) enum Stage {
 
 impl PendingConnect {
     /// A CONNECT at this stage.
-    pub(super) fn new(request: Request<'_>, stage: Stage) -> Box<PendingConnect> {
+    pub(super) fn new(
+        connect: &Connect<'_>,
+        frame: &[u8],
+        attachment: Attachment,
+        stage: Stage,
+    ) -> Box<PendingConnect> {
         Box::new(PendingConnect {
-            frame: request.frame.into(),
-            version: request.connect.version,
-            max_packet_size: request
-                .connect
-                .properties
-                .maximum_packet_size
-                .map_or(u32::MAX, |size| size.get()),
-            attachment: Some(request.attachment),
+            frame: frame.into(),
+            version: connect.version,
+            max_packet_size: connect.properties.maximum_packet_size.map_or(u32::MAX, |size| size.get()),
+            attachment: Some(attachment),
             stage,
             outbox: Outbox::default(),
         })
@@ -116,6 +111,33 @@ impl PendingConnect {
 }
 
 impl Broker {
+    /// What has to be awaited, once it is known who the client is, before its session is opened: that it is here. What
+    /// refuses the client comes first, so that no session moves for nothing.
+    pub(super) fn before_open(
+        &self,
+        connect: &Connect<'_>,
+        identity: &Identity,
+    ) -> Result<Option<Wait<Option<Arrival>>>, Refused> {
+        let id = connect.client_id;
+        if id.len() > self.limits.max_client_id_len {
+            return Err(Refused(ReasonCode::ClientIdentifierNotValid));
+        }
+        if id.is_empty() {
+            return Ok(None); // It gets one that nobody has.
+        }
+        self.check_will(connect, id, identity)?;
+        let cluster = self.cluster.get().filter(|_| !connect.clean_start);
+        let Some(mut arrival) = cluster.and_then(|cluster| cluster.ask_for_session(id, Instant::now()))
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Box::pin(async move {
+            let outcome = arrival.wait().await;
+            // Another connection of the client was quicker, or comes after this one.
+            outcome.map(|()| Some(arrival)).map_err(|Superseded| ReasonCode::ServerBusy)
+        })))
+    }
+
     /// The client goes on in its exchange. Follow it with [`Broker::poll_connect`].
     pub fn handle_connect_auth(&self, pending: &mut PendingConnect, auth: &Auth<'_>) -> Result<(), Refused> {
         let connect = pending.connect()?;
@@ -190,7 +212,6 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::access::Identity;
     use crate::broker::client::Signal;
     use crate::broker::tests::{batch, broker};
     use crate::codec::packet::Properties;
@@ -216,10 +237,8 @@ mod tests {
         let Ok(Packet::Connect(connect)) = codec::decode(&frame, ProtocolVersion::V500) else {
             panic!("a CONNECT");
         };
-        let request =
-            Request { connect: &connect, frame: &frame, attachment, certificate: None, internal: false };
         let proof = Proof { identity: Identity::ANONYMOUS, said: None };
-        (PendingConnect::new(request, Stage::Opening(proof, wait)), done)
+        (PendingConnect::new(&connect, &frame, attachment, Stage::Opening(proof, wait)), done)
     }
 
     #[test]

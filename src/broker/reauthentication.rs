@@ -1,10 +1,9 @@
 //! A client that proves again who it is, while it is connected (4.12.1).
 
 use super::Broker;
-use super::authentication::{Answer, answer, auth};
-use super::connection::{ClientConnection, End};
-use crate::access::Denial;
+use super::authentication::{Answer, answer};
 use crate::access::method::Exchange;
+use crate::access::{Denial, Identity};
 use crate::codec::packet::{Auth, ReasonCode};
 
 /// What a connection keeps that was opened by an Authentication Method.
@@ -19,19 +18,27 @@ impl ReAuthentication {
     pub fn new(method: Box<str>) -> ReAuthentication {
         ReAuthentication { method, exchange: None }
     }
-}
 
-impl ClientConnection {
-    /// An AUTH packet: begins an exchange, or goes on with it.
-    pub(super) fn handle_auth(&mut self, broker: &Broker, packet: &Auth<'_>) -> Result<(), End> {
-        let violation = Err(End::Violation(ReasonCode::ProtocolError));
-        let Some(state) = &mut self.reauthentication else { return violation }; // [MQTT-4.12.0-7]
-        if packet.properties.authentication_method != Some(&*state.method) {
+    /// The Authentication Method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// An AUTH packet of a client that is connected as `identity`: begins an exchange, or goes on with it. Gives the reason
+    /// code and the data of the AUTH packet that answers it; the error ends the connection.
+    pub fn handle_auth(
+        &mut self,
+        broker: &Broker,
+        identity: &Identity,
+        packet: &Auth<'_>,
+    ) -> Result<(ReasonCode, Vec<u8>), ReasonCode> {
+        let violation = Err(ReasonCode::ProtocolError);
+        if packet.properties.authentication_method != Some(&*self.method) {
             return violation; // [MQTT-4.12.0-5], [MQTT-4.12.1-1]
         }
-        let (exchange, data) = match (packet.reason, &mut state.exchange) {
+        let (exchange, data) = match (packet.reason, &mut self.exchange) {
             (ReasonCode::ReAuthenticate, none @ None) => {
-                let Some(method) = broker.access.method(&state.method) else { return violation };
+                let Some(method) = broker.access.method(&self.method) else { return violation };
                 (none.insert(method.begin()), packet.properties.authentication_data)
             }
             (ReasonCode::ContinueAuthentication, Some(exchange)) => {
@@ -39,23 +46,18 @@ impl ClientConnection {
             }
             _ => return violation,
         };
-        let (reason, said) = match answer(&mut **exchange, data) {
-            Ok(Answer::Ask(data)) => (ReasonCode::ContinueAuthentication, data),
+        match answer(&mut **exchange, data) {
+            Ok(Answer::Ask(data)) => Ok((ReasonCode::ContinueAuthentication, data)),
             // A connection has one user: another one has to connect.
-            Ok(Answer::Proved(proof)) if proof.identity == self.client.lock().record.identity => {
-                state.exchange = None;
+            Ok(Answer::Proved(proof)) if proof.identity == *identity => {
+                self.exchange = None;
                 broker.metrics.authentications.with_label_values(&["accepted_again"]).inc();
-                (ReasonCode::Success, proof.said.unwrap_or_default())
+                Ok((ReasonCode::Success, proof.said.unwrap_or_default()))
             }
             Ok(Answer::Proved(_)) | Err(_) => {
                 broker.metrics.authentications.with_label_values(&[Denial::Proof.label()]).inc();
-                return Err(End::Violation(ReasonCode::NotAuthorized)); // [MQTT-4.12.1-2]
+                Err(ReasonCode::NotAuthorized) // [MQTT-4.12.1-2]
             }
-        };
-        let mut client = self.client.lock();
-        if client.epoch == self.epoch {
-            client.session.send(&auth(reason, &state.method, &said));
         }
-        Ok(())
     }
 }

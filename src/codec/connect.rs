@@ -1,10 +1,11 @@
 //! CONNECT (3.1).
 
 use super::error::{DecodeError, EncodeError};
-use super::fixed_header::{CONNECT, FixedHeader, PacketType, WILL, variable_byte_integer};
+use super::fixed_header::{CONNECT, FixedHeader, PacketType, WILL};
 use super::packet::{Connect, ProtocolVersion, QoS, Will};
 use super::property::{self, Omit};
 use super::reader::Reader;
+use super::variable_byte_integer::variable_byte_integer;
 use super::writer::{frame, put_binary, put_string, put_u16};
 
 const RESERVED: u8 = 0b0000_0001;

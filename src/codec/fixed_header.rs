@@ -3,6 +3,7 @@
 use super::error::DecodeError;
 use super::packet::ProtocolVersion;
 use super::reader::Reader;
+use super::variable_byte_integer::{variable_byte_integer, width_of};
 
 /// The packet types (2.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,31 +160,4 @@ pub fn frame_len(bytes: &[u8], max_packet_size: u32) -> Result<Option<usize>, De
 /// Whether a stream that begins like this may still turn out to begin with a CONNECT.
 pub fn may_be_connect(bytes: &[u8]) -> bool {
     bytes.first().is_none_or(|&first| first == PacketType::Connect.first_byte())
-}
-
-/// The greatest value of a variable byte integer (1.5.5).
-pub(super) const MAX_VARIABLE_BYTE_INTEGER: usize = 268_435_455;
-
-/// The value and width in bytes of the variable byte integer at the start; none if `bytes` end within it (1.5.5).
-#[inline]
-pub(super) fn variable_byte_integer(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
-    let mut value = 0;
-    for (index, &byte) in bytes.iter().take(4).enumerate() {
-        value |= u32::from(byte & 0x7F) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Ok(Some((value, index + 1)));
-        }
-    }
-    if bytes.len() >= 4 { Err(DecodeError::VariableByteIntegerTooLong) } else { Ok(None) }
-}
-
-/// How many bytes the shortest form of `value` has.
-#[inline]
-pub(super) const fn width_of(value: usize) -> usize {
-    match value {
-        0..0x80 => 1,
-        0x80..0x4000 => 2,
-        0x4000..0x20_0000 => 3,
-        _ => 4,
-    }
 }

@@ -21,6 +21,7 @@ mod reader;
 mod reason_code;
 mod suback;
 mod subscribe;
+mod variable_byte_integer;
 mod writer;
 
 pub use connect::connect_version;

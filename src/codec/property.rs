@@ -4,11 +4,12 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use super::error::{DecodeError, EncodeError};
 use super::fixed_header::{
-    AUTH, CONNACK, CONNECT, Carriers, DISCONNECT, MAX_VARIABLE_BYTE_INTEGER, PUBACK, PUBCOMP, PUBLISH,
-    PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE, WILL, width_of,
+    AUTH, CONNACK, CONNECT, Carriers, DISCONNECT, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK,
+    SUBSCRIBE, UNSUBACK, UNSUBSCRIBE, WILL,
 };
 use super::packet::{Properties, PropertySet, ProtocolVersion, QoS};
 use super::reader::Reader;
+use super::variable_byte_integer::{MAX_VARIABLE_BYTE_INTEGER, width_of};
 use super::writer::{length_prefixed, put_binary, put_string, set_length};
 use crate::topic::Topic;
 

@@ -1,10 +1,11 @@
 //! PUBLISH (3.3), the packet that everything else is there for: without properties neither direction allocates.
 
 use super::error::{DecodeError, EncodeError};
-use super::fixed_header::{PUBLISH, PacketType, width_of};
+use super::fixed_header::{PUBLISH, PacketType};
 use super::packet::{PacketId, ProtocolVersion, Publish, QoS};
 use super::property::{self, Omit};
 use super::reader::Reader;
+use super::variable_byte_integer::width_of;
 use super::writer::{put_string, put_u16, set_length};
 
 const DUP: u8 = 0b1000;

@@ -1,8 +1,8 @@
 use std::num::NonZeroU16;
 
 use super::error::DecodeError;
-use super::fixed_header::{variable_byte_integer, width_of};
 use super::packet::PacketId;
+use super::variable_byte_integer::{variable_byte_integer, width_of};
 use crate::topic::{Topic, TopicError};
 
 /// A cursor over the bytes of a packet that reads the data types of section 1.5.

@@ -1,7 +1,8 @@
 //! The data types of section 1.5, appended to a byte vector, and frames around what is appended.
 
 use super::error::EncodeError;
-use super::fixed_header::{MAX_VARIABLE_BYTE_INTEGER, PacketType, width_of};
+use super::fixed_header::PacketType;
+use super::variable_byte_integer::{MAX_VARIABLE_BYTE_INTEGER, width_of};
 
 #[inline]
 pub(super) fn put_u16(value: u16, out: &mut Vec<u8>) {

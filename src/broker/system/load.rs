@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::values::Counts;
+use super::counts::Counts;
 
 type Count = fn(&Counts) -> u64;
 

@@ -5,6 +5,7 @@
 //! subscribers get those of every node. None of them is a retained message: what a new subscriber gets is looked up when
 //! it subscribes.
 
+mod counts;
 mod events;
 mod load;
 mod values;
@@ -141,7 +142,7 @@ impl Broker {
         }
     }
 
-    fn look_up_values(&self, state: &mut State, counts: values::Counts, now: Instant) -> Arc<Values> {
+    fn look_up_values(&self, state: &mut State, counts: counts::Counts, now: Instant) -> Arc<Values> {
         state.clients_maximum = state.clients_maximum.max(counts.clients);
         let uptime = now.saturating_duration_since(self.system.started);
         let values = Arc::new(self.values(&counts, state.clients_maximum, &state.loads, uptime));

@@ -1,0 +1,328 @@
+//! Opening and closing connections: what becomes of the session that the client had.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
+
+use super::Broker;
+use super::authentication::Proof;
+use super::batch::Batch;
+use super::client::{Attachment, Client, ClientState};
+use super::session_record::{PendingWill, SessionRecord};
+use super::timers::Due;
+use crate::access::Identity;
+use crate::codec;
+use crate::codec::packet::{ConnAck, Connect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode};
+use crate::session::{Negotiated, Session};
+
+/// A connection that was accepted; its CONNACK is in the session's outbox.
+#[derive(Debug)]
+pub struct Connected {
+    /// Whose it is.
+    pub client: Arc<Client>,
+    /// Which of the client's connections it is.
+    pub epoch: u64,
+    /// Longest silence the client may keep, one and a half times its Keep Alive [MQTT-3.1.2-22]; none if it is 0.
+    pub silence_max: Option<Duration>,
+    /// The Authentication Method that its client has used, and may use again.
+    pub method: Option<Box<str>>,
+}
+
+/// The CONNACK's reason code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused(pub ReasonCode);
+
+/// What a connection is opened with.
+struct Opening<'a> {
+    connect: &'a Connect<'a>,
+    identity: Identity,
+    negotiated: Negotiated,
+    attachment: Attachment,
+}
+
+impl Broker {
+    /// Whether the client may have its will: a will is published without it.
+    pub(super) fn check_will(
+        &self,
+        connect: &Connect<'_>,
+        id: &str,
+        identity: &Identity,
+    ) -> Result<(), Refused> {
+        let Some(will) = &connect.will else { return Ok(()) };
+        self.limits.capabilities.check_will(will)?;
+        match self.may_will(identity, id, will.topic) {
+            true => Ok(()),
+            false => Err(Refused(ReasonCode::NotAuthorized)),
+        }
+    }
+
+    /// Opens a connection on the session that the client asks for.
+    pub(super) fn open(
+        &self,
+        connect: &Connect<'_>,
+        proof: Proof,
+        attachment: Attachment,
+        batch: &mut Batch,
+    ) -> Result<Connected, Refused> {
+        let Proof { identity, said } = proof;
+        let assigned = match connect.client_id {
+            "" if connect.version < ProtocolVersion::V500 && !connect.clean_start => {
+                return Err(Refused(ReasonCode::ClientIdentifierNotValid)); // [MQTT-3.1.3-8] of 3.1.1
+            }
+            "" => Some(self.assign_client_id()),
+            _ => None,
+        };
+        let id = assigned.as_deref().unwrap_or(connect.client_id);
+        if assigned.is_some() {
+            self.check_will(connect, id, &identity)?;
+        }
+        let capabilities = &self.limits.capabilities;
+        let response = capabilities.response_information(connect, id, &identity);
+        let told = connect.version == ProtocolVersion::V500;
+        let keep_alive_secs = capabilities.keep_alive_secs(connect.keep_alive_secs, told);
+        loop {
+            let make =
+                || Client::new(id, Session::new(self.limits.session.clone()), SessionRecord::default());
+            let client = self
+                .registry
+                .find_or_insert(id, self.limits.max_sessions, make)
+                .map_err(|_| Refused(self.reason_to_go(ReasonCode::QuotaExceeded)))?;
+            // What is seen under the lock is done under it: other connections may ask for the same session now.
+            let mut state = client.lock();
+            if state.record.ended {
+                drop(state);
+                self.registry.remove(&client);
+            } else if state.epoch > 0
+                && (connect.clean_start || state.record.expiry.is_zero() || state.record.identity != identity)
+            {
+                // A session that lasts as long as its connection ends with it, whoever ends that [MQTT-3.1.2-6 of 3.1.1].
+                // Nobody else gets what a user's session holds, whatever client identifier he says.
+                state.take_over();
+                self.end_session(&client, state, batch); // [MQTT-3.1.2-4]
+            } else {
+                let mut set = PropertySet {
+                    assigned_client_identifier: assigned.as_deref(),
+                    authentication_method: said.as_ref().and(connect.properties.authentication_method), // [MQTT-4.12.0-5]
+                    authentication_data: said.as_deref().filter(|said| !said.is_empty()),
+                    response_information: response.as_deref(),
+                    ..PropertySet::EMPTY
+                };
+                capabilities.announce(keep_alive_secs, connect, &mut set);
+                let connack = self.connack(connect, set, state.epoch > 0);
+                let negotiated = self.negotiate(connect);
+                // Nothing may be sent before CONNACK [MQTT-3.2.0-1]: who cannot take that cannot be served.
+                batch.scratch.clear();
+                let max_packet_size = negotiated.max_packet_size;
+                if codec::encode(&connack, connect.version, max_packet_size, &mut batch.scratch).is_err() {
+                    if state.epoch == 0 {
+                        self.end_session(&client, state, batch);
+                    }
+                    return Err(Refused(ReasonCode::PacketTooLarge));
+                }
+                let opening = Opening { connect, identity, negotiated, attachment };
+                let identity = opening.identity.clone();
+                let epoch = self.attach(&client, state, opening, batch);
+                let expiry_secs = self.session_expiry(connect).as_secs();
+                self.announce_connected(client.id(), &identity, connect, expiry_secs, batch);
+                let keep_alive = u64::from(keep_alive_secs);
+                let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
+                let method = said.and(connect.properties.authentication_method).map(Into::into);
+                return Ok(Connected { client, epoch, silence_max, method });
+            }
+        }
+    }
+
+    /// Opens the connection on this session, whose lock `state` is, and ends the one it had. Its CONNACK is in the
+    /// batch's scratch memory.
+    fn attach(
+        &self,
+        client: &Arc<Client>,
+        mut state: MutexGuard<'_, ClientState>,
+        opening: Opening<'_>,
+        batch: &mut Batch,
+    ) -> u64 {
+        let Opening { connect, identity, negotiated, attachment } = opening;
+        let will = state.record.will.take();
+        self.cancel_timers(&mut state);
+        state.take_over();
+        state.record.handle_connect(connect, identity, self.session_expiry(connect));
+        let epoch = state.attach(attachment);
+        let cluster = self.cluster.get();
+        if cluster.is_some() {
+            client.begin_claim();
+        }
+        state.record.shipped = false;
+        state.session.handle_connected(negotiated);
+        state.session.outbox().buffer().extend_from_slice(&batch.scratch);
+        state.session.resume(batch.now);
+        let is_subscribed = !state.record.subscriptions.is_empty();
+        drop(state);
+        if is_subscribed {
+            self.note_presence(client, batch.now);
+        }
+        if let Some(cluster) = cluster {
+            // The session can be seen here before it is claimed: whoever claims it later finds it.
+            let claimed = cluster.claim_session(client.id(), connect.clean_start, batch.now);
+            client.end_claim(claimed.stamp);
+            cluster.handle_claimed(client.id(), claimed.stamp);
+            if claimed.expects_rest {
+                client.lock().session.note_publishes();
+            }
+            if client.lock().record.ended {
+                // Before it was claimed.
+                cluster.retire_session(client.id(), claimed.stamp, batch.now);
+            }
+        }
+        batch.touch(client);
+        self.metrics.connections.inc();
+        if self.access.is_configured() {
+            self.metrics.authentications.with_label_values(&["accepted"]).inc();
+        }
+        self.metrics.connects.with_label_values(&["accepted"]).inc();
+        // The former connection ended without a DISCONNECT; only a delayed will is called off by the new one
+        // [MQTT-3.1.3-9].
+        if let Some(will) = will.filter(|will| will.delay.is_zero()) {
+            self.publish_will(client, *will, batch);
+        }
+        epoch
+    }
+
+    /// A connection is gone. `will` says whether that was a failure, `expiry` what a DISCONNECT changed the Session
+    /// Expiry Interval to.
+    pub fn disconnect(&self, client: &Arc<Client>, epoch: u64, ending: Ending, batch: &mut Batch) {
+        self.metrics.connections.dec();
+        let mut state = client.lock();
+        batch.bytes_out += state.take_written();
+        let identity = state.record.identity.clone();
+        if state.epoch != epoch {
+            drop(state);
+            return self.announce_disconnected(client.id(), &identity, "takenover", batch);
+        }
+        if self.end_connection(client, state, ending, batch) {
+            self.leave_to_others(client, batch);
+        }
+        self.announce_disconnected(client.id(), &identity, ending.cause, batch);
+    }
+
+    /// The connection of the client whose lock `state` is has ended. Returns whether the session stays without one.
+    fn end_connection(
+        &self,
+        client: &Arc<Client>,
+        mut state: MutexGuard<'_, ClientState>,
+        ending: Ending,
+        batch: &mut Batch,
+    ) -> bool {
+        state.attachment = None;
+        state.session.handle_disconnected();
+        if !ending.publish_will {
+            state.record.will = None; // [MQTT-3.14.4-3]
+        }
+        if let Some(secs) = ending.expiry_secs {
+            state.record.expiry = self.limits.max_session_expiry.min(Duration::from_secs(secs.into()));
+        }
+        if state.record.expiry.is_zero() {
+            self.end_session(client, state, batch);
+            return false;
+        }
+        let now: Instant = batch.now;
+        let weak = Arc::downgrade(client);
+        self.set_expiry_timer(client, &mut state, now);
+        let delay = state.record.will.as_ref().map(|will| will.delay.min(state.record.expiry));
+        match delay {
+            None => {}
+            Some(delay) if delay.is_zero() => {
+                let will: Option<Box<PendingWill>> = state.record.will.take();
+                drop(state);
+                if let Some(will) = will {
+                    self.publish_will(client, *will, batch);
+                }
+            }
+            Some(delay) => {
+                state.record.will_timer = Some(self.timers.lock().set(now + delay, Due::Will, weak));
+            }
+        }
+        true
+    }
+
+    /// The session ends when its expiry has passed from now.
+    pub(super) fn set_expiry_timer(&self, client: &Arc<Client>, state: &mut ClientState, now: Instant) {
+        let timer =
+            self.timers.lock().set(now + state.record.expiry, Due::SessionExpiry, Arc::downgrade(client));
+        state.record.expiry_timer = Some(timer);
+    }
+
+    fn assign_client_id(&self) -> String {
+        loop {
+            let random = getrandom::u64().unwrap_or_default();
+            let id = format!("auto-{random:016x}");
+            if !self.registry.contains(&id) {
+                return id; // [MQTT-3.2.2-16]
+            }
+        }
+    }
+
+    fn session_expiry(&self, connect: &Connect<'_>) -> Duration {
+        let asked = match (connect.version, connect.properties.session_expiry_interval_secs) {
+            (ProtocolVersion::V500, secs) => Duration::from_secs(secs.unwrap_or(0).into()),
+            (_, _) if connect.clean_start => Duration::ZERO,
+            (_, _) => Duration::MAX,
+        };
+        asked.min(self.limits.max_session_expiry)
+    }
+
+    fn negotiate(&self, connect: &Connect<'_>) -> Negotiated {
+        let limits = &self.limits.session;
+        let asked = connect.properties.receive_maximum.map_or(u16::MAX, |maximum| maximum.get());
+        Negotiated {
+            version: connect.version,
+            max_packet_size: connect.properties.maximum_packet_size.map_or(u32::MAX, |size| size.get()),
+            receive_maximum: asked.min(limits.max_inflight.get()),
+            announced_receive_maximum: (connect.version == ProtocolVersion::V500)
+                .then_some(limits.receive_maximum.get()),
+            topic_alias_maximum: connect.properties.topic_alias_maximum.unwrap_or(0),
+            problem_information: connect.properties.request_problem_information != Some(false),
+        }
+    }
+
+    fn connack<'a>(
+        &'a self,
+        connect: &Connect<'_>,
+        set: PropertySet<'a>,
+        session_present: bool,
+    ) -> Packet<'a> {
+        let expiry = self.session_expiry(connect);
+        let asked = u64::from(connect.properties.session_expiry_interval_secs.unwrap_or(0));
+        let changed = (asked != expiry.as_secs()).then_some(expiry.as_secs() as u32);
+        // Only bridges ask, by naming theirs.
+        let asked_for_name = connect.properties.user_properties.iter().any(|(name, _)| *name == BRIDGE_MARK);
+        let name = self.cluster.get().filter(|_| asked_for_name).map(|cluster| cluster.name());
+        let properties = Properties::from(PropertySet {
+            user_properties: name.map(|name| (BRIDGE_MARK, name)).into_iter().collect(),
+            session_expiry_interval_secs: changed,
+            receive_maximum: Some(self.limits.session.receive_maximum),
+            maximum_packet_size: std::num::NonZeroU32::new(self.limits.max_packet_size),
+            topic_alias_maximum: Some(self.limits.topic_alias_maximum),
+            ..set
+        });
+        Packet::ConnAck(ConnAck { session_present, reason: ReasonCode::Success, properties })
+    }
+}
+
+/// Client identifiers that begin so are for the node's own bridges.
+pub const BRIDGE_CLIENTS: &str = "$bridge/";
+
+/// The user property by which bridges name clusters: its own in CONNECT; the one it has reached in CONNACK; and in messages
+/// those they have been in.
+pub const BRIDGE_MARK: &str = "rumormq-bridge";
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The will is published: the client did not say goodbye, or asked for it (0x04).
+    pub publish_will: bool,
+    /// Session Expiry Interval of the DISCONNECT.
+    pub expiry_secs: Option<u32>,
+    /// What those are told who watch clients come and go.
+    pub cause: &'static str,
+}
