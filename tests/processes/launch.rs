@@ -1,12 +1,16 @@
 //! How a node is started.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::netns::Namespace;
 use super::{PATIENCE, Process};
+
+/// What changes a process's clock; the dynamic linker knows where libraries are.
+pub const LIBFAKETIME: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 
 /// The command line of a node, in the making.
 #[derive(Clone, Debug)]
@@ -17,6 +21,7 @@ pub struct Launch {
     http: SocketAddr,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    pub(super) log_file: Option<PathBuf>,
     pub(super) namespace: Option<Arc<Namespace>>,
 }
 
@@ -46,6 +51,7 @@ impl Launch {
             http: any_port,
             arguments: Vec::new(),
             environment: Vec::new(),
+            log_file: None,
             namespace: None,
         }
     }
@@ -68,6 +74,28 @@ impl Launch {
     #[must_use]
     pub fn cookie(mut self, cookie: &str) -> Launch {
         self.environment.push(("RUMORMQ_COOKIE".to_owned(), cookie.to_owned()));
+        self
+    }
+
+    /// Lets the node see the wall clock that this file sets, and the file's changes at once: it has what to add, as in
+    /// `-3600`. The monotonic clock stays as it is. It needs libfaketime.
+    #[must_use]
+    pub fn clock(mut self, file: &Path) -> Launch {
+        let settings = [
+            ("LD_PRELOAD", LIBFAKETIME),
+            ("FAKETIME_TIMESTAMP_FILE", file.to_str().expect("a path of this test's")),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("DONT_FAKE_MONOTONIC", "1"),
+            ("NO_FAKE_STAT", "1"),
+        ];
+        self.environment.extend(settings.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self
+    }
+
+    /// Appends its log to this file; all starts of the node have the same.
+    #[must_use]
+    pub fn log_file(mut self, file: PathBuf) -> Launch {
+        self.log_file = Some(file);
         self
     }
 

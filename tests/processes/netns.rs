@@ -1,19 +1,28 @@
 //! Nodes in network namespaces of their own, so that what passes between them can be lost, as if cables were cut.
 //!
 //! A [`Network`] is a namespace with a bridge; each [`Namespace`] is a host plugged into it. Nothing of it is seen outside,
-//! and it is gone when it is dropped. It needs root, `ip` and `iptables`.
+//! and it is gone when it is dropped; what a run left that could not end by itself, the next one removes. It needs root, `ip`
+//! and `iptables`.
 
 use std::fs::File;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
-use std::process::Command;
-use std::sync::Arc;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Makes the names of networks unique within the process.
 static NETWORKS: AtomicUsize = AtomicUsize::new(0);
+
+/// Begins the names of all namespaces; the process that made them follows.
+const PREFIX: &str = "rumormq-";
+
+/// What is left of runs that were killed is removed once.
+static LEFT_OVER: Once = Once::new();
 
 /// Hosts that can reach each other.
 #[derive(Debug)]
@@ -31,6 +40,15 @@ pub struct Namespace {
     _network: Arc<Network>,
 }
 
+/// Packets that a host loses as they arrive, until this is dropped. Their sender learns nothing, as when a cable or a switch
+/// on the way is bad. Several on one host add up, and each is mended alone.
+#[must_use = "dropped, it is mended"]
+#[derive(Debug)]
+pub struct Hole {
+    host: Arc<Namespace>,
+    rules: Vec<String>,
+}
+
 impl Network {
     /// A network without hosts. None, after saying why, where this machine does not allow it; then the test is to end.
     ///
@@ -43,8 +61,9 @@ impl Network {
             eprintln!("SKIPPED: no network namespaces, for {reason}");
             return None;
         }
+        LEFT_OVER.call_once(remove_left_over);
         let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("rumormq-{}-{number}", std::process::id());
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
         run("ip", &["netns", "add", &name]);
         let network = Network { name, hosts: AtomicUsize::new(0) };
         network.ip(&["link", "add", "bridge", "type", "bridge"]);
@@ -164,6 +183,19 @@ impl Namespace {
         self.iptables(&[&["-A", "INPUT", "-i", "eth0"], &random[..], &["-j", "DROP"]].concat());
     }
 
+    /// Loses this share, from 0 to 1, of the packets that arrive from these senders.
+    pub fn lose_from(self: &Arc<Namespace>, senders: &[IpAddr], share: f64) -> Hole {
+        let random = match share < 1.0 {
+            true => format!("-m statistic --mode random --probability {share} "),
+            false => String::new(),
+        };
+        let rules =
+            senders.iter().map(|sender| format!("INPUT -i eth0 -s {sender} {random}-j DROP")).collect();
+        let hole = Hole { host: self.clone(), rules };
+        assert!(hole.apply("-A"), "{} lets no rules in", self.name);
+        hole
+    }
+
     /// Nothing is lost any more.
     pub fn heal(&self) {
         self.iptables(&["-F"]);
@@ -175,6 +207,30 @@ impl Namespace {
 
     fn ip(&self, arguments: &[&str]) {
         run("ip", &[&["-n", &self.name], arguments].concat());
+    }
+}
+
+impl Hole {
+    /// Adds the rules (`-A`) or removes them (`-D`), all at once.
+    fn apply(&self, action: &str) -> bool {
+        let lines: String = self.rules.iter().map(|rule| format!("{action} {rule}\n")).collect();
+        let restored = self.host.enter(|| {
+            let mut command = Command::new("iptables-restore");
+            command.args(["--wait", "--noflush"]).stdin(Stdio::piped()).stderr(Stdio::null());
+            let mut child = command.spawn()?;
+            let mut input = child.stdin.take().expect("piped");
+            write!(input, "*filter\n{lines}COMMIT\n")?;
+            drop(input);
+            child.wait()
+        });
+        restored.is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Hole {
+    fn drop(&mut self) {
+        // Where a test has flushed all rules with `heal`, there are none to remove.
+        let _ = self.apply("-D");
     }
 }
 
@@ -192,6 +248,26 @@ impl Drop for Network {
 
 fn remove(namespace: &str) {
     let _ = Command::new("ip").args(["netns", "del", namespace]).status();
+}
+
+/// Removes the namespaces of processes that are gone, with the nodes in them: who was stopped by SIGSTOP does not see that
+/// its standard input has ended.
+fn remove_left_over() {
+    let Ok(namespaces) = std::fs::read_dir("/run/netns") else { return };
+    for namespace in namespaces.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let owner =
+            namespace.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if owner.is_none_or(|owner| std::path::Path::new(&format!("/proc/{owner}")).exists()) {
+            continue;
+        }
+        let inside = Command::new("ip").args(["netns", "pids", &namespace]).output();
+        let inside =
+            inside.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        for pid in inside.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        remove(&namespace);
+    }
 }
 
 fn is_possible() -> Result<(), String> {

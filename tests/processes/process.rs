@@ -1,6 +1,7 @@
 //! A node's process.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{self, Receiver};
@@ -39,8 +40,15 @@ impl Process {
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let lines = log.clone();
+        let mut file = launch
+            .log_file
+            .as_ref()
+            .map(|path| File::options().create(true).append(true).open(path).expect("a place for the log"));
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
+                if let Some(file) = &mut file {
+                    let _ = writeln!(file, "{line}");
+                }
                 lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
@@ -123,6 +131,22 @@ impl Process {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Whether the process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
+    /// The memory that it has in use, in bytes.
+    #[track_caller]
+    pub fn resident_bytes(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the node runs");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process with memory");
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kibibytes * 1024
     }
 
     /// SIGTERM.
