@@ -214,6 +214,30 @@ mod tests {
     use crate::cluster::link::frame::Frame;
     use crate::codec::packet::PropertySet;
 
+    /// What version 1 of the protocol writes. The payload is behind the head, which therefore never gets another field.
+    #[test]
+    fn a_forward_of_version_1_is_what_it_was() {
+        let publication = Publication { number: 300, retained: Some(Stamp(9)) };
+        let set = PropertySet { content_type: Some("t"), ..PropertySet::EMPTY };
+        let now = Instant::now();
+        let application = Application {
+            topic: Topic::new("a/b").unwrap(),
+            payload: b"xyz",
+            backing: None,
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            properties: &set,
+            expires_at: None,
+        };
+        let share = Arc::new(SubscriptionFilter::parse("$share/g/a/+").unwrap());
+        let list = [Share { share, key: 4, claim: 5 }].into_iter().collect();
+        let shares = Shares { only: true, list };
+        let mut out = Vec::new();
+        append(&mut out, Place { sequence: 2, publication }, &application, Some(&shares), now).unwrap();
+        let head = *b"!\0\0\0\x05\0\x02\xac\x02\x01\x09\x01\x01\0\x03a/b\x01\0\x01\x01t\0\0\0\x01\x01\x01g\x03a/+\x04\x05";
+        assert_eq!(out, [&head[..], b"xyz"].concat());
+    }
+
     proptest! {
         #[test]
         fn a_forward_comes_out_as_it_went_in(

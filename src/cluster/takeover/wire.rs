@@ -80,3 +80,33 @@ pub enum Step {
     /// From the new owner: there is no use for it at the moment.
     Declined,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What version 1 of the protocol writes; later steps and messages stand behind these.
+    #[test]
+    fn messages_of_version_1_are_what_they_were() {
+        let id: Box<str> = "c".into();
+        let session = |step| TakeoverMessage::Session { id: "c".into(), offer: 300, step };
+        for (message, written) in [
+            (TakeoverMessage::Holding { id: id.clone(), offer: 300, claim: Stamp(5) }, "000163ac0205"),
+            (TakeoverMessage::Ask { id: id.clone() }, "010163"),
+            (TakeoverMessage::Nothing { id }, "020163"),
+            (session(Step::Take { whole: true }), "030163ac020001"),
+            (session(Step::Piece { bytes: vec![1, 2], last: false }), "030163ac020102010200"),
+            (session(Step::Ship { sequence: 4 }), "030163ac020204"),
+            (session(Step::Kept), "030163ac0203"),
+            (session(Step::Gone), "030163ac0204"),
+            (session(Step::Declined), "030163ac0205"),
+            (TakeoverMessage::Fence { token: 6 }, "0406"),
+            (TakeoverMessage::Fenced { token: 6, sequence: 7 }, "050607"),
+        ] {
+            let bytes = postcard::to_stdvec(&message).unwrap();
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(hex.starts_with(written), "{message:?} is written as {hex}");
+            assert_eq!(postcard::from_bytes(&bytes[..written.len() / 2]), Ok(message));
+        }
+    }
+}
