@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Broker;
-use super::open::Refused;
+use super::refused::Refused;
 use crate::access::hashing::Verification;
 use crate::access::method::{Exchange, Step};
 use crate::access::{Credentials, Denial, Identity, Verdict};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Broker;
 use super::connection::End;
-use super::open::Refused;
+use super::refused::Refused;
 use super::template::{Names, Template};
 use crate::access::Identity;
 use crate::codec::packet::{Connect, PropertySet, Publish, QoS, ReasonCode, Subscribe, Will};

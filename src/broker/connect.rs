@@ -4,8 +4,9 @@ use super::Broker;
 use super::authentication::{Authentication, Proof};
 use super::batch::Batch;
 use super::client::Attachment;
-use super::open::{BRIDGE_CLIENTS, Connected, Refused};
+use super::open::{BRIDGE_CLIENTS, Connected};
 use super::pending_connect::{PendingConnect, Stage};
+use super::refused::Refused;
 use crate::access::Identity;
 use crate::codec::packet::{Connect, ReasonCode};
 

@@ -25,6 +25,7 @@ mod pending_connect;
 mod permits;
 mod publish;
 mod reauthentication;
+mod refused;
 mod registry;
 mod retain;
 mod retained;
@@ -40,7 +41,7 @@ mod topic_memo;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 pub use auto_subscribe::AutoSubscription;
@@ -54,10 +55,11 @@ use exclusive::Exclusive;
 pub use extras::Extras;
 pub use limits::Limits;
 use metrics::Metrics;
-pub use open::{BRIDGE_CLIENTS, BRIDGE_MARK, Connected, Ending, Refused};
+pub use open::{BRIDGE_CLIENTS, BRIDGE_MARK, Connected, Ending};
 use owed_retained::OwedRetained;
 use parking_lot::{Mutex, MutexGuard};
 pub use pending_connect::PendingConnect;
+pub use refused::Refused;
 use registry::Registry;
 use retained::RetainedMessages;
 use rewrite::Rewrite;
@@ -90,7 +92,7 @@ pub struct Broker {
     registry: Registry,
     retained: RetainedMessages,
     /// Guards the timers of sessions without a connection. Taken under a client's lock, never the other way round.
-    timers: Mutex<Timers>,
+    timers: Mutex<Timers<Weak<Client>>>,
     cluster: OnceLock<Arc<Cluster>>,
     /// Connections whose publish waits for the node to catch up.
     waiting: Mutex<Vec<Arc<Signal>>>,

@@ -9,6 +9,7 @@ use super::Broker;
 use super::authentication::Proof;
 use super::batch::Batch;
 use super::client::{Attachment, Client, ClientState};
+use super::refused::Refused;
 use super::session_record::{PendingWill, SessionRecord};
 use super::timers::Due;
 use crate::access::Identity;
@@ -28,10 +29,6 @@ pub struct Connected {
     /// The Authentication Method that its client has used, and may use again.
     pub method: Option<Box<str>>,
 }
-
-/// The CONNACK's reason code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused(pub ReasonCode);
 
 /// What a connection is opened with.
 struct Opening<'a> {

@@ -1,10 +1,7 @@
 //! What happens to a session later: its will, its end. Pure: the driver says what time it is.
 
 use std::collections::BTreeMap;
-use std::sync::Weak;
 use std::time::Instant;
-
-use super::client::Client;
 
 /// Names a timer, to cancel it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,16 +16,22 @@ pub enum Due {
     SessionExpiry,
 }
 
-/// Timers of sessions without a connection; each has at most one of each kind.
-#[derive(Debug, Default)]
-pub struct Timers {
-    entries: BTreeMap<TimerKey, (Due, Weak<Client>)>,
+/// Timers of sessions without a connection, which `C` stands for; each has at most one of each kind.
+#[derive(Debug)]
+pub struct Timers<C> {
+    entries: BTreeMap<TimerKey, (Due, C)>,
     count: u64,
 }
 
-impl Timers {
+impl<C> Default for Timers<C> {
+    fn default() -> Timers<C> {
+        Timers { entries: BTreeMap::new(), count: 0 }
+    }
+}
+
+impl<C> Timers<C> {
     /// Sets a timer.
-    pub fn set(&mut self, at: Instant, due: Due, client: Weak<Client>) -> TimerKey {
+    pub fn set(&mut self, at: Instant, due: Due, client: C) -> TimerKey {
         self.count += 1;
         let key = TimerKey(at, self.count);
         self.entries.insert(key, (due, client));
@@ -43,7 +46,7 @@ impl Timers {
     }
 
     /// Takes the next timer that is due at `now`.
-    pub fn pop(&mut self, now: Instant) -> Option<(TimerKey, Due, Weak<Client>)> {
+    pub fn pop(&mut self, now: Instant) -> Option<(TimerKey, Due, C)> {
         let entry = self.entries.first_entry()?;
         if entry.key().0 > now {
             return None;

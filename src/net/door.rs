@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::opening::OpeningError;
+use super::opening_error::OpeningError;
 use crate::broker::Broker;
 use crate::cluster::handshakes::Handshakes;
 

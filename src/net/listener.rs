@@ -9,38 +9,13 @@ use tokio::net::TcpListener;
 
 use super::door::Door;
 use super::opening;
-use super::tls::Tls;
+use super::protocol::Protocol;
 
 /// A bound address that clients connect to.
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
     protocol: Protocol,
-}
-
-/// What clients of a listener speak.
-#[derive(Clone)]
-pub enum Protocol {
-    /// MQTT over plain TCP.
-    Mqtt,
-    /// MQTT over TLS.
-    Mqtts(Arc<Tls>),
-    /// MQTT over WebSocket.
-    Ws,
-    /// MQTT over WebSocket over TLS.
-    Wss(Arc<Tls>),
-}
-
-impl Protocol {
-    /// Its name: that of the setting which says where it listens.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Protocol::Mqtt => "mqtt",
-            Protocol::Mqtts(_) => "mqtts",
-            Protocol::Ws => "ws",
-            Protocol::Wss(_) => "wss",
-        }
-    }
 }
 
 /// Connections the kernel may hold ready for us.

@@ -8,10 +8,13 @@ mod connection;
 mod door;
 mod listener;
 mod opening;
+mod opening_error;
 pub mod pipe;
+mod protocol;
 pub mod tls;
 pub mod transport;
 pub mod web_socket;
 
 pub use door::Door;
-pub use listener::{Listener, Protocol};
+pub use listener::Listener;
+pub use protocol::Protocol;

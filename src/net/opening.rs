@@ -1,7 +1,6 @@
 //! From an accepted TCP connection to a stream of MQTT: the handshakes of TLS and WebSocket, bounded in time and number.
 
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,38 +8,10 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::door::{Door, Place};
-use super::listener::Protocol;
+use super::opening_error::OpeningError;
+use super::protocol::Protocol;
 use super::transport::{Tcp, Transport};
 use super::web_socket::WebSocket;
-
-/// Why an accepted connection did not become a stream of MQTT.
-#[derive(Debug, thiserror::Error)]
-pub enum OpeningError {
-    /// The peer took longer than `connect_timeout`.
-    #[error("it took too long")]
-    Timeout,
-    /// There were too many at a time, and this one took longest.
-    #[error("there were too many at a time")]
-    CrowdedOut,
-    /// The peer went away, or does not speak TLS as it should.
-    #[error("TLS: {0}")]
-    Tls(io::Error),
-    /// The peer asked for no WebSocket with MQTT in it.
-    #[error("WebSocket: {0}")]
-    WebSocket(Box<tokio_tungstenite::tungstenite::Error>),
-}
-
-impl OpeningError {
-    /// The label of the counter.
-    pub(super) fn reason(&self) -> &'static str {
-        match self {
-            OpeningError::Timeout => "timeout",
-            OpeningError::CrowdedOut => "crowded_out",
-            OpeningError::Tls(_) => "tls",
-            OpeningError::WebSocket(_) => "websocket",
-        }
-    }
-}
 
 /// Serves an accepted connection, on a task of its own.
 pub(super) fn serve(door: &Arc<Door>, protocol: &Protocol, stream: TcpStream, place: Place) {

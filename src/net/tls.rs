@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, server};
 
 use super::certificate;
-use super::opening::OpeningError;
+use super::opening_error::OpeningError;
 use super::transport::{Tcp, Transport};
 
 /// The files that a node's TLS listeners live on.

@@ -6,7 +6,6 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::num::NonZeroU16;
 
-use super::frames::TooLarge;
 use crate::topic::Topic;
 
 /// Most aliases used on a connection, however many the client takes.
@@ -52,18 +51,18 @@ impl OutboundAliases {
 
     /// Calls `append` for a packet of this topic with the way to name it; again where the packet was too large, and is
     /// not without an alias. `hash` is [`hash`] of the topic.
-    pub fn append(
+    pub fn append<E>(
         &mut self,
         topic: Topic<'_>,
         hash: u64,
-        mut append: impl FnMut(Naming) -> Result<(), TooLarge>,
-    ) -> Result<(), TooLarge> {
+        mut append: impl FnMut(Naming) -> Result<(), E>,
+    ) -> Result<(), E> {
         let naming = self.naming(topic.as_str(), hash);
         let Naming::Set(alias) = naming else { return append(naming) };
         match append(naming) {
             // Only now does the client know of it.
             Ok(()) => self.slots[usize::from(alias.get()) - 1].topic = topic.as_str().into(),
-            Err(TooLarge) => append(Naming::Name)?,
+            Err(_) => append(Naming::Name)?,
         }
         Ok(())
     }
@@ -115,7 +114,7 @@ mod tests {
             let result = aliases.append(topic, hash(topic), |naming| {
                 last = naming;
                 let fits = !text.starts_with("LARGE") || !matches!(naming, Naming::Set(_));
-                if fits { Ok(()) } else { Err(TooLarge) }
+                if fits { Ok(()) } else { Err(()) }
             });
             assert_eq!(result, Ok(()));
             last

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use self::deframer::Deframer;
-use super::opening::OpeningError;
+use super::opening_error::OpeningError;
 use super::transport::Transport;
 use crate::session::outbox::MAX_SLICES;
 
