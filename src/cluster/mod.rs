@@ -21,6 +21,7 @@ mod peer;
 mod peers;
 mod replication;
 mod retained;
+mod retaining;
 mod rounds;
 pub mod shares;
 mod snapshot;

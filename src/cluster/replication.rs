@@ -15,7 +15,7 @@ use super::host::{Arrival, Host, Receipt, confirm_all};
 use super::interest::{EXCLUSIVE, Interest, RETAINED, ROUTES, SESSIONS, SETS, filter_of, members_of};
 use super::link::kind;
 use super::peers::Peers;
-use super::retained::Retaining;
+use super::retaining::Retaining;
 use super::shares::identity_of;
 use super::takeover::{Losses, Takeovers};
 use super::{Cluster, origin_of, wall_clock_ms};

@@ -3,8 +3,7 @@
 //! Keys are topics. Values are the broker's, which are not read here. Of what several nodes have written to a topic the
 //! highest stamp counts; the set outlives its writers.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rumormq_gossip::{Entry, Stamp, Winner};
 
@@ -20,12 +19,6 @@ pub struct Retained {
     pub sequence: u64,
     /// Tells it from earlier and later messages of its topic, on all nodes.
     pub stamp: Stamp,
-}
-
-/// Publishers that wait for their retained messages to be on other nodes, by the sequence number.
-#[derive(Debug, Default)]
-pub struct Retaining {
-    waiting: BTreeMap<u64, (Instant, Receipt)>,
 }
 
 impl HybridTime {
@@ -57,7 +50,7 @@ impl Cluster {
     /// Confirms `receipt` once every live node that can be reached has the message, at the latest after `puback_timeout`.
     pub fn when_retained(&self, retained: Retained, receipt: Receipt, now: Instant) {
         self.with_replication(now, |replication| {
-            replication.retaining.waiting.insert(retained.sequence, (now, receipt));
+            replication.retaining.wait(retained.sequence, receipt, now);
             replication.node.await_settled(RETAINED, retained.sequence, now);
         });
     }
@@ -109,22 +102,5 @@ impl Replication {
     pub(super) fn hybrid_time(&self, now: Instant) -> HybridTime {
         let wall_ms = wall_clock_ms();
         HybridTime { now, stamp_ms: wall_ms + self.node.stamps_ahead_ms(wall_ms) }
-    }
-}
-
-impl Retaining {
-    /// The message with this number is on all nodes that were waited for.
-    pub(super) fn settle(&mut self, sequence: u64) -> Option<Receipt> {
-        self.waiting.remove(&sequence).map(|(_, receipt)| receipt)
-    }
-
-    fn release(&mut self, now: Instant, patience: Duration) -> Vec<Receipt> {
-        let mut released = Vec::new();
-        while let Some(first) = self.waiting.first_entry()
-            && now.saturating_duration_since(first.get().0) >= patience
-        {
-            released.push(first.remove().1);
-        }
-        released
     }
 }
