@@ -11,6 +11,7 @@
 //!   broker       joins the three below; the one place where the effects of a packet are decided
 //!   cluster      interest, links, and forwarding between nodes
 //!   router       topic trie: local subscribers, and the nodes that want a filter
+//!   store        what is kept on disk
 //!   session      the protocol state of one client
 //!   message      application messages        codec    bytes <-> packets
 //!   access       who may connect, and do what        topic    names and filters
@@ -45,4 +46,5 @@ pub mod net;
 pub mod node;
 pub mod router;
 pub mod session;
+pub mod store;
 pub mod topic;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, lowest first. Each may use those before it.
-const LAYERS: [&str; 14] = [
-    "topic", "access", "codec", "message", "session", "router", "cluster", "broker", "net", "bridge",
-    "config", "admin", "node", "cli",
+const LAYERS: [&str; 15] = [
+    "topic", "access", "codec", "message", "session", "store", "router", "cluster", "broker", "net",
+    "bridge", "config", "admin", "node", "cli",
 ];
 
 #[test]

@@ -16,8 +16,8 @@ use crate::node::Node;
 pub(super) const AFTER_HELP: &str = "\
 Every setting has one name in three spellings: the flag --max-packet-size, the environment variable \
 RUMORMQ_MAX_PACKET_SIZE, and the key max_packet_size in its section of the TOML file. A flag beats the environment, which \
-beats the file. The sections are [listen], [tls], [access], [cluster], [limits] and [broker]; node and log_level stand \
-above them. The cluster's \
+beats the file. The sections are [listen], [tls], [access], [cluster], [limits] and [broker]; node, data_dir and \
+log_level stand above them. The cluster's \
 secret is never a flag's value: it is in RUMORMQ_COOKIE, or in the file that --cookie-file names.";
 
 /// Arguments of `rumormq run`.

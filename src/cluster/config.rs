@@ -8,6 +8,7 @@ use rumormq_gossip::seal::ClusterKeys;
 
 use super::forward::stream::ForwardLimits;
 use super::link::hello::Addresses;
+use crate::store::KnownPeer;
 
 /// Settings of the cluster, resolved.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct ClusterConfig {
     pub advertise_socket: SocketAddr,
     /// Members to begin with, each `HOST:PORT`.
     pub seeds: Vec<String>,
+    /// Members that an earlier start of this node has met.
+    pub known: Vec<KnownPeer>,
     /// Seals what passes between nodes; none on a loopback.
     pub keys: Option<ClusterKeys>,
     /// Settings of the replicated sets.

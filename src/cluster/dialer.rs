@@ -1,12 +1,14 @@
 //! Dials seeds and members to which there is no link.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rumormq_gossip::NodeName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Cluster;
@@ -16,6 +18,12 @@ use super::link::driver::{self, LinkError};
 const ROUND: Duration = Duration::from_millis(100);
 /// Time for a connection to open.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// Time for a name to be resolved.
+const RESOLVE_MAX: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried in an attempt.
+const ADDRESSES_MAX: usize = 16;
+/// The next address of a name is tried when the one before has not led to a link for so long.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 /// Of two nodes the one with the lower name dials at once; the other one only after this.
 const COURTESY: Duration = Duration::from_millis(500);
 /// Rest after a failure: the first, doubled each time, up to the longest.
@@ -39,13 +47,14 @@ struct Attempts {
     next: Instant,
     rest: Duration,
     busy: bool,
+    count: usize,
     /// The last attempt led to this node itself.
     itself: bool,
 }
 
 impl Attempts {
     fn new(next: Instant) -> Attempts {
-        Attempts { next, rest: FIRST_REST, busy: false, itself: false }
+        Attempts { next, rest: FIRST_REST, busy: false, count: 0, itself: false }
     }
 }
 
@@ -63,15 +72,17 @@ impl Dialer {
         targets.iter().all(|(target, attempts)| matches!(target, Target::Member(_)) || attempts.itself)
     }
 
-    fn begin(&self, target: &Target, now: Instant, courtesy: bool) -> bool {
+    /// Begins an attempt if it is time for one; says how many there were before.
+    fn begin(&self, target: &Target, now: Instant, courtesy: bool) -> Option<usize> {
         let mut targets = self.targets.lock();
         let first = if courtesy { now + COURTESY } else { now };
         let attempts = targets.entry(target.clone()).or_insert_with(|| Attempts::new(first));
         if attempts.busy || attempts.next > now {
-            return false;
+            return None;
         }
         attempts.busy = true;
-        true
+        attempts.count += 1;
+        Some(attempts.count - 1)
     }
 
     fn end(&self, target: &Target, lasted: Duration, itself: bool) {
@@ -85,6 +96,14 @@ impl Dialer {
             };
             attempts.next = Instant::now() + attempts.rest;
         }
+    }
+
+    /// Those that are no seeds any more are not tried any more.
+    fn retain_seeds(&self, seeds: &[String]) {
+        self.targets.lock().retain(|target, attempts| match target {
+            Target::Seed(seed) => attempts.busy || seeds.contains(seed),
+            Target::Member(_) => true,
+        });
     }
 
     /// Members that are linked or gone need no attempts; when they do again, they begin anew.
@@ -116,35 +135,79 @@ pub async fn run(cluster: Arc<Cluster>) {
             let courtesy = me > name;
             dial(&cluster, Target::Member(name), address.to_string(), now, courtesy);
         }
-        // Once linked to anyone, the rest is gossip's work; a node on its own keeps asking its seeds.
-        if !cluster.peers.all().iter().any(|peer| peer.link().is_some()) {
-            for seed in &cluster.config.seeds {
-                dial(&cluster, Target::Seed(seed.clone()), seed.clone(), now, false);
+        // Once linked to anyone, the rest is gossip's work; a node on its own keeps asking its seeds, and whom it knew.
+        if !cluster.has_links() {
+            let seeds = cluster.seeds();
+            cluster.dialer.retain_seeds(&seeds);
+            for seed in seeds {
+                dial(&cluster, Target::Seed(seed.clone()), seed, now, false);
             }
         }
     }
 }
 
-fn dial(cluster: &Arc<Cluster>, target: Target, address: String, now: Instant, courtesy: bool) {
-    if !cluster.dialer.begin(&target, now, courtesy) {
-        return;
-    }
+fn dial(cluster: &Arc<Cluster>, target: Target, host: String, now: Instant, courtesy: bool) {
+    let Some(turn) = cluster.dialer.begin(&target, now, courtesy) else { return };
     let cluster = cluster.clone();
     tokio::spawn(async move {
         let began = Instant::now();
-        let mut itself = false;
-        match timeout(CONNECT_MAX, TcpStream::connect(&address)).await {
-            Ok(Ok(stream)) => {
-                let peer = stream.peer_addr();
-                let result = driver::run(cluster.clone(), stream, true).await;
-                itself = matches!(result, Err(LinkError::Itself));
-                if let Ok(peer) = peer {
-                    cluster.handle_link_end(peer, true, result);
-                }
-            }
-            Ok(Err(error)) => tracing::debug!(%address, %error, "cannot reach"),
-            Err(_) => tracing::debug!(%address, "no answer"),
-        }
+        let itself = dial_host(&cluster, &host, turn).await;
         cluster.dialer.end(&target, began.elapsed(), itself);
     });
+}
+
+/// Dials what a host stands for now, one address after the other without waiting long for any, until a link is up; returns when
+/// all of these attempts have ended, and whether every address is this node's own.
+async fn dial_host(cluster: &Arc<Cluster>, host: &str, turn: usize) -> bool {
+    let mut addresses: Vec<SocketAddr> = match timeout(RESOLVE_MAX, lookup_host(host)).await {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(error)) => {
+            tracing::debug!(%host, %error, "cannot resolve");
+            return false;
+        }
+        Err(_) => {
+            tracing::debug!(%host, "no answer from the resolver");
+            return false;
+        }
+    };
+    let own = cluster.config.advertise_socket;
+    let mut itself = addresses.contains(&own);
+    addresses.retain(|address| *address != own);
+    // Another one comes first each time, for not all of many are tried.
+    let first = turn.checked_rem(addresses.len()).unwrap_or(0);
+    addresses.rotate_left(first);
+    let mut attempts = JoinSet::new();
+    let mut others = false;
+    for address in addresses.into_iter().take(ADDRESSES_MAX) {
+        attempts.spawn(dial_address(cluster.clone(), address));
+        if let Ok(Some(ended)) = timeout(NEXT_ADDRESS_AFTER, attempts.join_next()).await {
+            let led_here = matches!(ended, Ok(true));
+            itself |= led_here;
+            others |= !led_here;
+        }
+        if cluster.has_links() {
+            break;
+        }
+    }
+    while let Some(ended) = attempts.join_next().await {
+        let led_here = matches!(ended, Ok(true));
+        itself |= led_here;
+        others |= !led_here;
+    }
+    itself && !others
+}
+
+/// One attempt, with the link that comes of it, to its end. Whether it led back to this node.
+async fn dial_address(cluster: Arc<Cluster>, address: SocketAddr) -> bool {
+    match timeout(CONNECT_MAX, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            let result = driver::run(cluster.clone(), stream, true).await;
+            let itself = matches!(result, Err(LinkError::Itself));
+            cluster.handle_link_end(address, true, result);
+            return itself;
+        }
+        Ok(Err(error)) => tracing::debug!(%address, %error, "cannot reach"),
+        Err(_) => tracing::debug!(%address, "no answer"),
+    }
+    false
 }

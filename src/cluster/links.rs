@@ -108,6 +108,7 @@ impl Cluster {
             Ok((peer, done))
         })?;
         confirm_all(done, now);
+        self.note_present(now);
         tracing::info!(peer = %theirs, dialled, protocol, "link up");
         Ok((peer, link, self.inbound.stream(theirs)))
     }

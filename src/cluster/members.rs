@@ -52,20 +52,25 @@ impl Members {
 
     fn note(&self, observation: &chitchat::Observation) {
         let mut known = self.known.lock();
-        if observation.liveness == Liveness::Forgotten {
+        if observation.liveness == Liveness::Forgotten || status(observation) == Status::Left {
             known.remove(&observation.replica);
             return;
         }
         let text = |key: &str| observation.keys.get(key).cloned();
+        let before = known.get(&observation.replica);
         let member = Member {
             cluster_addr: Some(observation.cluster_addr),
             addresses: Addresses {
-                cluster: observation.cluster_addr.to_string(),
+                // A name, where its HELLO gave one, outlives an address.
+                cluster: before.map_or_else(
+                    || observation.cluster_addr.to_string(),
+                    |known| known.addresses.cluster.clone(),
+                ),
                 mqtt: text("mqtt"),
                 http: text("http"),
             },
             alive: observation.liveness == Liveness::Alive,
-            clock_skew_ms: known.get(&observation.replica).and_then(|known| known.clock_skew_ms),
+            clock_skew_ms: before.and_then(|known| known.clock_skew_ms),
         };
         known.insert(observation.replica.clone(), member);
     }
@@ -79,6 +84,13 @@ impl Members {
     pub fn clock_skews(&self) -> Vec<(ReplicaId, i64)> {
         let known = self.known.lock();
         known.iter().filter_map(|(replica, member)| Some((replica.clone(), member.clock_skew_ms?))).collect()
+    }
+
+    /// Members whose heartbeats arrive, or that are linked as `is_linked` says, and the address that they give.
+    pub fn present(&self, is_linked: impl Fn(&ReplicaId) -> bool) -> Vec<(ReplicaId, String)> {
+        let known = self.known.lock();
+        let present = known.iter().filter(|(replica, member)| member.alive || is_linked(replica));
+        present.map(|(replica, member)| (replica.clone(), member.addresses.cluster.clone())).collect()
     }
 
     /// Members whose heartbeats arrive and the address to dial.
@@ -112,6 +124,14 @@ pub async fn run(cluster: Arc<Cluster>, socket: Arc<UdpSocket>, mut observations
     }
 }
 
+fn status(observation: &chitchat::Observation) -> Status {
+    match observation.keys.get("status").map(String::as_str) {
+        Some("stopped") => Status::Stopped,
+        Some("left") => Status::Left,
+        _ => Status::Running,
+    }
+}
+
 async fn observe(cluster: &Cluster, observations: &mut Observations) {
     while let Some(observation) = observations.recv().await {
         let now = Instant::now();
@@ -125,11 +145,7 @@ async fn observe(cluster: &Cluster, observations: &mut Observations) {
         });
         let observation = Observation {
             alive: observation.liveness == Liveness::Alive,
-            status: match observation.keys.get("status").map(String::as_str) {
-                Some("stopped") => Status::Stopped,
-                Some("left") => Status::Left,
-                _ => Status::Running,
-            },
+            status: status(&observation),
             heads: heads.collect(),
             replica: observation.replica,
         };

@@ -14,6 +14,7 @@ pub mod forward;
 pub mod handshakes;
 pub mod host;
 pub mod interest;
+mod known;
 pub mod link;
 mod links;
 mod members;
@@ -51,6 +52,7 @@ use forward::wire::Publication;
 use handshakes::Handshakes;
 use host::Host;
 use interest::ROUTES;
+use known::KnownPeers;
 use link::handshake::Credentials;
 use link::{frame, kind};
 use members::{Members, Observations};
@@ -66,6 +68,7 @@ use unconsumed::Unconsumed;
 
 use crate::message::{Application, PublishId};
 use crate::router::PeerSet;
+use crate::store::KnownPeer;
 use crate::topic::SubscriptionFilter;
 
 /// Handshakes of links under way at a time.
@@ -89,6 +92,8 @@ pub struct Cluster {
     identity: u64,
     members: Members,
     dialer: Dialer,
+    /// Whom this node has met. No other lock is taken under it.
+    known: Mutex<KnownPeers>,
     membership: RwLock<Option<Membership>>,
     publishes: AtomicU64,
     /// Stands for this incarnation in the names of publishes.
@@ -124,6 +129,9 @@ pub struct NameTaken {
 impl Cluster {
     /// A node that has not spoken to anyone yet.
     pub fn new(config: ClusterConfig, host: Arc<dyn Host>) -> Cluster {
+        let tombstone_ttl = config.gossip.tombstone_ttl;
+        let known = KnownPeers::new(config.known.clone(), tombstone_ttl, Instant::now());
+        let seeds = seeds(&config, &known);
         let psks = config.keys.as_ref().map(|keys| keys.link_psks()).unwrap_or_default();
         Cluster {
             credentials: Credentials { cluster: config.cluster.clone(), psks },
@@ -135,7 +143,8 @@ impl Cluster {
             unconsumed: Mutex::new(Unconsumed::new(config.max_shared_bytes)),
             identity: identity_of(config.replica.name.as_str()),
             members: Members::default(),
-            dialer: Dialer::new(&config.seeds),
+            dialer: Dialer::new(&seeds),
+            known: Mutex::new(known),
             membership: RwLock::default(),
             publishes: AtomicU64::new(0),
             origin: AtomicU64::new(origin_of(&config.replica)),
@@ -171,7 +180,7 @@ impl Cluster {
     /// Takes part in the membership as the present incarnation.
     async fn start_membership(&self, socket: Arc<UdpSocket>) -> Result<Observations, StartError> {
         let settings = MembershipConfig {
-            seeds: self.config.seeds.clone(),
+            seeds: self.seeds(),
             gossip_interval: self.config.gossip_interval,
             phi: self.config.phi,
             initial_interval: 2 * self.config.gossip_interval,
@@ -340,6 +349,36 @@ impl Cluster {
         self.members.clock_skews()
     }
 
+    /// Members that this node has met, for its next start.
+    pub fn known_peers(&self) -> Vec<KnownPeer> {
+        self.known.lock().all()
+    }
+
+    /// Whom to ask when nobody is known to live: whom the operator names, and whom this node has met.
+    fn seeds(&self) -> Vec<String> {
+        seeds(&self.config, &self.known.lock())
+    }
+
+    /// Notes who is there now.
+    fn note_present(&self, now: Instant) {
+        let present = self.members.present(|replica| self.is_linked(replica));
+        let me = &self.config.replica.name;
+        let mut known = self.known.lock();
+        let mut changed = known.expire(now);
+        for (replica, address) in present.iter().filter(|(replica, _)| replica.name != *me) {
+            changed |= known.note(&replica.name, address, now, wall_clock_ms());
+        }
+        drop(known);
+        if changed && let Some(membership) = &*self.membership.read() {
+            membership.set_seeds(self.seeds());
+        }
+    }
+
+    /// Whether any link is up.
+    fn has_links(&self) -> bool {
+        self.peers.all().iter().any(|peer| peer.link().is_some())
+    }
+
     /// The membership's counters, while it runs.
     pub fn with_membership<R>(&self, look: impl FnOnce(&GossipCounters) -> R) -> Option<R> {
         self.membership.read().as_ref().map(|membership| look(membership.counters()))
@@ -367,6 +406,17 @@ impl Cluster {
         effects.run(self, now);
         result
     }
+}
+
+fn seeds(config: &ClusterConfig, known: &KnownPeers) -> Vec<String> {
+    let mut seeds = config.seeds.clone();
+    seeds.extend(
+        known
+            .addresses()
+            .filter(|address| !config.seeds.iter().any(|seed| seed == address))
+            .map(str::to_owned),
+    );
+    seeds
 }
 
 /// What stands for a replica in the names of publishes: the same everywhere (FNV-1a).

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rumormq_gossip::{
-    Digest, Event, Incarnation, MemberState, MemberStatus, Message, Node, Observation, ReplicaId,
+    Digest, Event, Incarnation, MemberState, MemberStatus, Message, Node, NodeName, Observation, ReplicaId,
     RestartReason, SetId, Status,
 };
 
@@ -61,6 +61,8 @@ pub struct Effects {
     routed: Vec<(WhenRouted, usize)>,
     confirmed: Vec<Receipt>,
     gone: Vec<ReplicaId>,
+    /// Names that left for good.
+    left: Vec<NodeName>,
     losses: Losses,
     restarted: bool,
 }
@@ -291,7 +293,12 @@ impl Replication {
                 counters.member_transitions.with_label_values(&[state_label(to)]).inc();
                 tracing::info!(member = %replica, ?from, ?to, "member");
                 match to {
-                    Some(MemberState::Left) | None => effects.gone.push(replica),
+                    Some(MemberState::Left) | None => {
+                        if to.is_some() {
+                            effects.left.push(replica.name.clone());
+                        }
+                        effects.gone.push(replica);
+                    }
                     Some(state) => {
                         if let Some(peer) = peers.find(&replica.name)
                             && peer.link().is_none_or(|link| link.replica == replica)
@@ -348,6 +355,9 @@ impl Effects {
         for replica in self.gone {
             cluster.inbound.forget(&replica);
             cluster.members.forget(&replica);
+        }
+        for name in self.left {
+            cluster.known.lock().remove(&name);
         }
         if self.restarted {
             cluster.origin.store(origin_of(&cluster.me()), Ordering::Relaxed);

@@ -14,7 +14,9 @@ const MEET_MAX: Duration = Duration::from_secs(2);
 /// Does what is due in the replicated sets, and what is due every so often.
 pub(super) async fn run(cluster: Arc<Cluster>) {
     const ROUND: Duration = Duration::from_millis(100);
+    const NOTE_EVERY: Duration = Duration::from_secs(1);
     let mut next_round = Instant::now();
+    let mut next_note = next_round;
     loop {
         let now = Instant::now();
         let due = cluster.replication.lock().plan(now + ROUND);
@@ -27,6 +29,10 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
         if now >= next_round {
             next_round = now + ROUND;
             cluster.handle_round(now);
+        }
+        if now >= next_note {
+            next_note = now + NOTE_EVERY;
+            cluster.note_present(now);
         }
     }
 }

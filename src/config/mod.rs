@@ -54,6 +54,11 @@ pub struct Config {
     /// others may join.
     pub join: Vec<HostPort>,
 
+    /// Where the node keeps what it has to know when it starts again: its last incarnation, and the members that it has met,
+    /// which then need not be named again in `join`. Made if it is not there; one node's alone. None: nothing is kept, and the
+    /// node relies on the machine's clock and on what the others remember.
+    pub data_dir: Option<PathBuf>,
+
     /// Where other nodes reach this one: UDP for gossip and TCP for links, on one port. An address other than loopback
     /// needs a cookie. Port 0 is any free one.
     pub cluster: SocketAddr,
@@ -158,6 +163,7 @@ impl Default for Config {
         Config {
             node: None,
             join: Vec::new(),
+            data_dir: None,
             cluster: loopback(7883),
             mqtt: loopback(1883),
             mqtts: None,

@@ -183,6 +183,7 @@ use Section::{Access, Broker, Cluster, Limits, Listen, Tls, Top};
 /// All settings, in the order of help and README.
 pub const SETTINGS: &[Setting] = &[
     text(Top, "node", "NAME@HOST", "The node's name, unique in the cluster", |c| &mut c.node),
+    text(Top, "data_dir", "DIR", "Where the node keeps its incarnation and its peers", |c| &mut c.data_dir),
     text(Top, "log_level", "LEVEL", "off, error, warn, info, debug or trace", |c| &mut c.log_level),
     text(Listen, "mqtt", "ADDR", "Where MQTT clients connect", |c| &mut c.mqtt),
     text(Listen, "mqtts", "ADDR", "Where MQTT clients connect by TLS, usually port 8883", |c| &mut c.mqtts),

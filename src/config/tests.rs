@@ -73,7 +73,7 @@ fn three_values(setting: &Setting) -> [String; 3] {
         "tombstone_ttl" => ["2h", "3h", "5h"],
         // Within every range, and the shortest text for itself.
         _ => match setting.value_name {
-            "FILE" => ["a.pem", "b.pem", "c.pem"],
+            "FILE" | "DIR" => ["a.pem", "b.pem", "c.pem"],
             "N" => ["31", "33", "37"],
             "SIZE" => ["3KiB", "4001", "5KiB"],
             "TIME" => ["3s", "7s", "2500ms"],

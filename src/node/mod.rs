@@ -1,5 +1,6 @@
 //! A node in a program: starts the listeners, the broker and its cluster, and stops them.
 
+mod keeper;
 mod metrics;
 mod view;
 
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rumormq_gossip::seal::{ClusterKeys, KeyError};
-use rumormq_gossip::{Incarnation, LaneLimits, NodeName, ReplicaId};
+use rumormq_gossip::{LaneLimits, NodeName, ReplicaId};
 use tokio::task::JoinHandle;
 
 use crate::access::{Access, AccessConfig};
@@ -20,10 +21,12 @@ use crate::broker::client::Close;
 use crate::broker::{Broker, Limits};
 use crate::cluster::forward::stream::ForwardLimits;
 use crate::cluster::link::hello::Addresses;
-use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken, wall_clock_ms};
+use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken};
 use crate::config::{Config, ConfigError, advertised};
 use crate::net::tls::{Tls, TlsError};
 use crate::net::{Door, Listener, Protocol};
+use crate::store::{Identity, StoreError};
+use keeper::{Keeper, Start};
 use view::View;
 
 /// Why a node does not start.
@@ -42,6 +45,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The cookie yields no keys.
     #[error("cannot derive keys from the cookie: {0}")]
     Keys(#[from] KeyError),
@@ -62,10 +68,13 @@ pub enum StartError {
 impl StartError {
     /// Whether the operator has to change the configuration.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            StartError::Config(_) | StartError::Tls(_) | StartError::Bridge(_) | StartError::NameTaken(_)
-        )
+        match self {
+            StartError::Config(_) | StartError::Tls(_) | StartError::Bridge(_) | StartError::NameTaken(_) => {
+                true
+            }
+            StartError::Store(error) => error.is_usage(),
+            StartError::Bind { .. } | StartError::Keys(_) | StartError::Membership(_) => false,
+        }
     }
 }
 
@@ -88,6 +97,7 @@ pub struct Node {
     draining: Arc<AtomicBool>,
     listening: Vec<JoinHandle<()>>,
     bridges: Bridges,
+    keeper: Option<Keeper>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -116,9 +126,10 @@ impl Node {
             let host = name.host().to_owned();
             ConfigError::NothingToAdvertise { listener: "cluster", bound: cluster_addr, host }
         })?;
+        let start = Start::begin(config.data_dir.clone(), &name).await?;
         let broker = Broker::with_extras(config.limits.clone(), config.extras.clone());
         let broker = Arc::new(broker.with_access(access(&config)));
-        let settings = cluster_config(&config, name.clone(), advertise, reached)?;
+        let settings = cluster_config(&config, &start.identity, advertise, reached)?;
         let cluster = Arc::new(Cluster::new(settings, broker.cluster_host()));
         broker.join(cluster.clone());
         let mut bridges = Bridges::new(&broker, &config.bridge, name.as_str(), &config.cluster_name)?;
@@ -127,6 +138,9 @@ impl Node {
         let guard = Guard::new(config.http_token.clone());
         let tasks = vec![tokio::spawn(http.run(view.clone(), guard)), tokio::spawn(tick(broker.clone()))];
         cluster.start(endpoint).await?;
+        let keeper = start
+            .dir
+            .map(|dir| Keeper::start(dir, start.identity, cluster.clone(), &broker.metrics.registry));
         cluster.ready().await?;
         view.set_ready();
         bridges.start();
@@ -146,6 +160,7 @@ impl Node {
             draining,
             listening,
             bridges,
+            keeper,
             tasks,
         })
     }
@@ -198,6 +213,9 @@ impl Node {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.cluster.stop(Instant::now() + GOODBYE_MAX).await;
+        if let Some(keeper) = self.keeper.take() {
+            keeper.stop().await;
+        }
         tracing::info!(node = %self.name, "stopped");
     }
 }
@@ -269,7 +287,7 @@ fn lane_limits(limits: &Limits) -> LaneLimits {
 
 fn cluster_config(
     config: &Config,
-    name: NodeName,
+    start: &Identity,
     advertise: Addresses,
     advertise_socket: SocketAddr,
 ) -> Result<ClusterConfig, StartError> {
@@ -279,10 +297,11 @@ fn cluster_config(
     };
     Ok(ClusterConfig {
         cluster: config.cluster_name.clone(),
-        replica: ReplicaId { name, incarnation: Incarnation(wall_clock_ms()) },
+        replica: ReplicaId { name: start.node.clone(), incarnation: start.incarnation },
         advertise,
         advertise_socket,
         seeds: config.join.iter().map(ToString::to_string).collect(),
+        known: start.peers.clone(),
         keys,
         gossip: rumormq_gossip::Config {
             lane: lane_limits(&config.limits),

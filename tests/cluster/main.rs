@@ -6,6 +6,7 @@
 mod access;
 mod clients;
 mod exclusive;
+mod identity;
 mod incarnations;
 mod intruders;
 mod messages;

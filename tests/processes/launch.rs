@@ -63,6 +63,13 @@ impl Launch {
         self
     }
 
+    /// Joins nobody: what was said about that before does not count.
+    #[must_use]
+    pub fn without_seeds(mut self) -> Launch {
+        self.arguments.retain(|argument| !argument.starts_with("--join="));
+        self
+    }
+
     /// Sets one of the command's flags.
     #[must_use]
     pub fn flag(mut self, name: &str, value: &str) -> Launch {

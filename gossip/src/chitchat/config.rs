@@ -16,8 +16,8 @@ pub struct MembershipConfig {
     pub advertise: SocketAddr,
     /// The socket, bound: a [`tokio::net::UdpSocket`].
     pub socket: Arc<dyn Datagrams>,
-    /// Members to begin with, each `HOST:PORT`. Names are resolved again every minute, and every five seconds until one
-    /// is found. They are also what brings the sides of a split together that have forgotten each other.
+    /// Members to begin with, each `HOST:PORT`. Names are resolved again every minute, and every five seconds while
+    /// one cannot be. They are also what brings the sides of a split together that have forgotten each other.
     pub seeds: Vec<String>,
     /// How often a node speaks to three others. More often costs CPU and bandwidth, less often delays everything here
     /// in proportion: `initial_interval` should stay about twice as long.

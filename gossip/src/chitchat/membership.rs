@@ -68,6 +68,7 @@ pub enum PublishError {
 /// What the handle leaves for the next tick.
 struct Shared {
     counters: Arc<GossipCounters>,
+    seeds: watch::Sender<Vec<String>>,
     waiting: Mutex<Waiting>,
 }
 
@@ -97,12 +98,13 @@ impl Membership {
             codec: Arc::new(Mutex::new(codec)),
             counters: counters.clone(),
         };
-        let shared = Arc::new(Shared { counters, waiting: Mutex::default() });
+        let (seeds, given) = watch::channel(config.seeds.clone());
+        let shared = Arc::new(Shared { counters, seeds, waiting: Mutex::default() });
         let (stop, stopping) = watch::channel(false);
         let (stopped_sender, stopped) = watch::channel(false);
         let (observations, observed) = mpsc::channel(OBSERVATIONS_WAITING);
         let (resolved_sender, resolved) = watch::channel(Vec::new());
-        tokio::spawn(seeds::resolve(config.seeds.clone(), resolved_sender));
+        tokio::spawn(seeds::resolve(given, resolved_sender));
         let driver = Driver {
             observer: Observer::new(config.me.clone(), config.forget_after, Instant::now()),
             seeds: Seeds::new(config.advertise, resolved),
@@ -129,6 +131,15 @@ impl Membership {
         let previous = waiting.keys.insert(key.to_owned(), value);
         waiting.keys_changed |= previous.as_ref() != waiting.keys.get(key);
         Ok(())
+    }
+
+    /// Whom to speak to from now on besides the members, each `HOST:PORT`; see [`MembershipConfig::seeds`].
+    pub fn set_seeds(&self, seeds: Vec<String>) {
+        self.shared.seeds.send_if_modified(|present| {
+            let changed = *present != seeds;
+            *present = seeds;
+            changed
+        });
     }
 
     /// What was counted so far.

@@ -9,15 +9,15 @@ use tokio::sync::watch;
 
 /// Addresses of members known before; the oldest make room for new ones.
 const MAX_ADDED: usize = 64;
-/// Addresses that the operator's seeds may resolve to.
-const MAX_RESOLVED: usize = 256;
+/// Addresses that seeds may resolve to.
+const MAX_RESOLVED: usize = 1024;
 /// Seeds spoken to in one tick by a node that knows nobody alive.
 const AT_ONCE_ALONE: usize = 3;
 /// A node that knows somebody speaks to one seed in so many ticks, in case the seed is on the other side of a split.
 const TICKS_BETWEEN: u64 = 10;
 
 const RESOLVE_EVERY: Duration = Duration::from_secs(60);
-const RESOLVE_EVERY_WHILE_NONE: Duration = Duration::from_secs(5);
+const RESOLVE_EVERY_WHILE_FAILING: Duration = Duration::from_secs(5);
 
 pub(super) struct Seeds {
     me: SocketAddr,
@@ -61,22 +61,46 @@ impl Seeds {
     }
 }
 
-/// Resolves the operator's seeds again and again, until nobody asks any more.
-pub(super) async fn resolve(seeds: Vec<String>, resolved: watch::Sender<Vec<SocketAddr>>) {
-    while !seeds.is_empty() {
+/// Resolves seeds again and again, and at once when there are others, until nobody asks any more. Names that are not
+/// addresses may change what they stand for, and take their time: the others do not wait for them.
+pub(super) async fn resolve(
+    mut seeds: watch::Receiver<Vec<String>>,
+    resolved: watch::Sender<Vec<SocketAddr>>,
+) {
+    loop {
+        let all = seeds.borrow_and_update().clone();
         let mut addresses = BTreeSet::new();
-        for seed in &seeds {
-            match lookup_host(seed).await {
-                Ok(found) => addresses.extend(found),
-                Err(error) => tracing::warn!(%seed, %error, "cannot resolve a seed"),
+        let mut names = Vec::new();
+        for seed in all {
+            match seed.parse() {
+                Ok(address) => drop(addresses.insert(address)),
+                Err(_) => names.push(seed),
             }
         }
-        let pause = if addresses.is_empty() { RESOLVE_EVERY_WHILE_NONE } else { RESOLVE_EVERY };
+        let tell = |addresses: &BTreeSet<SocketAddr>| {
+            resolved.send_replace(addresses.iter().take(MAX_RESOLVED).copied().collect());
+        };
         if !addresses.is_empty() {
-            resolved.send_replace(addresses.into_iter().take(MAX_RESOLVED).collect());
+            tell(&addresses);
         }
+        let mut failed = false;
+        for name in &names {
+            match lookup_host(name).await {
+                Ok(found) => addresses.extend(found),
+                Err(error) => {
+                    failed = true;
+                    tracing::warn!(seed = %name, %error, "cannot resolve a seed");
+                }
+            }
+        }
+        // What a name stood for a moment ago is better than nothing.
+        if !(addresses.is_empty() && failed) {
+            tell(&addresses);
+        }
+        let pause = if failed { RESOLVE_EVERY_WHILE_FAILING } else { RESOLVE_EVERY };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(pause), if !names.is_empty() => {}
+            changed = seeds.changed() => if changed.is_err() { return },
             () = resolved.closed() => return,
         }
     }
@@ -109,6 +133,19 @@ mod tests {
         let live = BTreeSet::from([address(2)]);
         let reached: Vec<SocketAddr> = (0..30).flat_map(|_| seeds.poll_targets(&live)).collect();
         assert_eq!(reached, [address(3); 3]);
+    }
+
+    #[tokio::test]
+    async fn seeds_are_resolved_when_they_change() {
+        let (seeds, given) =
+            watch::channel(vec!["127.0.0.1:1".to_owned(), "no.such.name.invalid:1".to_owned()]);
+        let (sender, mut resolved) = watch::channel(Vec::new());
+        let task = tokio::spawn(resolve(given, sender));
+        resolved.wait_for(|found| *found == [address(1)]).await.unwrap();
+        seeds.send_replace(vec!["127.0.0.1:2".to_owned(), "127.0.0.1:3".to_owned()]);
+        resolved.wait_for(|found| *found == [address(2), address(3)]).await.unwrap();
+        drop(seeds);
+        task.await.unwrap();
     }
 
     #[test]

@@ -363,7 +363,7 @@ impl Cluster {
         send(&self.peers, to, &TakeoverMessage::Session { id: id.into(), offer, step });
     }
 
-    fn is_linked(&self, replica: &ReplicaId) -> bool {
+    pub(super) fn is_linked(&self, replica: &ReplicaId) -> bool {
         let link = self.peers.find(&replica.name).and_then(|peer| peer.link());
         link.is_some_and(|link| link.replica == *replica)
     }
