@@ -16,9 +16,10 @@ use super::permits::Permits;
 use super::publish::{Publisher, acknowledge};
 use super::reauthentication::ReAuthentication;
 use super::rewrite::RewriteCache;
-use crate::codec::packet::{Disconnect, Packet, Publish, ReasonCode};
+use crate::codec::packet::{Disconnect, Packet, Publish, QoS, ReasonCode};
 use crate::message::Application;
 use crate::router::MatchCache;
+use crate::session::ack_ring::Owed;
 use crate::session::alias::TopicAliases;
 use crate::session::{Incoming, Session};
 use crate::topic::Topic;
@@ -290,6 +291,12 @@ impl ClientConnection {
                 acknowledge(publisher, publish.qos, reason, batch);
             }
             (true, Ok(_), publisher) => {
+                if let Some(publisher) = publisher
+                    && broker.may_refuse()
+                    && broker.refuses(self.matches.look_up(&broker.router, topic))
+                {
+                    return self.refuse(broker, publisher, publish.qos, batch);
+                }
                 let retained = broker.retain(&application, batch.now);
                 let matches = self.matches.look_up(&broker.router, topic);
                 let from = Some(&*self.client);
@@ -302,6 +309,28 @@ impl ClientConnection {
             }
         }
         Ok(())
+    }
+
+    /// A publish is not taken, for want of room in the buffer of a node that cannot be reached. Who cannot be told so is
+    /// disconnected: 3.1.1 has but this and the usual acknowledgement, which would be a promise [MQTT-3.3.5-2 of 3.1.1].
+    #[cold]
+    fn refuse(
+        &self,
+        broker: &Broker,
+        publisher: Publisher<'_>,
+        qos: QoS,
+        batch: &mut Batch,
+    ) -> Result<(), End> {
+        let reason = ReasonCode::QuotaExceeded;
+        broker.metrics.messages_dropped.with_label_values(&["forward_full"]).inc();
+        if self.was_told() {
+            acknowledge(Some(publisher), qos, reason, batch);
+            return Ok(());
+        }
+        // The client may send it again under the same identifier.
+        let owed = Owed { packet_id: publisher.packet_id, qos, reason };
+        self.client.lock().session.acknowledge_former(owed, 0);
+        Err(End::Violation(reason))
     }
 
     fn handle_disconnect(&self, disconnect: &Disconnect<'_>) -> End {

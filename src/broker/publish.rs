@@ -9,9 +9,7 @@ use super::detour::Detour;
 use super::rewrite::RewriteCache;
 use super::session_record::PendingWill;
 use crate::cluster::Retained;
-use crate::cluster::forward::wire::Publication;
-use crate::cluster::host::{Confirm, Receipt, confirm_all};
-use crate::cluster::shares::Destinations;
+use crate::cluster::host::{Confirm, Receipt};
 use crate::codec::packet::{PacketId, QoS, ReasonCode};
 use crate::message::{Application, Message, PublishId};
 use crate::router::Match;
@@ -74,7 +72,7 @@ impl Broker {
         if !destinations.is_empty() {
             let message = message.unwrap_or_else(|| Arc::new(application.to_message()));
             let publication = publication.unwrap_or_else(|| cluster.next_publication(retained));
-            forward(destinations, publication, message, batch, receipt);
+            cluster.forward(destinations, publication, message, receipt, batch.now);
         }
         if let Some((retained, receipt)) = retained.zip(receipt()) {
             cluster.when_retained(retained, receipt, batch.now);
@@ -82,6 +80,18 @@ impl Broker {
         if let Some(publisher) = publisher {
             batch.touch(publisher.client);
         }
+    }
+
+    /// Whether there is anything for which a publish is refused.
+    #[inline]
+    pub(super) fn may_refuse(&self) -> bool {
+        self.cluster.get().is_some_and(|cluster| cluster.may_refuse())
+    }
+
+    /// Whether a publish of QoS 1 or 2 with these matches is refused: a node that wants it cannot be reached, and there is
+    /// no room to keep it for that.
+    pub(super) fn refuses(&self, matches: &Match<Subscriber>) -> bool {
+        self.cluster.get().is_some_and(|cluster| cluster.refuses(&matches.peers))
     }
 
     /// Publishes a client's will, as if the client did it [MQTT-3.8.3-3].
@@ -147,18 +157,4 @@ impl Publisher<'_> {
             false => state.session.acknowledge_former(owed, pending),
         }
     }
-}
-
-pub(super) fn forward(
-    destinations: Destinations,
-    publication: Publication,
-    message: Arc<Message>,
-    batch: &Batch,
-    receipt: impl Fn() -> Option<Receipt>,
-) {
-    let mut safe = Vec::new();
-    for (peer, shares) in destinations {
-        peer.forward(publication, message.clone(), shares, receipt(), batch.now, &mut safe);
-    }
-    confirm_all(safe, batch.now);
 }

@@ -14,7 +14,6 @@ use rumormq_gossip::ReplicaId;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, ClientState, Subscriber};
-use super::publish::forward;
 use crate::cluster::forward::wire::{ForwardedShare, Share};
 use crate::cluster::unconsumed::Kept;
 use crate::cluster::{Cluster, Peer, wall_clock_ms};
@@ -225,7 +224,7 @@ impl Broker {
                 let claim = self.keep_copy(cluster, kept, Some(&replica));
                 let shares = vec![(peer, Share { share, key, claim })];
                 let destinations = cluster.destinations_of(&Default::default(), shares);
-                forward(destinations, cluster.next_publication(None), message, batch, || None);
+                cluster.forward(destinations, cluster.next_publication(None), message, || None, batch.now);
             }
             Outcome::Waits => {
                 self.keep_copy(cluster, kept, None);

@@ -41,6 +41,8 @@ pub struct ClusterConfig {
     pub takeover_timeout: Duration,
     /// Bounds of the forward buffer of each peer.
     pub forward: ForwardLimits,
+    /// Bytes of all forward buffers together. A message that waits for several peers counts for each.
+    pub forward_total_bytes: usize,
     /// Bytes of the messages of shared subscriptions that other nodes have, of which copies are kept until they are
     /// consumed.
     pub max_shared_bytes: usize,

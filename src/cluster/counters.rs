@@ -17,6 +17,10 @@ pub struct ClusterCounters {
     pub delta_bytes_in: IntCounter,
     /// Retained messages acknowledged before every live node had them.
     pub retained_unconfirmed: IntCounter,
+    /// QoS 1 and 2 publishes that waited for peers which have left.
+    pub dropped_left: IntCounter,
+    /// The same for those which were forgotten.
+    pub dropped_forgotten: IntCounter,
     /// From a local change to the last linked peer's acknowledgement.
     pub propagation_seconds: Histogram,
 }
@@ -50,7 +54,12 @@ impl Default for ClusterCounters {
         )
         .expect("a valid name");
         registry.register(Box::new(retained_unconfirmed.clone())).expect("metric names are distinct");
+        // Shown beside those of each peer, whose own are gone with it.
+        let dropped =
+            || IntCounter::new("forward", "counted here, named where it is shown").expect("a valid name");
         ClusterCounters {
+            dropped_left: dropped(),
+            dropped_forgotten: dropped(),
             retained_unconfirmed,
             delta_bytes_out: bytes.with_label_values(&["out"]),
             delta_bytes_in: bytes.with_label_values(&["in"]),
@@ -81,6 +90,26 @@ pub struct ForwardCounters {
     pub dropped_link_full: IntCounter,
     /// QoS 1 and 2 dropped because the buffer was full.
     pub dropped_overflow: IntCounter,
+    /// QoS 1 and 2 dropped because the buffers of all peers together were full.
+    pub dropped_total_overflow: IntCounter,
+    /// QoS 1 and 2 dropped because they had waited for too long.
+    pub dropped_age: IntCounter,
+    /// QoS 1 and 2 dropped because their Message Expiry Interval had passed.
+    pub dropped_expired: IntCounter,
+}
+
+impl ForwardCounters {
+    /// What was dropped, by the value of the `reason` label.
+    pub fn dropped(&self) -> [(&'static str, u64); 6] {
+        [
+            ("no_link", self.dropped_no_link.get()),
+            ("link_full", self.dropped_link_full.get()),
+            ("overflow", self.dropped_overflow.get()),
+            ("total_overflow", self.dropped_total_overflow.get()),
+            ("age", self.dropped_age.get()),
+            ("expired", self.dropped_expired.get()),
+        ]
+    }
 }
 
 impl Default for ForwardCounters {
@@ -96,6 +125,9 @@ impl Default for ForwardCounters {
             dropped_no_link: counter(),
             dropped_link_full: counter(),
             dropped_overflow: counter(),
+            dropped_total_overflow: counter(),
+            dropped_age: counter(),
+            dropped_expired: counter(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! publishes do there; `retained` is for the messages that outlive them; `members` keeps track of who is where and gets links dialled. The broker is known here only as
 //! a [`host::Host`].
 
+mod buffers;
 pub mod config;
 pub mod counters;
 mod dialer;
@@ -89,6 +90,8 @@ pub struct Cluster {
     inbound: InboundStreams,
     /// Guards the copies of messages that members of groups elsewhere have. No other lock is taken under it.
     unconsumed: Mutex<Unconsumed>,
+    /// What the last warnings about lost messages have told.
+    alarms: Mutex<buffers::Alarms>,
     identity: u64,
     members: Members,
     dialer: Dialer,
@@ -138,9 +141,10 @@ impl Cluster {
             replication: Mutex::new(Replication::new(&config, Instant::now())),
             due_earlier: Notify::new(),
             handshakes: Handshakes::new(HANDSHAKES_MAX),
-            peers: Peers::new(config.forward),
+            peers: Peers::new(config.forward, config.forward_total_bytes),
             inbound: InboundStreams::default(),
             unconsumed: Mutex::new(Unconsumed::new(config.max_shared_bytes)),
+            alarms: Mutex::default(),
             identity: identity_of(config.replica.name.as_str()),
             members: Members::default(),
             dialer: Dialer::new(&seeds),

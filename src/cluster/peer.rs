@@ -9,6 +9,7 @@ use rumormq_gossip::{NodeName, ReplicaId};
 use tokio::sync::Notify;
 
 use super::counters::ForwardCounters;
+use super::forward::budget::ForwardBudget;
 use super::forward::settlements::{SettledAck, Settlements};
 use super::forward::stream::{Backlog, ForwardLimits, ForwardStream, Outgoing};
 use super::forward::wire::{self, Publication, Shares};
@@ -81,8 +82,8 @@ pub enum ForwardDrop {
 
 impl Peer {
     /// A peer without a link.
-    pub fn new(name: NodeName, limits: ForwardLimits) -> Peer {
-        let stream = ForwardStream::new(limits);
+    pub fn new(name: NodeName, limits: ForwardLimits, budget: Arc<ForwardBudget>) -> Peer {
+        let stream = ForwardStream::new(limits, budget);
         let state = PeerState {
             link: None,
             queue: Vec::new(),
@@ -191,7 +192,7 @@ impl Peer {
         let mut state = self.state.lock();
         state.link = Some(link);
         state.queue = Vec::new();
-        state.stream.handle_link_up(received, done);
+        state.stream.handle_link_up(received, now, done);
         state.alive = true;
         self.note_reached(&state);
         if let Some(link) = &state.link {
@@ -234,24 +235,47 @@ impl Peer {
     pub fn handle_ack(&self, sequence: u64, now: Instant) {
         let mut done = Vec::new();
         let mut state = self.state.lock();
-        let acked = state.stream.handle_ack(sequence, &mut done);
+        let acked = state.stream.handle_ack(sequence, now, &mut done);
         self.fill(&mut state, now);
         drop(state);
         self.counters.acked.inc_by(acked);
         confirm_all(done, now);
     }
 
-    /// Publishers do not wait longer than `patience` for a peer that says nothing: what is in the buffer is safe here.
-    /// Where the buffer of a live peer is full they do wait, which is what keeps it bounded.
-    pub fn release_receipts(&self, now: Instant, patience: Duration) {
+    /// Publishers do not wait longer than `patience` for a peer that says nothing, nor for one that is still catching up
+    /// with what has waited for it: what is in the buffer is safe here. Where the buffer of a live peer is full they do wait,
+    /// which is what keeps it bounded. What has waited for too long in the buffer of another leaves it.
+    pub fn handle_round(&self, now: Instant, patience: Duration) {
         let mut done = Vec::new();
         let mut state = self.state.lock();
-        let silent = now.saturating_duration_since(state.heard) >= patience;
-        if silent && !state.stream.is_full() {
+        let late = now.saturating_duration_since(state.heard) >= patience || state.stream.is_catching_up();
+        if late && !state.stream.is_full() {
             state.stream.release_receipts(now, patience, &mut done);
         }
+        let reachable = state.link.is_some() && state.alive;
+        let aged = state.stream.tidy(reachable, now, &mut done);
+        let expired = state.stream.take_expired();
         drop(state);
+        self.counters.dropped_age.inc_by(aged);
+        self.counters.dropped_expired.inc_by(expired);
         confirm_all(done, now);
+    }
+
+    /// Whether it cannot be reached and its buffer is full.
+    pub fn is_unreachable_and_full(&self) -> bool {
+        let state = self.state.lock();
+        (state.link.is_none() || !state.alive) && state.stream.is_full()
+    }
+
+    /// Drops so many bytes of the oldest forwards, for all buffers together hold too much.
+    pub fn give_up(&self, bytes: usize, done: &mut Vec<Receipt>) {
+        let dropped = self.state.lock().stream.give_up(bytes, done);
+        self.counters.dropped_total_overflow.inc_by(dropped);
+    }
+
+    /// Drops all forwards: nobody will ask for them. Returns how many.
+    pub fn abandon(&self, done: &mut Vec<Receipt>) -> u64 {
+        self.state.lock().stream.give_up(usize::MAX, done)
     }
 
     /// What became of a message that this incarnation of the peer keeps a copy of.
@@ -320,7 +344,7 @@ impl Peer {
             wire::append_small(&mut state.queue, kind::SETTLED, &settled);
         }
         while state.queue.len() < FILL_MAX {
-            match state.stream.poll_send() {
+            match state.stream.poll_send(now) {
                 None => break,
                 Some(Outgoing::Skip(to)) => {
                     wire::append_small(&mut state.queue, kind::FORWARD_SKIP, &wire::ForwardSkip { to });

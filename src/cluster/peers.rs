@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use rumormq_gossip::{NodeName, ReplicaId};
 use smallvec::SmallVec;
 
+use super::forward::budget::ForwardBudget;
 use super::forward::stream::ForwardLimits;
 use super::peer::Peer;
 use crate::router::{PeerIndex, PeerSet};
@@ -15,6 +16,7 @@ use crate::router::{PeerIndex, PeerSet};
 #[derive(Debug)]
 pub struct Peers {
     limits: ForwardLimits,
+    budget: Arc<ForwardBudget>,
     names: RwLock<BTreeMap<NodeName, Arc<Peer>>>,
     indexes: RwLock<Indexes>,
 }
@@ -26,9 +28,15 @@ struct Indexes {
 }
 
 impl Peers {
-    /// No peers; each gets a forward buffer of these bounds.
-    pub fn new(limits: ForwardLimits) -> Peers {
-        Peers { limits, names: RwLock::default(), indexes: RwLock::default() }
+    /// No peers; each gets a forward buffer of these bounds, and all together may hold so many bytes.
+    pub fn new(limits: ForwardLimits, total_bytes: usize) -> Peers {
+        let budget = Arc::new(ForwardBudget::new(total_bytes));
+        Peers { limits, budget, names: RwLock::default(), indexes: RwLock::default() }
+    }
+
+    /// What the forward buffers hold together.
+    pub fn budget(&self) -> &ForwardBudget {
+        &self.budget
     }
 
     /// The peer of this name, if it was heard of.
@@ -42,7 +50,8 @@ impl Peers {
             return peer;
         }
         let mut names = self.names.write();
-        names.entry(name.clone()).or_insert_with(|| Arc::new(Peer::new(name.clone(), self.limits))).clone()
+        let new = || Arc::new(Peer::new(name.clone(), self.limits, self.budget.clone()));
+        names.entry(name.clone()).or_insert_with(new).clone()
     }
 
     /// All of them, by name.

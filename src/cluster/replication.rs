@@ -1,6 +1,7 @@
 //! The replicated sets at work: what changes here goes to the peers, what peers change goes to the trie.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::counters::ClusterCounters;
 use super::host::{Arrival, Host, Receipt, confirm_all};
 use super::interest::{EXCLUSIVE, Interest, RETAINED, ROUTES, SESSIONS, SETS, filter_of, members_of};
 use super::link::kind;
+use super::peer::Peer;
 use super::peers::Peers;
 use super::retaining::Retaining;
 use super::shares::identity_of;
@@ -63,6 +65,8 @@ pub struct Effects {
     gone: Vec<ReplicaId>,
     /// Names that left for good.
     left: Vec<NodeName>,
+    /// Nodes of which no incarnation is known any more.
+    abandoned: Vec<Arc<Peer>>,
     losses: Losses,
     restarted: bool,
 }
@@ -235,7 +239,7 @@ impl Replication {
         }
         // Its routes have left the trie by now: until then their index must stay its own.
         for replica in &effects.gone {
-            self.handle_gone(replica, peers, &mut effects.confirmed, now);
+            effects.abandoned.extend(self.handle_gone(replica, peers, &mut effects.confirmed, now));
         }
         effects.restarted = std::mem::take(&mut self.restarted);
         effects
@@ -352,6 +356,9 @@ impl Effects {
         }
         confirm_all(self.confirmed, now);
         cluster.takeovers.handle_losses(self.losses);
+        for peer in self.abandoned {
+            cluster.abandon_buffer(&peer, self.left.contains(peer.name()), now);
+        }
         for replica in self.gone {
             cluster.inbound.forget(&replica);
             cluster.members.forget(&replica);
@@ -371,23 +378,30 @@ impl Effects {
 
 impl Replication {
     /// A replica will not come back: what stood for it goes, and what was kept for its node, unless another incarnation
-    /// of that is known.
-    fn handle_gone(&self, replica: &ReplicaId, peers: &Peers, confirmed: &mut Vec<Receipt>, now: Instant) {
+    /// of that is known. Returns the node then: its buffer is to be dropped without a lock.
+    fn handle_gone(
+        &self,
+        replica: &ReplicaId,
+        peers: &Peers,
+        confirmed: &mut Vec<Receipt>,
+        now: Instant,
+    ) -> Option<Arc<Peer>> {
         peers.release_index(replica);
         let with_name = |other: &MemberStatus| {
             other.replica.name == replica.name
                 && other.replica != *replica
                 && other.state != Some(MemberState::Left)
         };
-        if !self.node.members(now).iter().any(with_name)
-            && let Some(peer) = peers.remove(&replica.name)
-        {
-            peer.handle_liveness(false, now, confirmed);
-            // Should it be there after all, the next greeting says that it was forgotten.
-            if let Some(link) = peer.link() {
-                link.closed.notify_one();
-            }
+        if self.node.members(now).iter().any(with_name) {
+            return None;
         }
+        let peer = peers.remove(&replica.name)?;
+        peer.handle_liveness(false, now, confirmed);
+        // Should it be there after all, the next greeting says that it was forgotten.
+        if let Some(link) = peer.link() {
+            link.closed.notify_one();
+        }
+        Some(peer)
     }
 }
 

@@ -40,8 +40,10 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
 impl Cluster {
     fn handle_round(&self, now: Instant) {
         for peer in self.peers.all() {
-            peer.release_receipts(now, self.config.puback_timeout);
+            peer.handle_round(now, self.config.puback_timeout);
         }
+        self.relieve_buffers(now);
+        self.warn_of_losses(now);
         self.release_retaining(now);
         self.share_again(now);
         let (heads, synced) = {

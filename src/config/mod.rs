@@ -40,6 +40,7 @@ use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;
 use crate::bridge::BridgeConfig;
 use crate::broker::{Extras, Limits};
+pub use crate::cluster::forward::stream::ForwardOverflow;
 pub use crate::net::tls::ClientCertificates;
 use crate::net::tls::TlsFiles;
 
@@ -138,8 +139,19 @@ pub struct Config {
     /// QoS 1 and 2 messages kept for one peer until it has confirmed them. Full, the oldest goes if the peer is dead, and
     /// publishers wait if it lives. Lower loses messages in short outages.
     pub forward_buffer_messages: usize,
-    /// Bytes of those messages, for one peer. Memory of the node bounds it: an outage of several peers fills several.
+    /// Bytes of those messages, for one peer.
     pub forward_buffer_bytes: usize,
+    /// How long such a message waits for a peer that cannot be reached; then it is dropped. Shorter loses messages of a long
+    /// outage, longer brings clients what they may not want any more; with a peer that is forgotten they go anyway. A
+    /// message's own expiry may end it sooner.
+    pub forward_buffer_age: Duration,
+    /// Bytes of all peers' forward buffers together; a message that waits for several counts for each. Beyond it the fullest
+    /// buffer of a peer that cannot be reached drops its oldest, and publishes to live ones wait. Lower loses messages when
+    /// several nodes are away, higher may need more memory than the machine has.
+    pub forward_total_bytes: usize,
+    /// What becomes of QoS 1 and 2 messages for a peer that cannot be reached and whose buffer is full. Refused ones reach
+    /// nobody, subscribers on other nodes neither: 5.0 clients are told so, others are disconnected.
+    pub forward_overflow: ForwardOverflow,
     /// Bytes of messages of shared subscriptions that other nodes have, of which copies are kept until a member has them.
     /// Beyond it the oldest copies are let go: their messages are lost if the node that has them is.
     pub shared_buffer_bytes: usize,
@@ -194,6 +206,9 @@ impl Default for Config {
             tombstone_ttl: Duration::from_secs(24 * 3600),
             forward_buffer_messages: 100_000,
             forward_buffer_bytes: 256 << 20,
+            forward_buffer_age: Duration::from_secs(3600),
+            forward_total_bytes: 512 << 20,
+            forward_overflow: ForwardOverflow::DropOldest,
             shared_buffer_bytes: 256 << 20,
             limits: Limits::default(),
             extras: Extras::default(),

@@ -62,6 +62,7 @@ fn three_values(setting: &Setting) -> [String; 3] {
         "allow_anonymous" | "certificate_as_username" | "exclusive_subscriptions" => ["true", "true", "true"],
         "tls_client_certificates" => ["optional", "optional", "optional"],
         "shared_strategy" => ["random", "local_first", "sticky"],
+        "forward_overflow" => ["refuse", "refuse", "refuse"],
         "retain_available" | "wildcard_subscriptions" | "subscription_identifiers" => {
             ["false", "false", "false"]
         }
@@ -485,8 +486,8 @@ fn a_program_that_sets_fields_is_held_to_the_same_rules() {
 #[test]
 fn the_readme_tells_every_limit() {
     let readme = include_str!("../../README.md");
-    let buffers = ["forward_buffer_messages", "forward_buffer_bytes", "forget_after"];
-    for setting in SETTINGS.iter().filter(|it| it.section == Section::Limits || buffers.contains(&it.name)) {
+    let is_buffer = |name: &str| name.starts_with("forward_") || name == "forget_after";
+    for setting in SETTINGS.iter().filter(|it| it.section == Section::Limits || is_buffer(it.name)) {
         let row = format!("| `{}` | {} | ", setting.name, setting.show(&Config::default()));
         assert!(readme.contains(&row), "{row}");
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use super::{AdminToken, ClientCertificates, Cookie, HostPort, NodeName};
+use super::{AdminToken, ClientCertificates, Cookie, ForwardOverflow, HostPort, NodeName};
 use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;
 use crate::broker::{ResponseTopic, ServerReference};
@@ -41,6 +41,21 @@ impl Text for Strategy {
         let named = Strategy::ALL.into_iter().find(|strategy| strategy.name() == text);
         *self = named.ok_or_else(|| {
             let names: Vec<&str> = Strategy::ALL.into_iter().map(Strategy::name).collect();
+            format!("{text:?} is not one of {}", names.join(", "))
+        })?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+impl Text for ForwardOverflow {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let named = ForwardOverflow::ALL.into_iter().find(|policy| policy.name() == text);
+        *self = named.ok_or_else(|| {
+            let names = ForwardOverflow::ALL.map(ForwardOverflow::name);
             format!("{text:?} is not one of {}", names.join(", "))
         })?;
         Ok(())

@@ -276,15 +276,21 @@ impl Page {
             "forward_dropped_total",
             "Publishes dropped on the way to the peer.",
             &["peer", "reason"],
-            peers.iter().flat_map(|peer| {
-                let name = peer.name().as_str();
-                let counters = &peer.counters;
-                [
-                    (vec![name, "no_link"], counters.dropped_no_link.get()),
-                    (vec![name, "link_full"], counters.dropped_link_full.get()),
-                    (vec![name, "overflow"], counters.dropped_overflow.get()),
-                ]
-            }),
+            peers
+                .iter()
+                .flat_map(|peer| {
+                    let dropped = peer.counters.dropped().into_iter();
+                    dropped.map(|(reason, count)| (vec![peer.name().as_str(), reason], count))
+                })
+                .chain([
+                    (vec!["gone", "left"], cluster.counters.dropped_left.get()),
+                    (vec!["gone", "forgotten"], cluster.counters.dropped_forgotten.get()),
+                ]),
+        );
+        self.gauge(
+            "forward_buffered_bytes",
+            "Bytes in all forward buffers together, to within 128 KiB for each.",
+            cluster.forward_bytes() as f64,
         );
         let waiting: Vec<_> = peers.iter().map(|peer| (peer.name().as_str(), peer.backlog(now))).collect();
         let gauges = |value: fn(&Backlog) -> f64| -> Vec<(Vec<&str>, f64)> {

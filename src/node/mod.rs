@@ -318,7 +318,10 @@ fn cluster_config(
         forward: ForwardLimits {
             messages: config.forward_buffer_messages,
             bytes: config.forward_buffer_bytes,
+            age: config.forward_buffer_age,
+            overflow: config.forward_overflow,
         },
+        forward_total_bytes: config.forward_total_bytes,
         max_shared_bytes: config.shared_buffer_bytes,
     })
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 
+use super::budget::ForwardBudget;
 use super::inbound::{Admission, HighWater};
-use super::stream::{ForwardLimits, ForwardStream, Outgoing};
+use super::stream::{Backlog, ForwardLimits, ForwardOverflow, ForwardStream, Outgoing};
 use super::wire::Publication;
 use crate::cluster::host::{Confirm, Receipt};
 use crate::codec::packet::{PropertySet, QoS};
@@ -28,6 +29,10 @@ impl Confirm for Publisher {
 }
 
 fn message(number: u64) -> Arc<Message> {
+    expiring(number, None)
+}
+
+fn expiring(number: u64, expires_at: Option<Instant>) -> Arc<Message> {
     let application = Application {
         topic: Topic::new("t").expect("a valid topic"),
         payload: &number.to_be_bytes(),
@@ -35,7 +40,7 @@ fn message(number: u64) -> Arc<Message> {
         qos: QoS::AtLeastOnce,
         retain: false,
         properties: &PropertySet::EMPTY,
-        expires_at: None,
+        expires_at,
     };
     Arc::new(application.to_message())
 }
@@ -59,6 +64,14 @@ enum Step {
     Restart,
     /// The peer counts as dead: the buffer is trimmed.
     Trim,
+    /// One that expires after so many milliseconds.
+    PushExpiring(u64),
+    /// So many milliseconds pass.
+    Pass(u64),
+    /// What has expired, or is too old for a peer that is out of reach, leaves the buffer.
+    Tidy {
+        reachable: bool,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -70,6 +83,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Cut),
         1 => Just(Step::Restart),
         1 => Just(Step::Trim),
+        3 => (0..100u64).prop_map(Step::PushExpiring),
+        3 => (0..60u64).prop_map(Step::Pass),
+        2 => any::<bool>().prop_map(|reachable| Step::Tidy { reachable }),
     ];
     proptest::collection::vec(step, 0..120)
 }
@@ -91,12 +107,15 @@ struct World {
     pushed: u64,
     trimmed: u64,
     now: Instant,
+    budget: Arc<ForwardBudget>,
 }
 
 impl World {
     fn new(limits: ForwardLimits) -> World {
+        let budget = Arc::new(ForwardBudget::new(1 << 30));
         World {
-            stream: ForwardStream::new(limits),
+            stream: ForwardStream::new(limits, budget.clone()),
+            budget,
             link: VecDeque::new(),
             acks: VecDeque::new(),
             high_water: HighWater::default(),
@@ -108,6 +127,14 @@ impl World {
         }
     }
 
+    fn push(&mut self, expires_at: Option<Instant>) {
+        self.pushed += 1;
+        let receipt = Receipt { to: self.publisher.clone(), slot: self.pushed };
+        let publication = Publication { number: self.pushed, retained: None };
+        let message = expiring(self.pushed, expires_at);
+        self.stream.push(publication, message, None, Some(receipt), self.now);
+    }
+
     fn confirm(&self, done: Vec<Receipt>) {
         done.into_iter().for_each(|receipt| receipt.to.confirm(receipt.slot));
     }
@@ -115,15 +142,16 @@ impl World {
     fn step(&mut self, step: Step) {
         let mut done = Vec::new();
         match step {
-            Step::Push => {
-                self.pushed += 1;
-                let receipt = Receipt { to: self.publisher.clone(), slot: self.pushed };
-                let publication = Publication { number: self.pushed, retained: None };
-                self.stream.push(publication, message(self.pushed), None, Some(receipt), self.now);
+            Step::Push => self.push(None),
+            Step::PushExpiring(after) => self.push(Some(self.now + Duration::from_millis(after))),
+            Step::Pass(time) => self.now += Duration::from_millis(time),
+            Step::Tidy { reachable } => {
+                self.trimmed += self.stream.tidy(reachable, self.now, &mut done);
+                self.trimmed += self.stream.take_expired();
             }
             Step::Send(count) => {
                 for _ in 0..count {
-                    match self.stream.poll_send() {
+                    match self.stream.poll_send(self.now) {
                         Some(Outgoing::Skip(to)) => self.link.push_back(Frame::Skip(to)),
                         Some(Outgoing::Forward(place, message, ..)) => self
                             .link
@@ -147,13 +175,13 @@ impl World {
             }
             Step::Ack(count) => {
                 for sequence in self.acks.drain(..count.min(self.acks.len())).collect::<Vec<_>>() {
-                    self.stream.handle_ack(sequence, &mut done);
+                    self.stream.handle_ack(sequence, self.now, &mut done);
                 }
             }
             Step::Cut => {
                 self.link.clear();
                 self.acks.clear();
-                self.stream.handle_link_up(self.high_water.sequence(), &mut done);
+                self.stream.handle_link_up(self.high_water.sequence(), self.now, &mut done);
             }
             Step::Restart => {
                 self.high_water = HighWater::default();
@@ -170,7 +198,9 @@ impl World {
             self.step(Step::Send(100));
             self.step(Step::Arrive(100));
             self.step(Step::Ack(100));
+            self.step(Step::Tidy { reachable: true });
         }
+        self.trimmed += self.stream.take_expired();
     }
 }
 
@@ -178,7 +208,7 @@ proptest! {
     #[test]
     fn a_stream_delivers_in_order_and_confirms_each_publish_once(steps in steps()) {
         let restarts = steps.iter().any(|step| matches!(step, Step::Restart));
-        let mut world = World::new(ForwardLimits { messages: 20, bytes: 1 << 20 });
+        let mut world = World::new(ForwardLimits { messages: 20, age: Duration::from_millis(150), ..ForwardLimits::default() });
         for step in steps {
             world.step(step);
         }
@@ -187,8 +217,11 @@ proptest! {
             prop_assert!(world.delivered.is_sorted_by(|a, b| a < b), "in order, none twice: {:?}", world.delivered);
             prop_assert!(world.delivered.len() as u64 >= world.pushed - world.trimmed, "none lost but those dropped");
         }
-        let confirmed = world.publisher.0.lock().clone();
+        let mut confirmed = world.publisher.0.lock().clone();
+        confirmed.sort_unstable();
         prop_assert_eq!(confirmed, (1..=world.pushed).collect::<Vec<_>>());
+        prop_assert_eq!(world.stream.backlog(world.now), Backlog::default());
+        prop_assert_eq!(world.budget.used(), 0);
     }
 }
 
@@ -237,14 +270,123 @@ fn nobody_waits_longer_than_the_patience() {
 
 #[test]
 fn a_receiver_that_claims_every_number_there_is_breaks_nothing() {
-    let mut stream = ForwardStream::new(ForwardLimits::default());
+    let mut stream = ForwardStream::new(ForwardLimits::default(), Arc::new(ForwardBudget::new(1 << 20)));
     let push = |stream: &mut ForwardStream| {
         let publication = Publication { number: 1, retained: None };
         stream.push(publication, message(1), None, None, Instant::now());
     };
     push(&mut stream);
-    stream.handle_link_up(u64::MAX, &mut Vec::new());
+    stream.handle_link_up(u64::MAX, Instant::now(), &mut Vec::new());
     push(&mut stream);
-    assert!(matches!(stream.poll_send(), Some(Outgoing::Forward(..))));
+    assert!(matches!(stream.poll_send(Instant::now()), Some(Outgoing::Forward(..))));
     assert!(stream.last() < u64::MAX);
+}
+
+#[test]
+fn what_is_too_old_leaves_the_buffer_of_a_peer_that_cannot_be_reached() {
+    let second = Duration::from_secs(1);
+    let mut world = World::new(ForwardLimits { age: 10 * second, ..ForwardLimits::default() });
+    for _ in 0..5 {
+        world.step(Step::Push);
+        world.now += second;
+    }
+    let mut done = Vec::new();
+    world.now += 7 * second;
+    assert_eq!(world.stream.tidy(true, world.now, &mut done), 0, "what is on its way is not too old");
+    assert_eq!(world.stream.tidy(false, world.now, &mut done), 3);
+    assert_eq!(
+        world.stream.backlog(world.now),
+        Backlog { oldest: 9 * second, ..world.stream.backlog(world.now) }
+    );
+    let released: Vec<u64> = done.iter().map(|receipt| receipt.slot).collect();
+    assert_eq!(released, [1, 2, 3]);
+    world.settle();
+    assert_eq!(world.delivered, [4, 5]);
+}
+
+#[test]
+fn what_has_expired_is_not_sent_wherever_it_stands() {
+    let mut world = World::new(ForwardLimits::default());
+    for step in
+        [Step::PushExpiring(10), Step::Push, Step::PushExpiring(10), Step::Push, Step::PushExpiring(10)]
+    {
+        world.step(step);
+    }
+    world.step(Step::Pass(10));
+    world.settle();
+    assert_eq!(world.delivered, [2, 4]);
+    assert_eq!(world.trimmed, 3);
+    assert_eq!(world.high_water.sequence(), 5);
+
+    // The buffer of a dead peer is looked through.
+    for step in [Step::Push, Step::PushExpiring(10), Step::PushExpiring(10), Step::Push, Step::Pass(10)] {
+        world.step(step);
+    }
+    let before = world.stream.backlog(world.now).bytes;
+    world.step(Step::Tidy { reachable: false });
+    assert_eq!((world.trimmed, world.stream.backlog(world.now).bytes), (5, before / 2));
+    assert_eq!(*world.publisher.0.lock(), [1, 2, 3, 4, 5, 7, 8], "and nobody waits for it");
+    world.settle();
+    assert_eq!(world.delivered, [2, 4, 6, 9]);
+}
+
+/// A receiver learns the number of the last forward even where that is dropped: others may wait for it to get there.
+#[test]
+fn the_end_of_a_stream_is_told_where_nothing_is_left_of_it() {
+    let mut world = World::new(ForwardLimits { age: Duration::ZERO, ..ForwardLimits::default() });
+    for step in [Step::Push, Step::Push, Step::Tidy { reachable: false }, Step::Send(9), Step::Arrive(9)] {
+        world.step(step);
+    }
+    assert_eq!(world.stream.last(), 2);
+    assert_eq!(world.high_water.sequence(), 2);
+}
+
+#[test]
+fn as_much_is_under_way_as_is_acknowledged_soon() {
+    let mut world = World::new(ForwardLimits::default());
+    for _ in 0..100_000 {
+        world.step(Step::Push);
+    }
+    world.step(Step::Cut);
+    let size = message(0).size();
+    // The first acknowledgement is quick, all others take their time.
+    let mut under_way = Vec::new();
+    for milliseconds in [1, 500, 500, 500, 500] {
+        world.step(Step::Send(usize::MAX));
+        under_way.push(world.link.len() * size / 1024);
+        world.step(Step::Arrive(usize::MAX));
+        world.step(Step::Pass(milliseconds));
+        world.step(Step::Ack(9));
+    }
+    assert_eq!(under_way, [64, 128, 64, 32, 16], "KiB");
+    world.settle();
+    assert_eq!(world.delivered.len(), 100_000);
+}
+
+#[test]
+fn a_stream_that_refuses_keeps_what_it_has() {
+    let limits = ForwardLimits { messages: 3, overflow: ForwardOverflow::Refuse, ..ForwardLimits::default() };
+    let mut world = World::new(limits);
+    for _ in 0..5 {
+        world.step(Step::Push);
+    }
+    assert!(world.stream.is_full());
+    assert_eq!(world.stream.trim(false, &mut Vec::new()), 0);
+    world.settle();
+    assert_eq!(world.delivered, [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_stream_catches_up_until_it_has_sent_what_waited() {
+    let mut world = World::new(ForwardLimits::default());
+    world.step(Step::Push);
+    world.step(Step::Push);
+    assert!(!world.stream.is_catching_up(), "there is no link");
+    for step in [Step::Cut, Step::Push, Step::Send(9), Step::Arrive(1), Step::Ack(1)] {
+        world.step(step);
+    }
+    assert!(world.stream.is_catching_up());
+    world.step(Step::Arrive(1));
+    world.step(Step::Ack(1));
+    assert!(!world.stream.is_catching_up(), "what came later is not late");
 }
