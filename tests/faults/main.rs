@@ -28,8 +28,16 @@
 mod checker;
 #[allow(dead_code, reason = "scenarios use it")]
 mod history;
+mod nemesis;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod processes;
+mod scenarios;
+#[path = "../support"]
+#[allow(dead_code, reason = "other targets use it, too")]
+mod support {
+    pub mod client;
+    pub mod describe;
+}
 #[allow(dead_code, reason = "scenarios use it")]
 mod workload;

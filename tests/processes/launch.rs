@@ -12,6 +12,22 @@ use super::{PATIENCE, Process};
 /// What changes a process's clock; the dynamic linker knows where libraries are.
 pub const LIBFAKETIME: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 
+/// Whether nodes can have clocks of their own here; says why, if not.
+///
+/// # Panics
+/// Instead, with `RUMORMQ_REQUIRE_CLIENTS=1`.
+pub fn can_set_clocks() -> bool {
+    // A library that cannot be loaded is a line on standard error, and no more.
+    let tried = Command::new("true").env("LD_PRELOAD", LIBFAKETIME).output();
+    let there = tried.is_ok_and(|output| output.stderr.is_empty());
+    let required = std::env::var("RUMORMQ_REQUIRE_CLIENTS").is_ok_and(|value| value == "1");
+    assert!(there || !required, "libfaketime is required: the package is called faketime");
+    if !there {
+        eprintln!("SKIPPED: no libfaketime");
+    }
+    there
+}
+
 /// The command line of a node, in the making.
 #[derive(Clone, Debug)]
 pub struct Launch {

@@ -4,7 +4,7 @@
 //! ends, however the test dies. Nothing here waits for a fixed time; [`awaits`] asks again until the answer fits.
 
 mod http;
-mod launch;
+pub mod launch;
 pub mod netns;
 mod process;
 
