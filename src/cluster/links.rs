@@ -202,7 +202,7 @@ impl Cluster {
 }
 
 /// A link on which no ping was answered for so long may be gone at its other end.
-const DOUBTFUL_AFTER: Duration = Duration::from_millis(1500);
+pub(super) const DOUBTFUL_AFTER: Duration = Duration::from_millis(1500);
 
 /// Whether a new link replaces the present one. Both ends decide alike, whichever link came up first with them.
 fn is_preferred(

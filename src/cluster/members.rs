@@ -93,11 +93,13 @@ impl Members {
         present.map(|(replica, member)| (replica.clone(), member.addresses.cluster.clone())).collect()
     }
 
-    /// Members whose heartbeats arrive and the address to dial.
-    pub fn to_dial(&self) -> Vec<(ReplicaId, SocketAddr)> {
+    /// Where members receive links, and whether their heartbeats arrive; by name and incarnation.
+    pub fn addresses(&self) -> Vec<(ReplicaId, SocketAddr, bool)> {
         let known = self.known.lock();
-        let alive = known.iter().filter(|(_, member)| member.alive);
-        alive.filter_map(|(replica, member)| Some((replica.clone(), member.cluster_addr?))).collect()
+        let members = known.iter();
+        members
+            .filter_map(|(replica, member)| Some((replica.clone(), member.cluster_addr?, member.alive)))
+            .collect()
     }
 }
 

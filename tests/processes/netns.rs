@@ -138,6 +138,12 @@ impl Namespace {
         self.iptables(&["-A", "OUTPUT", "-d", &other, "-j", "DROP"]);
     }
 
+    /// Loses every datagram between this host and all others; connections are let through, as by some firewalls.
+    pub fn block_datagrams(&self) {
+        self.iptables(&["-A", "INPUT", "-i", "eth0", "-p", "udp", "-j", "DROP"]);
+        self.iptables(&["-A", "OUTPUT", "-o", "eth0", "-p", "udp", "-j", "DROP"]);
+    }
+
     /// Resets the connections of other hosts with this one when they are used, and lets none of theirs open.
     pub fn refuse_connections(&self) {
         self.iptables(&[

@@ -11,9 +11,10 @@ use super::codec::Codec;
 use super::config::MembershipConfig;
 use super::counters::GossipCounters;
 use super::generation::MAX_INCARNATION;
+use super::heard::Heard;
 use super::observer::{Observation, Observer};
 use super::seeds::{self, Seeds};
-use super::session::{Died, Link, Session};
+use super::session::{Died, Link, PAUSE, Session};
 
 /// Observations that wait to be received. Beyond that they stay where they are and are joined with later ones.
 const OBSERVATIONS_WAITING: usize = 64;
@@ -68,6 +69,7 @@ pub enum PublishError {
 /// What the handle leaves for the next tick.
 struct Shared {
     counters: Arc<GossipCounters>,
+    heard: Arc<Heard>,
     seeds: watch::Sender<Vec<String>>,
     waiting: Mutex<Waiting>,
 }
@@ -97,9 +99,11 @@ impl Membership {
             socket: config.socket.clone(),
             codec: Arc::new(Mutex::new(codec)),
             counters: counters.clone(),
+            heard: Arc::default(),
         };
+        let heard = link.heard.clone();
         let (seeds, given) = watch::channel(config.seeds.clone());
-        let shared = Arc::new(Shared { counters, seeds, waiting: Mutex::default() });
+        let shared = Arc::new(Shared { counters, heard, seeds, waiting: Mutex::default() });
         let (stop, stopping) = watch::channel(false);
         let (stopped_sender, stopped) = watch::channel(false);
         let (observations, observed) = mpsc::channel(OBSERVATIONS_WAITING);
@@ -107,6 +111,7 @@ impl Membership {
         tokio::spawn(seeds::resolve(given, resolved_sender));
         let driver = Driver {
             observer: Observer::new(config.me.clone(), config.forget_after, Instant::now()),
+            observed: Instant::now(),
             seeds: Seeds::new(config.advertise, resolved),
             config,
             link,
@@ -147,6 +152,12 @@ impl Membership {
         &self.shared.counters
     }
 
+    /// When a message last came from this address itself: whoever is there reaches this node now, and can perhaps be
+    /// reached.
+    pub fn last_heard(&self, from: SocketAddr) -> Option<std::time::Instant> {
+        self.shared.heard.last(from).map(Instant::into_std)
+    }
+
     /// Tells the keys published last to some members, for two ticks, and ends. Others hear of it from them.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
@@ -178,6 +189,8 @@ struct Driver {
     link: Link,
     shared: Arc<Shared>,
     observer: Observer,
+    /// When chitchat's state was last taken over.
+    observed: Instant,
     seeds: Seeds,
     stopping: watch::Receiver<bool>,
     observations: mpsc::Sender<Observation>,
@@ -204,7 +217,7 @@ impl Driver {
                 _ = self.stopping.wait_for(|stopping| *stopping) => break,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
-            self.observer.handle_restart(Instant::now());
+            self.observer.handle_deafness(Instant::now());
         }
         stopped.send_replace(true);
     }
@@ -262,6 +275,11 @@ impl Driver {
         session: &Session,
         keys: &[(String, String)],
     ) -> Result<BTreeSet<SocketAddr>, Died> {
+        let now = Instant::now();
+        if now.duration_since(std::mem::replace(&mut self.observed, now)) >= PAUSE {
+            tracing::warn!("this node stood still; whom it has not heard meanwhile is not dead for that");
+            self.observer.handle_deafness(now);
+        }
         let live = session.exchange(keys, &mut self.observer).await?;
         while let Ok(permit) = self.observations.try_reserve() {
             let Some(observation) = self.observer.poll_observation() else { break };

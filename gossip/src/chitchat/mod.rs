@@ -17,6 +17,7 @@ mod config;
 mod counters;
 mod fragment;
 mod generation;
+mod heard;
 mod membership;
 mod network;
 mod observer;

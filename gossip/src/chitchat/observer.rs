@@ -16,8 +16,9 @@ use crate::{Incarnation, NodeName, ReplicaId};
 const MAX_KEYS: usize = 64;
 /// Longest value of a key taken over, in bytes.
 const MAX_VALUE_LEN: usize = 1024;
-/// How long members that were alive stay so after a restart of chitchat: by then a live one was heard of many times.
-const RESTART_GRACE: Duration = Duration::from_secs(5);
+/// How long members that were alive stay so after a restart of chitchat, or after this node stood still: by then a live one
+/// was heard of many times.
+const GRACE: Duration = Duration::from_secs(5);
 /// How long a member just heard of, but not yet known to live, is kept back: chitchat takes two heartbeats to tell.
 const SETTLE: Duration = Duration::from_secs(3);
 /// An incarnation whose heartbeats still come so long after a newer one appeared did not end: two nodes hold its name.
@@ -71,7 +72,8 @@ pub(super) struct Observer {
     members: BTreeMap<ReplicaId, Member>,
     /// The moment of the last state.
     now: Instant,
-    restarted: Option<Instant>,
+    /// Since when it is not held against the others that they were not heard.
+    listening_since: Option<Instant>,
 }
 
 struct Member {
@@ -94,12 +96,13 @@ struct Member {
 
 impl Observer {
     pub(super) fn new(me: ReplicaId, forget_after: Duration, now: Instant) -> Observer {
-        Observer { me, forget_after, members: BTreeMap::new(), now, restarted: None }
+        Observer { me, forget_after, members: BTreeMap::new(), now, listening_since: None }
     }
 
-    /// chitchat starts anew: its next states know nobody at first.
-    pub(super) fn handle_restart(&mut self, now: Instant) {
-        self.restarted = Some(now);
+    /// This node has not listened: chitchat starts anew, and its next states know nobody at first; or the process stood
+    /// still, and chitchat takes its own silence for that of all others.
+    pub(super) fn handle_deafness(&mut self, now: Instant) {
+        self.listening_since = Some(now);
     }
 
     /// Takes over the state of a tick.
@@ -180,7 +183,7 @@ impl Observer {
     /// Who is alive, who is not, and who has a name that is not theirs alone.
     fn judge(&mut self) {
         let now = self.now;
-        let restarting = self.restarted.is_some_and(|at| now.duration_since(at) < RESTART_GRACE);
+        let was_deaf = self.listening_since.is_some_and(|at| now.duration_since(at) < GRACE);
         let mut newest: BTreeMap<NodeName, Incarnation> = BTreeMap::new();
         newest.insert(self.me.name.clone(), self.me.incarnation);
         for replica in self.members.keys() {
@@ -190,7 +193,7 @@ impl Observer {
         let mut live: BTreeMap<NodeName, usize> = BTreeMap::from([(self.me.name.clone(), 1)]);
         for (replica, member) in &mut self.members {
             let was_alive = member.dead_since.is_none();
-            let heard = (member.live && member.last_seen == now) || (was_alive && restarting);
+            let heard = (member.live && member.last_seen == now) || (was_alive && was_deaf);
             let superseded = newest.get(&replica.name).is_some_and(|newest| *newest > replica.incarnation);
             let superseded_since = superseded.then(|| *member.superseded_since.get_or_insert(now));
             let alive =
@@ -378,7 +381,7 @@ mod tests {
         let mut script = Script::new();
         let all = [("a@h", 1, 0, true, 3, "x"), ("b@h", 1, 0, true, 3, "x")];
         assert_eq!(script.after(0, &all).len(), 2);
-        script.observer.handle_restart(script.now);
+        script.observer.handle_deafness(script.now);
         assert_eq!(script.observer.live_addresses().count(), 2);
         assert_eq!(script.after(1, &[]), []);
         assert_eq!(script.after(1, &[("a@h", 1, 0, false, 0, "")]), [], "keys and liveness are kept");

@@ -20,12 +20,20 @@ use super::config::MembershipConfig;
 use super::counters::GossipCounters;
 use super::fragment::MAX_SENT_DATAGRAM_LEN;
 use super::generation::{self, generation};
+use super::heard::Heard;
 use super::network::Datagrams;
 use super::observer::{Observer, Sighting};
 use crate::seal::MAX_DATAGRAM_LEN;
 
 /// Pause after the socket failed to receive, so that a lasting failure does not spin.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(50);
+
+/// A node that was not given time for so long, be it that its process or its machine was stopped, has not listened. It draws no
+/// conclusions from that, and what waits for it in its socket is no news: taken for heartbeats in quick succession, it would make
+/// their next pause look like a death. Ticks are far more frequent, and other nodes notice a death later.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+/// Datagrams dropped after a pause, at most; sockets hold fewer.
+const MAX_STALE: usize = 10_000;
 
 /// What all lives of chitchat share: the socket and what is known of its peers.
 #[derive(Clone)]
@@ -34,6 +42,7 @@ pub(super) struct Link {
     /// Held for the encoding or decoding of one message.
     pub codec: Arc<Mutex<Codec>>,
     pub counters: Arc<GossipCounters>,
+    pub heard: Arc<Heard>,
 }
 
 /// chitchat is no more: its task panicked, or it did so in our hands.
@@ -155,13 +164,31 @@ impl Link {
 #[async_trait]
 impl Transport for Link {
     async fn open(&self, _listen_addr: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
-        Ok(Box::new(SealedSocket { link: self.clone(), buffer: vec![0; MAX_DATAGRAM_LEN + 1] }))
+        Ok(Box::new(SealedSocket {
+            link: self.clone(),
+            buffer: vec![0; MAX_DATAGRAM_LEN + 1],
+            listened: Instant::now(),
+        }))
     }
 }
 
 struct SealedSocket {
     link: Link,
     buffer: Vec<u8>,
+    /// When chitchat last asked for messages, which it does with every tick.
+    listened: Instant,
+}
+
+impl SealedSocket {
+    /// Drops what waits in the socket.
+    async fn drop_stale(&mut self) {
+        for _ in 0..MAX_STALE {
+            let waiting = self.link.socket.recv_from(&mut self.buffer);
+            if tokio::time::timeout(Duration::ZERO, waiting).await.is_err() {
+                break;
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -183,11 +210,17 @@ impl Socket for SealedSocket {
     }
 
     async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
+        let now = Instant::now();
+        if now.duration_since(std::mem::replace(&mut self.listened, now)) >= PAUSE {
+            self.drop_stale().await;
+        }
         loop {
             match self.link.socket.recv_from(&mut self.buffer).await {
                 Ok((len, from)) => {
-                    let message = self.link.codec().decode(from, &self.buffer[..len], Instant::now());
+                    let now = Instant::now();
+                    let message = self.link.codec().decode(from, &self.buffer[..len], now);
                     if let Some(message) = message {
+                        self.link.heard.note(from, now);
                         return Ok((from, message));
                     }
                 }

@@ -15,6 +15,7 @@ use super::frame::{Frame, FrameError};
 use super::handshake::{Established, HandshakeError, open_into, shake_hands};
 use super::kind;
 use super::secure::{RecordOpener, RecordSealer, SecureError};
+use super::socket;
 use crate::cluster::Cluster;
 use crate::cluster::forward::inbound::{Admission, Received};
 use crate::cluster::forward::settlements::{Settled, SettledAck};
@@ -118,8 +119,7 @@ impl LinkError {
 
 /// Runs a link until it ends. `dialled` says which end this is.
 pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Result<(), LinkError> {
-    // Small frames must not wait for the acknowledgement of others.
-    stream.set_nodelay(true)?;
+    socket::tune(&stream)?;
     let shake = shake_hands(stream, dialled, cluster.credentials(), || cluster.hello());
     let shake = timeout(HANDSHAKE_MAX, shake);
     let established = if dialled {

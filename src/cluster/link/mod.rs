@@ -14,3 +14,4 @@ pub mod hello;
 pub mod kind;
 pub mod preamble;
 pub mod secure;
+mod socket;
