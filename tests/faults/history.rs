@@ -35,12 +35,14 @@ pub struct MessageId {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     Connected(Connected),
+    NotConnected(NotConnected),
     Disconnected(Disconnected),
     Subscribed(Subscribed),
     Unsubscribed(Unsubscribed),
     Published(Published),
     Delivered(Delivered),
-    RouteShown(RouteShown),
+    RoutesShown(RoutesShown),
+    Known(Known),
     Fault(Fault),
 }
 
@@ -59,6 +61,19 @@ pub struct Connected {
     pub asked_at: Moment,
     /// When CONNACK came.
     pub at: Moment,
+}
+
+/// A CONNECT that was sent, and no CONNACK that accepts. A session may have moved to the node all the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NotConnected {
+    pub client: ClientNumber,
+    pub node: Node,
+    /// When CONNECT was sent.
+    pub asked_at: Moment,
+    /// When the client gave up.
+    pub at: Moment,
+    /// Of the CONNACK, if there was one.
+    pub reason: Option<u8>,
 }
 
 /// The end of a connection.
@@ -95,8 +110,8 @@ pub struct Subscribed {
     pub qos: u8,
     /// When SUBSCRIBE was sent.
     pub asked_at: Moment,
-    /// When SUBACK came.
-    pub at: Moment,
+    /// When SUBACK came; none if the connection went first, and nobody knows.
+    pub at: Option<Moment>,
     /// Whether the SUBACK said that a node may not know of it.
     pub unconfirmed: bool,
 }
@@ -159,15 +174,29 @@ pub struct Delivered {
     pub at: Moment,
 }
 
-/// A node's answer had the route of a filter to another node.
+/// A node was asked for all its routes: what is new since it was asked last. A start of the node begins with none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RouteShown {
+pub struct RoutesShown {
     /// Who was asked.
     pub node: Node,
-    /// Where the subscriber is.
-    pub subscriber: Node,
-    pub filter: String,
+    /// Filters and where they are wanted.
+    pub added: Vec<(String, Node)>,
+    pub removed: Vec<(String, Node)>,
+    /// When it was asked.
+    pub asked_at: Moment,
     /// When the answer came.
+    pub at: Moment,
+}
+
+/// A subscription was watched until all nodes that answer knew its route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    pub filter: String,
+    /// Where the subscriber is.
+    pub node: Node,
+    /// When SUBSCRIBE was sent.
+    pub asked_at: Moment,
+    /// When the last of the nodes showed the route.
     pub at: Moment,
 }
 
@@ -227,6 +256,11 @@ struct Header {
 }
 
 impl History {
+    /// How many messages came.
+    pub fn deliveries(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::Delivered(_))).count()
+    }
+
     /// Writes a line of JSON for each event to a new file; gives its path.
     pub fn save(&self) -> io::Result<PathBuf> {
         static SAVED: AtomicUsize = AtomicUsize::new(0);
@@ -281,6 +315,15 @@ impl Recorder {
     pub fn moment(&self, time: Instant) -> Moment {
         let passed = time.saturating_duration_since(self.began);
         u64::try_from(passed.as_micros()).unwrap_or(Moment::MAX)
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.history().seed
+    }
+
+    /// The names of the nodes.
+    pub fn nodes(&self) -> Vec<String> {
+        self.history().nodes.clone()
     }
 
     /// Gives a number to a client.

@@ -32,6 +32,8 @@ mod nemesis;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod processes;
+mod quiet;
+mod random;
 mod scenarios;
 #[path = "../support"]
 #[allow(dead_code, reason = "other targets use it, too")]

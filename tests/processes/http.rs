@@ -12,14 +12,14 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const MAX_BODY: u64 = 64 << 20;
 
 /// Where a node answers.
-pub(super) struct Http {
+pub struct Http {
     agent: ureq::Agent,
     address: SocketAddr,
     namespace: Option<Arc<Namespace>>,
 }
 
 impl Http {
-    pub(super) fn new(address: SocketAddr, namespace: Option<Arc<Namespace>>) -> Http {
+    pub fn new(address: SocketAddr, namespace: Option<Arc<Namespace>>) -> Http {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER_MAX))
             .proxy(None)
@@ -57,7 +57,7 @@ impl Http {
     }
 
     /// The body, or nothing where the node does not answer.
-    pub(super) fn try_get(&self, path: &str) -> Option<String> {
+    pub fn try_get(&self, path: &str) -> Option<String> {
         self.ask(path).ok()
     }
 

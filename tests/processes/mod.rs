@@ -3,7 +3,7 @@
 //! A node never outlives its test: it is killed when its [`Process`] is dropped, and stops by itself when its standard input
 //! ends, however the test dies. Nothing here waits for a fixed time; [`awaits`] asks again until the answer fits.
 
-mod http;
+pub mod http;
 pub mod launch;
 pub mod netns;
 mod process;
