@@ -15,6 +15,7 @@
 //!   session      the protocol state of one client
 //!   message      application messages        codec    bytes <-> packets
 //!   access       who may connect, and do what        topic    names and filters
+//!   pki          certificates and keys, from files
 //!
 //!   gossip       (crate rumormq_gossip) replicated OR-set, membership, anti-entropy: knows no MQTT
 //! ```
@@ -44,6 +45,7 @@ pub mod config;
 pub mod message;
 pub mod net;
 pub mod node;
+pub mod pki;
 pub mod router;
 pub mod session;
 pub mod store;

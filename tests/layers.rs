@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, lowest first. Each may use those before it.
-const LAYERS: [&str; 15] = [
-    "topic", "access", "codec", "message", "session", "store", "router", "cluster", "broker", "net",
+const LAYERS: [&str; 16] = [
+    "pki", "topic", "access", "codec", "message", "session", "store", "router", "cluster", "broker", "net",
     "bridge", "config", "admin", "node", "cli",
 ];
 

@@ -1,6 +1,7 @@
 //! What can be set about a node's part in its cluster.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumormq_gossip::ReplicaId;
@@ -8,6 +9,7 @@ use rumormq_gossip::seal::ClusterKeys;
 
 use super::forward::stream::ForwardLimits;
 use super::link::hello::Addresses;
+use super::link::tls::LinkTls;
 use crate::store::KnownPeer;
 
 /// Settings of the cluster, resolved.
@@ -27,6 +29,8 @@ pub struct ClusterConfig {
     pub known: Vec<KnownPeer>,
     /// Seals what passes between nodes; none on a loopback.
     pub keys: Option<ClusterKeys>,
+    /// Certificates for links; none where they are protected by the cookie alone.
+    pub tls: Option<Arc<LinkTls>>,
     /// Settings of the replicated sets.
     pub gossip: rumormq_gossip::Config,
     /// Between two rounds of membership gossip.

@@ -24,8 +24,9 @@ impl Cluster {
         &self.handshakes
     }
 
-    pub(crate) fn credentials(&self) -> &Credentials {
-        &self.credentials
+    /// What the next handshake is to use.
+    pub(crate) fn credentials(&self) -> Arc<Credentials> {
+        self.credentials.read().clone()
     }
 
     pub(crate) fn host(&self) -> &Arc<dyn Host> {

@@ -78,7 +78,8 @@ const HANDSHAKES_MAX: usize = 256;
 /// This node's part in its cluster.
 pub struct Cluster {
     config: ClusterConfig,
-    credentials: Credentials,
+    /// Guards what the next handshake is to use.
+    credentials: RwLock<Arc<Credentials>>,
     host: Arc<dyn Host>,
     /// Guards the replicated sets with all that must change in step with them. Under it a peer's lock or a shard of the
     /// router may be taken, never a client's.
@@ -137,7 +138,11 @@ impl Cluster {
         let seeds = seeds(&config, &known);
         let psks = config.keys.as_ref().map(|keys| keys.link_psks()).unwrap_or_default();
         Cluster {
-            credentials: Credentials { cluster: config.cluster.clone(), psks },
+            credentials: RwLock::new(Arc::new(Credentials {
+                cluster: config.cluster.clone(),
+                psks,
+                tls: config.tls.clone(),
+            })),
             replication: Mutex::new(Replication::new(&config, Instant::now())),
             due_earlier: Notify::new(),
             handshakes: Handshakes::new(HANDSHAKES_MAX),

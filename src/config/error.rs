@@ -82,10 +82,18 @@ pub enum ConfigError {
         /// The flag that is missing.
         flag: &'static str,
     },
-    /// Nodes from other machines could join without a cookie.
+    /// Links within TLS lack what that needs.
+    #[error(
+        "TLS between nodes needs a certificate, its key and the authorities of the others: give {flag} FILE, too"
+    )]
+    NoClusterTlsFile {
+        /// The flag that is missing.
+        flag: &'static str,
+    },
+    /// Nodes from other machines could join without a cookie, or read the gossip, which TLS between nodes does not protect.
     #[error(
         "cluster {0} can be reached from other machines and there is no cookie: use a loopback address, or give all nodes \
-         the same secret with --cookie-file or RUMORMQ_COOKIE"
+         the same secret with --cookie-file or RUMORMQ_COOKIE, which the datagrams of the membership need also beside TLS"
     )]
     OpenCluster(std::net::SocketAddr),
     /// Others cannot be told where to connect.

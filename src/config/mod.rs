@@ -41,6 +41,7 @@ use crate::access::password_file::PasswordFile;
 use crate::bridge::BridgeConfig;
 use crate::broker::{Extras, Limits};
 pub use crate::cluster::forward::stream::ForwardOverflow;
+use crate::cluster::link::tls::LinkTlsFiles;
 pub use crate::net::tls::ClientCertificates;
 use crate::net::tls::TlsFiles;
 
@@ -111,6 +112,13 @@ pub struct Config {
     /// Secrets that the cluster's traffic is sealed with; the first seals, all are accepted. Empty: not sealed, for loopback
     /// only.
     pub cookies: Vec<Cookie>,
+    /// What this node shows others where links run within TLS: a file with its certificate, which names the node or its host,
+    /// followed by those that lead to an authority which the others trust. PEM, as the others. All three of these, or none.
+    pub cluster_tls_certificate_file: Option<PathBuf>,
+    /// The private key of that certificate.
+    pub cluster_tls_key_file: Option<PathBuf>,
+    /// The authorities whose nodes are let in.
+    pub cluster_tls_ca_file: Option<PathBuf>,
     /// Time between two rounds of gossip. 150 ms notices a crash within 3 s. Lower costs packets and processor time on every
     /// node, higher notices crashes later. The same on all nodes.
     pub gossip_interval: Duration,
@@ -196,6 +204,9 @@ impl Default for Config {
             certificate_as_username: false,
             cluster_name: "rumormq".to_owned(),
             cookies: Vec::new(),
+            cluster_tls_certificate_file: None,
+            cluster_tls_key_file: None,
+            cluster_tls_ca_file: None,
             gossip_interval: Duration::from_millis(150),
             phi: 12.0,
             join_grace: Duration::from_secs(10),
@@ -235,6 +246,23 @@ impl Config {
             key: needed(&self.tls_key_file, "--tls-key-file")?,
             client_ca: self.tls_client_ca_file.clone(),
             client_certificates: self.tls_client_certificates,
+        }))
+    }
+
+    /// The files for links within TLS, if they are.
+    pub fn cluster_tls_files(&self) -> Result<Option<LinkTlsFiles>, ConfigError> {
+        let files =
+            [&self.cluster_tls_certificate_file, &self.cluster_tls_key_file, &self.cluster_tls_ca_file];
+        if files.iter().all(|file| file.is_none()) {
+            return Ok(None);
+        }
+        let needed =
+            |file: &Option<PathBuf>, flag| file.clone().ok_or(ConfigError::NoClusterTlsFile { flag });
+        let [certificate, key, ca] = files;
+        Ok(Some(LinkTlsFiles {
+            certificate: needed(certificate, "--cluster-tls-certificate-file")?,
+            key: needed(key, "--cluster-tls-key-file")?,
+            ca: needed(ca, "--cluster-tls-ca-file")?,
         }))
     }
 

@@ -254,6 +254,23 @@ pub const SETTINGS: &[Setting] = &[
         "The cluster's secret, one a line; the first is used, all are accepted",
         |c| &mut c.cookies,
     ),
+    text(
+        Cluster,
+        "cluster_tls_certificate_file",
+        "FILE",
+        "The node's certificate for other nodes, and the chain behind it; PEM",
+        |c| &mut c.cluster_tls_certificate_file,
+    ),
+    text(Cluster, "cluster_tls_key_file", "FILE", "The private key of that certificate; PEM", |c| {
+        &mut c.cluster_tls_key_file
+    }),
+    text(
+        Cluster,
+        "cluster_tls_ca_file",
+        "FILE",
+        "Run links within TLS, with nodes whose certificates are of these authorities; PEM",
+        |c| &mut c.cluster_tls_ca_file,
+    ),
     number(Cluster, "gossip_interval", Millis, 20..=10 * SECOND, "Time between rounds of gossip", |c| {
         &mut c.gossip_interval
     }),

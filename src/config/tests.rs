@@ -99,8 +99,19 @@ fn every_setting_is_reached_by_flag_environment_and_file() {
                 ("RUMORMQ_TLS_CLIENT_CA_FILE", "x.pem"),
                 ("RUMORMQ_MQTTS", "127.0.0.1:4"),
             ];
+            let links = [
+                ("RUMORMQ_CLUSTER_TLS_CERTIFICATE_FILE", "x.pem"),
+                ("RUMORMQ_CLUSTER_TLS_KEY_FILE", "x.pem"),
+                ("RUMORMQ_CLUSTER_TLS_CA_FILE", "x.pem"),
+            ];
+            let links: Vec<_> = links.into_iter().filter(|(name, _)| *name != setting.variable()).collect();
             let needed = match setting.name {
                 "mqtts" | "wss" => &tls[..2],
+                name if name.starts_with("cluster_tls_")
+                    && !(flags.is_empty() && environment.is_empty() && file.is_none()) =>
+                {
+                    &links[..]
+                }
                 "certificate_as_username" => &tls[..],
                 _ => &[],
             };
@@ -406,6 +417,22 @@ fn tls_needs_a_certificate_and_a_key() {
         error(&[("wss", "127.0.0.1:8084"), ("tls_certificate_file", "c")]),
         "wss needs a certificate and its key: give --tls-key-file FILE"
     );
+}
+
+#[test]
+fn tls_between_nodes_needs_three_files_and_a_cookie() {
+    let all =
+        [("cluster_tls_certificate_file", "c"), ("cluster_tls_key_file", "k"), ("cluster_tls_ca_file", "a")];
+    assert!(resolve(&all, &[], None).is_ok(), "on loopback");
+    for (index, (missing, _)) in all.iter().enumerate() {
+        let rest: Vec<_> = all.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, it)| *it).collect();
+        let error = resolve(&rest, &[], None).unwrap_err().to_string();
+        assert!(error.contains(&format!("--{} FILE", missing.replace('_', "-"))), "{error}");
+    }
+    let elsewhere = [&all[..], &[("cluster", "10.0.0.5:7883"), ("node", "n@10.0.0.5")]].concat();
+    let error = resolve(&elsewhere, &[], None).unwrap_err().to_string();
+    assert!(error.contains("need also beside TLS"), "{error}");
+    assert!(resolve(&elsewhere, &[("RUMORMQ_COOKIE", "0123456789abcdef")], None).is_ok());
 }
 
 #[test]

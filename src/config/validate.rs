@@ -39,6 +39,7 @@ impl Config {
             let reason = "no client can show a certificate: this needs --mqtts or --wss, and --tls-client-ca-file FILE";
             return Err(field("certificate_as_username", reason.to_owned()));
         }
+        self.cluster_tls_files()?;
         if !self.cluster.ip().is_loopback() && self.cookies.is_empty() {
             return Err(ConfigError::OpenCluster(self.cluster));
         }

@@ -3,7 +3,6 @@
 //! A transport is a stream of MQTT packets' bytes ([`transport::Transport`]): plain TCP, TLS, and a WebSocket over either.
 //! Whatever comes before the first packet is the business of `opening`; the driver never knows which transport it has.
 
-pub mod certificate;
 mod connection;
 mod door;
 mod listener;

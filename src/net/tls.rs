@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,17 +11,15 @@ use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::{Ticketer, default_provider};
-use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, server};
 
-use super::certificate;
 use super::opening_error::OpeningError;
 use super::transport::{Tcp, Transport};
+use crate::pki::{FileError, certificate, files};
 
 /// The files that a node's TLS listeners live on.
 #[derive(Clone, Debug)]
@@ -48,28 +46,9 @@ pub enum ClientCertificates {
 /// Why the files do not make a TLS listener. All of them are for the operator to put right.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is missing, cannot be read, or is not PEM.
-    #[error("cannot read {what} from {}: {error}; give the right file with {flag}", path.display())]
-    Unreadable {
-        /// What should be in it.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        error: PemError,
-        /// The flag that names the file.
-        flag: &'static str,
-    },
-    /// The file has nothing of what it is there for.
-    #[error("{} has no {what} in PEM form; give the right file with {flag}", path.display())]
-    Nothing {
-        /// What should be in it.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The flag that names the file.
-        flag: &'static str,
-    },
+    /// A file does not serve.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The certificate and the key are not a pair, or of a kind that is not supported.
     #[error("the certificate {} and the key {} cannot be used: {error}", certificate.display(), key.display())]
     Pair {
@@ -79,14 +58,6 @@ pub enum TlsError {
         key: PathBuf,
         /// What is wrong with them.
         error: tokio_rustls::rustls::Error,
-    },
-    /// The certificates of the authorities cannot be used.
-    #[error("the authorities in {} cannot be used: {reason}; give the right file with --tls-client-ca-file", path.display())]
-    ClientCa {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
     },
 }
 
@@ -124,12 +95,11 @@ impl Tls {
 impl TlsFiles {
     /// TLS 1.2 and 1.3.
     fn read(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let chain = certificates(&self.certificate, "--tls-certificate-file")?;
+        let chain = files::certificates(&self.certificate, "--tls-certificate-file")?;
         if let Some(warning) = certificate::validity_warning(&chain[0], SystemTime::now()) {
             tracing::warn!("the certificate in {} {warning}", self.certificate.display());
         }
-        let key = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|error| blame(error, "private key", &self.key, "--tls-key-file"))?;
+        let key = files::private_key(&self.key, "--tls-key-file")?;
         let provider = Arc::new(default_provider());
         let pair =
             |error| TlsError::Pair { certificate: self.certificate.clone(), key: self.key.clone(), error };
@@ -146,35 +116,16 @@ impl TlsFiles {
 
     fn client_verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
         let Some(path) = &self.client_ca else { return Ok(WebPkiClientVerifier::no_client_auth()) };
-        let blame = |reason: String| TlsError::ClientCa { path: path.clone(), reason };
-        let mut roots = RootCertStore::empty();
-        for authority in certificates(path, "--tls-client-ca-file")? {
-            roots.add(authority).map_err(|error| blame(error.to_string()))?;
-        }
+        let flag = "--tls-client-ca-file";
+        let roots = files::authorities(path, flag)?;
         let provider = Arc::new(default_provider());
         let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         if self.client_certificates == ClientCertificates::Optional {
             verifier = verifier.allow_unauthenticated();
         }
-        verifier.build().map_err(|error| blame(error.to_string()))
-    }
-}
-
-/// At least one.
-fn certificates(path: &Path, flag: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match all {
-        Ok(none) if none.is_empty() => Err(blame(PemError::NoItemsFound, "certificate", path, flag)),
-        Ok(some) => Ok(some),
-        Err(error) => Err(blame(error, "certificate", path, flag)),
-    }
-}
-
-fn blame(error: PemError, what: &'static str, path: &Path, flag: &'static str) -> TlsError {
-    let path = path.to_owned();
-    match error {
-        PemError::NoItemsFound => TlsError::Nothing { what, path, flag },
-        error => TlsError::Unreadable { what, path, error, flag },
+        verifier.build().map_err(|error| {
+            FileError::Authorities { path: path.clone(), reason: error.to_string(), flag }.into()
+        })
     }
 }
 

@@ -21,6 +21,7 @@ use crate::broker::client::Close;
 use crate::broker::{Broker, Limits};
 use crate::cluster::forward::stream::ForwardLimits;
 use crate::cluster::link::hello::Addresses;
+use crate::cluster::link::tls::{LinkTls, LinkTlsError};
 use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken};
 use crate::config::{Config, ConfigError, advertised};
 use crate::net::tls::{Tls, TlsError};
@@ -54,6 +55,9 @@ pub enum StartError {
     /// The certificates and keys for clients cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The certificates and keys for other nodes cannot be used.
+    #[error(transparent)]
+    LinkTls(#[from] LinkTlsError),
     /// A bridge cannot be set up.
     #[error(transparent)]
     Bridge(#[from] RemoteError),
@@ -69,9 +73,11 @@ impl StartError {
     /// Whether the operator has to change the configuration.
     pub fn is_usage(&self) -> bool {
         match self {
-            StartError::Config(_) | StartError::Tls(_) | StartError::Bridge(_) | StartError::NameTaken(_) => {
-                true
-            }
+            StartError::Config(_)
+            | StartError::Tls(_)
+            | StartError::LinkTls(_)
+            | StartError::Bridge(_)
+            | StartError::NameTaken(_) => true,
             StartError::Store(error) => error.is_usage(),
             StartError::Bind { .. } | StartError::Keys(_) | StartError::Membership(_) => false,
         }
@@ -295,6 +301,7 @@ fn cluster_config(
         true => None,
         false => Some(ClusterKeys::derive(&config.cluster_name, &config.cookies)?),
     };
+    let tls = config.cluster_tls_files()?.map(|files| LinkTls::load(&files, &start.node)).transpose()?;
     Ok(ClusterConfig {
         cluster: config.cluster_name.clone(),
         replica: ReplicaId { name: start.node.clone(), incarnation: start.incarnation },
@@ -303,6 +310,7 @@ fn cluster_config(
         seeds: config.join.iter().map(ToString::to_string).collect(),
         known: start.peers.clone(),
         keys,
+        tls: tls.map(Arc::new),
         gossip: rumormq_gossip::Config {
             lane: lane_limits(&config.limits),
             settle_timeout: config.suback_timeout,

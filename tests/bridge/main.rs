@@ -3,6 +3,7 @@
 //! Skipped where there is no `mosquitto`, unless `RUMORMQ_REQUIRE_CLIENTS=1`.
 
 #[path = "../support/certificates.rs"]
+#[allow(dead_code, reason = "other targets use it, too")]
 mod certificates;
 mod mosquitto;
 #[path = "../processes/mod.rs"]

@@ -31,7 +31,7 @@ fn greet(runtime: &Runtime, listener: &TcpListener, remembered: &[ReplicaId]) ->
     };
     runtime.block_on(async {
         let (stream, _) = listener.accept().await.expect("a connection");
-        let credentials = Credentials { cluster: "rumormq".to_owned(), psks: Vec::new() };
+        let credentials = Credentials { cluster: "rumormq".to_owned(), psks: Vec::new(), tls: None };
         shake_hands(stream, false, &credentials, || hello).await.expect("a greeting").hello
     })
 }

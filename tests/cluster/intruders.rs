@@ -8,7 +8,7 @@ use rumormq::cluster::link::frame;
 use rumormq::cluster::link::hello::{Addresses, Hello, ProtocolRange};
 use rumormq::cluster::link::kind;
 use rumormq::cluster::link::preamble::Preamble;
-use rumormq::cluster::link::secure::{HANDSHAKE_LEN, Initiator, SecureChannel};
+use rumormq::cluster::link::secure::{HANDSHAKE_LEN, Initiator, SecureChannel, prologue};
 use rumormq_gossip::seal::{ClusterKeys, Cookie};
 use rumormq_gossip::{Incarnation, NodeName, ReplicaId};
 
@@ -113,7 +113,8 @@ fn sealed(address: SocketAddr, cluster: &str, cookie: &str) -> (TcpStream, Secur
     let mut stream = dial(address);
     stream.write_all(&Preamble::Sealed.bytes()).expect("the node reads");
     let psks = keys(cluster, cookie).link_psks();
-    let (initiator, first) = Initiator::new(cluster, &psks[0]).expect("a handshake");
+    let (initiator, first) =
+        Initiator::new(&prologue(Preamble::Sealed, cluster, &[]), &psks[0]).expect("a handshake");
     stream.write_all(&first).expect("the node reads");
     let mut reply = [0; Preamble::LEN + HANDSHAKE_LEN];
     stream.read_exact(&mut reply).expect("the node answers");
@@ -149,7 +150,7 @@ fn p7_bounded_nonsense_on_the_link_port() {
     // Another cluster, and a cookie where there is none.
     let other = [&plain[..], &hello_frame(&hello("x@127.0.0.1", "other"))].concat();
     fortress.withstands(|address| says(address, &other), &["link_other_cluster"]);
-    fortress.withstands(|address| says(address, &Preamble::Sealed.bytes()), &["link_malformed"]);
+    fortress.withstands(|address| says(address, &Preamble::Sealed.bytes()), &["link_mode"]);
     // Every beginning of a handshake, cut off.
     let whole = [&plain[..], &hello_frame(&hello("x@127.0.0.1", "other"))].concat();
     for length in 0..whole.len() - 1 {
@@ -165,11 +166,12 @@ fn p7_bounded_nonsense_on_the_link_port() {
 fn p7_bounded_strangers_with_and_without_cookies() {
     let mut fortress = Fortress::build(|launch| launch.cookie(COOKIE));
     let plain_hello = [&Preamble::Plain.bytes()[..], &hello_frame(&hello("x@127.0.0.1", CLUSTER))].concat();
-    fortress.withstands(|address| says(address, &plain_hello), &["link_malformed"]);
+    fortress.withstands(|address| says(address, &plain_hello), &["link_mode"]);
     // A wrong cookie, and the right one of another cluster.
     for (cluster, cookie) in [(CLUSTER, "another secret, as long"), ("other", COOKIE)] {
         let psks = keys(cluster, cookie).link_psks();
-        let (_, first) = Initiator::new(cluster, &psks[0]).expect("a handshake");
+        let (_, first) =
+            Initiator::new(&prologue(Preamble::Sealed, cluster, &[]), &psks[0]).expect("a handshake");
         let bytes = [&Preamble::Sealed.bytes()[..], &first].concat();
         fortress.withstands(|address| says(address, &bytes), &["link_wrong_key"]);
     }

@@ -27,9 +27,11 @@ mod route_cost;
 mod route_table;
 mod shared;
 mod takeover;
+mod tls_links;
 #[path = "../support"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod support {
+    pub mod certificates;
     pub mod client;
     pub mod describe;
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SanType,
 };
 
 /// Who signs certificates.
@@ -54,12 +54,31 @@ impl Authority {
         self.issue(common_name, &[], ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A certificate for a node, in files of this name: for all nodes on these hosts, or for the one of this URI.
+    pub fn node(&self, file: &str, hosts: &[&str], uri: Option<&str>) -> Identity {
+        let names: Vec<String> = hosts.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names of hosts");
+        let uri = uri.map(|uri| SanType::URI(uri.try_into().expect("ASCII")));
+        params.subject_alt_names.extend(uri);
+        let purposes = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(file, params, purposes.to_vec())
+    }
+
     fn issue(&self, common_name: &str, names: &[&str], purpose: ExtendedKeyUsagePurpose) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names of hosts");
+        let params = CertificateParams::new(names).expect("names of hosts");
+        self.sign(common_name, params, vec![purpose])
+    }
+
+    fn sign(
+        &self,
+        common_name: &str,
+        mut params: CertificateParams,
+        purposes: Vec<ExtendedKeyUsagePurpose>,
+    ) -> Identity {
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![purpose];
+        params.extended_key_usages = purposes;
         let key = KeyPair::generate().expect("randomness");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let files = Identity {

@@ -8,7 +8,6 @@ use bytes::BytesMut;
 use rumormq_gossip::{Message, MessageError, ReplicaId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::frame::{Frame, FrameError};
@@ -16,6 +15,7 @@ use super::handshake::{Established, HandshakeError, open_into, shake_hands};
 use super::kind;
 use super::secure::{RecordOpener, RecordSealer, SecureError};
 use super::socket;
+use super::tls::{ReadHalf, WriteHalf};
 use crate::cluster::Cluster;
 use crate::cluster::forward::inbound::{Admission, Received};
 use crate::cluster::forward::settlements::{Settled, SettledAck};
@@ -120,7 +120,8 @@ impl LinkError {
 /// Runs a link until it ends. `dialled` says which end this is.
 pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Result<(), LinkError> {
     socket::tune(&stream)?;
-    let shake = shake_hands(stream, dialled, cluster.credentials(), || cluster.hello());
+    let credentials = cluster.credentials();
+    let shake = shake_hands(stream, dialled, &credentials, || cluster.hello());
     let shake = timeout(HANDSHAKE_MAX, shake);
     let established = if dialled {
         shake.await.map_err(|_| LinkError::Silent)??
@@ -134,7 +135,7 @@ pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Res
     let Established { stream, sealer, opener, input, plain, hello, protocol } = established;
     let (peer, link, received) = cluster.handle_link_up(&hello, protocol, dialled)?;
     let origin = PeerOrigin { peer: peer.clone(), replica: link.replica.clone() };
-    let (read, write) = stream.into_split();
+    let (read, write) = stream.into_halves();
     let reader = Reader {
         cluster: &cluster,
         peer: &peer,
@@ -170,7 +171,7 @@ impl Drop for Up<'_> {
 async fn write_frames(
     peer: &Peer,
     link: &Link,
-    mut write: OwnedWriteHalf,
+    mut write: WriteHalf,
     mut sealer: Option<RecordSealer>,
 ) -> Result<(), LinkError> {
     let (mut frames, mut sealed) = (Vec::new(), Vec::new());
@@ -212,8 +213,12 @@ async fn write_frames(
 }
 
 /// A peer that takes nothing for too long is as good as silent.
-async fn write_within(write: &mut OwnedWriteHalf, bytes: &[u8]) -> Result<(), LinkError> {
-    Ok(timeout(SILENCE_MAX, write.write_all(bytes)).await.map_err(|_| LinkError::Silent)??)
+async fn write_within(write: &mut WriteHalf, bytes: &[u8]) -> Result<(), LinkError> {
+    let written = async {
+        write.write_all(bytes).await?;
+        write.flush().await
+    };
+    Ok(timeout(SILENCE_MAX, written).await.map_err(|_| LinkError::Silent)??)
 }
 
 struct Reader<'a> {
@@ -228,7 +233,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    async fn run(mut self, mut read: OwnedReadHalf) -> Result<(), LinkError> {
+    async fn run(mut self, mut read: ReadHalf) -> Result<(), LinkError> {
         loop {
             open_into(&mut self.opener, &mut self.input, &mut self.plain)?;
             self.handle_frames(Instant::now())?;

@@ -2,7 +2,7 @@
 //!
 //! Both ends prove that they hold an accepted cookie by the pre-shared key alone; the keys of the session come from a
 //! fresh Diffie-Hellman exchange, so that a cookie that leaks later opens nothing recorded. The cluster's name is bound
-//! in as the prologue. Somebody who replays an initiator's first message gets a reply and no further: a responder knows
+//! in as the prologue. Within TLS the same handshake proves the cookie, bound to the TLS session, and its keys are not used. Somebody who replays an initiator's first message gets a reply and no further: a responder knows
 //! its peer from the first record on that opens.
 //!
 //! A record is a length (2 bytes, little endian) and as many bytes of AES-256-GCM, whose nonce is the number of the
@@ -35,6 +35,9 @@ pub enum SecureError {
     /// The peer holds none of the accepted cookies, belongs to another cluster, or somebody changed its message.
     #[error("the peer has no accepted cookie of this cluster")]
     Handshake,
+    /// The peer closed the connection where it would have accepted the cookie.
+    #[error("the peer does not accept this node's cookie, the first of its own")]
+    Refused,
     /// A record does not open: it was changed, repeated or left out on the way.
     #[error("a record of the link was tampered with")]
     Record,
@@ -65,9 +68,8 @@ pub struct RecordOpener(RecordKey);
 
 impl Initiator {
     /// Begins a handshake: the state, and the message to send.
-    pub fn new(cluster: &str, psk: &LinkPsk) -> Result<(Initiator, [u8; HANDSHAKE_LEN]), SecureError> {
-        let prologue = prologue(cluster);
-        let mut state = builder(&prologue, psk)?.build_initiator().map_err(|_| SecureError::Machine)?;
+    pub fn new(prologue: &[u8], psk: &LinkPsk) -> Result<(Initiator, [u8; HANDSHAKE_LEN]), SecureError> {
+        let mut state = builder(prologue, psk)?.build_initiator().map_err(|_| SecureError::Machine)?;
         let message = write(&mut state)?;
         Ok((Initiator(state), message))
     }
@@ -82,13 +84,12 @@ impl Initiator {
 /// Answers the first message of a handshake, whichever of the keys it was made with: the message to send, and the
 /// channel.
 pub fn respond(
-    cluster: &str,
+    prologue: &[u8],
     psks: &[LinkPsk],
     message: &[u8; HANDSHAKE_LEN],
 ) -> Result<([u8; HANDSHAKE_LEN], SecureChannel), SecureError> {
-    let prologue = prologue(cluster);
     for psk in psks {
-        let mut state = builder(&prologue, psk)?.build_responder().map_err(|_| SecureError::Machine)?;
+        let mut state = builder(prologue, psk)?.build_responder().map_err(|_| SecureError::Machine)?;
         if read(&mut state, message).is_ok() {
             let reply = write(&mut state)?;
             return Ok((reply, SecureChannel::new(state)));
@@ -205,8 +206,10 @@ fn nonce(number: u64) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-fn prologue(cluster: &str) -> Vec<u8> {
-    [&Preamble::Sealed.bytes(), cluster.as_bytes()].concat()
+/// What both ends must agree on beside the key: how the link began, the cluster's name, and what stands for the TLS session
+/// that the handshake is in, if there is one.
+pub fn prologue(preamble: Preamble, cluster: &str, binding: &[u8]) -> Vec<u8> {
+    [&preamble.bytes(), cluster.as_bytes(), binding].concat()
 }
 
 fn builder<'a>(prologue: &'a [u8], psk: &'a LinkPsk) -> Result<Builder<'a>, SecureError> {
@@ -243,8 +246,8 @@ mod tests {
     }
 
     fn channels() -> (SecureChannel, SecureChannel) {
-        let (initiator, first) = Initiator::new("blue", &psk(1)).unwrap();
-        let (reply, responder) = respond("blue", &[psk(2), psk(1)], &first).unwrap();
+        let (initiator, first) = Initiator::new(b"blue", &psk(1)).unwrap();
+        let (reply, responder) = respond(b"blue", &[psk(2), psk(1)], &first).unwrap();
         (initiator.finish(&reply).unwrap(), responder)
     }
 
@@ -256,26 +259,26 @@ mod tests {
 
     #[test]
     fn another_key_or_cluster_or_a_changed_message_is_refused() {
-        let (initiator, first) = Initiator::new("blue", &psk(1)).unwrap();
-        assert!(matches!(respond("blue", &[psk(2), psk(3)], &first), Err(SecureError::Handshake)));
-        assert!(matches!(respond("blue", &[], &first), Err(SecureError::Handshake)));
-        assert!(matches!(respond("green", &[psk(1)], &first), Err(SecureError::Handshake)));
+        let (initiator, first) = Initiator::new(b"blue", &psk(1)).unwrap();
+        assert!(matches!(respond(b"blue", &[psk(2), psk(3)], &first), Err(SecureError::Handshake)));
+        assert!(matches!(respond(b"blue", &[], &first), Err(SecureError::Handshake)));
+        assert!(matches!(respond(b"green", &[psk(1)], &first), Err(SecureError::Handshake)));
         for position in 0..HANDSHAKE_LEN {
             let mut changed = first;
             changed[position] ^= 1;
-            assert!(respond("blue", &[psk(1)], &changed).is_err(), "byte {position}");
+            assert!(respond(b"blue", &[psk(1)], &changed).is_err(), "byte {position}");
         }
-        let (mut reply, _) = respond("blue", &[psk(1)], &first).unwrap();
+        let (mut reply, _) = respond(b"blue", &[psk(1)], &first).unwrap();
         reply[40] ^= 1;
         assert!(matches!(initiator.finish(&reply), Err(SecureError::Handshake)));
     }
 
     #[test]
     fn a_replayed_first_message_leads_to_other_keys() {
-        let (initiator, first) = Initiator::new("blue", &psk(1)).unwrap();
-        let (reply, _) = respond("blue", &[psk(1)], &first).unwrap();
+        let (initiator, first) = Initiator::new(b"blue", &psk(1)).unwrap();
+        let (reply, _) = respond(b"blue", &[psk(1)], &first).unwrap();
         let mut recorded = sealed(&mut initiator.finish(&reply).unwrap().sealer, b"hello");
-        let (_, mut again) = respond("blue", &[psk(1)], &first).unwrap();
+        let (_, mut again) = respond(b"blue", &[psk(1)], &first).unwrap();
         assert_eq!(again.opener.open(&mut recorded, &mut Vec::new()), Err(SecureError::Record));
     }
 

@@ -1,5 +1,7 @@
 //! What certificates say beside their keys: whom they name, and until when they hold.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -29,6 +31,47 @@ pub fn name(certificate: &CertificateDer<'_>) -> Option<String> {
     })
 }
 
+/// An alternative name of a certificate's owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlternativeName {
+    /// A DNS name, perhaps with `*` for its first label.
+    Dns(String),
+    /// An address.
+    Ip(IpAddr),
+    /// A URI.
+    Uri(String),
+}
+
+/// The alternative names of these kinds, in the order of the certificate; none where it cannot be read.
+pub fn alternative_names(certificate: &CertificateDer<'_>) -> Vec<AlternativeName> {
+    let extension = Certificate::from_der(certificate).ok().and_then(|certificate| {
+        certificate.tbs_certificate().get_extension::<SubjectAltName>().ok().flatten()
+    });
+    let Some((_, names)) = extension else { return Vec::new() };
+    let of_kind = |name: &GeneralName| match name {
+        GeneralName::DnsName(name) => Some(AlternativeName::Dns(name.as_str().to_owned())),
+        GeneralName::UniformResourceIdentifier(uri) => Some(AlternativeName::Uri(uri.as_str().to_owned())),
+        GeneralName::IpAddress(bytes) => {
+            let four = <[u8; 4]>::try_from(bytes.as_bytes()).map(IpAddr::from);
+            let address = four.or_else(|_| <[u8; 16]>::try_from(bytes.as_bytes()).map(IpAddr::from));
+            address.ok().map(AlternativeName::Ip)
+        }
+        _ => None,
+    };
+    names.0.iter().filter_map(of_kind).collect()
+}
+
+impl fmt::Display for AlternativeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AlternativeName::Dns(name) | AlternativeName::Uri(name) => {
+                f.write_str(&name.escape_debug().to_string())
+            }
+            AlternativeName::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
 fn is_usable(name: &str) -> bool {
     !name.is_empty() && !name.contains(char::is_control)
 }
@@ -41,7 +84,7 @@ pub fn validity_warning(certificate: &CertificateDer<'_>, now: SystemTime) -> Op
     if now < from {
         Some(format!("is not valid before {}", validity.not_before))
     } else if now > until {
-        Some(format!("has expired on {}; clients will refuse it", validity.not_after))
+        Some(format!("has expired on {} and will be refused", validity.not_after))
     } else if now + EXPIRES_SOON > until {
         Some(format!("expires on {}", validity.not_after))
     } else {
