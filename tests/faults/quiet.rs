@@ -67,3 +67,12 @@ fn harm(history: &History) {
         assert_eq!(more, 1, "twice {:?}", history.events[at]);
     }
 }
+
+/// `HISTORY=FILE cargo test --test faults -- --ignored --nocapture a_history_from_a_file`
+#[test]
+#[ignore = "needs the file of a history"]
+fn a_history_from_a_file_is_judged_again() {
+    let Ok(file) = std::env::var("HISTORY") else { return };
+    let history = History::load(file.as_ref()).expect("a history");
+    println!("{}", check(&history, &Promises { no_disconnects: true, no_exemptions: false }));
+}

@@ -59,7 +59,7 @@ pub fn check(history: &History, promises: &Promises) -> Verdict {
     origin::check(&records, &mut verdict);
     order::check(&records, &mut verdict);
     connections::check(&records, promises, &mut verdict);
-    let exempt: u64 = verdict.exempt.values().sum();
+    let exempt = verdict.exempted();
     if promises.no_exemptions && exempt > 0 {
         verdict.violation("nothing is exempt", || format!("{exempt} deliveries are"));
     }

@@ -104,18 +104,8 @@ fn check_subscriber(
     let excuses: Vec<Option<Excuse>> = ways.iter().map(|way| way.excuse(records, knowledge)).collect();
     match excuses.into_iter().max_by_key(severity) {
         Some(Some(Excuse::NotOwed(reason))) => *verdict.not_owed.entry(reason).or_default() += 1,
-        Some(Some(Excuse::Exempt(reason))) => *verdict.exempt.entry(reason).or_default() += 1,
-        _ => verdict.violation("what is owed is delivered", || {
-            let way = &ways[0];
-            format!(
-                "{} did not get {}; it has {} on {} since {}",
-                records.history.clients[session.client],
-                records.describe(published),
-                way.subscription.filter,
-                records.history.nodes[way.stay.node],
-                seconds(way.subscription.at)
-            )
-        }),
+        Some(Some(Excuse::Exempt(reason))) => verdict.exemption(reason, || ways[0].tell(records, published)),
+        _ => verdict.violation("what is owed is delivered", || ways[0].tell(records, published)),
     }
 }
 
@@ -167,6 +157,18 @@ impl Way<'_> {
             return Some(Excuse::NotOwed("unsubscribed before it was due"));
         }
         None
+    }
+
+    fn tell(&self, records: &Records<'_>, published: &Published) -> String {
+        format!(
+            "{} did not get {}; it has {} since {}, and was on {} since {}",
+            records.history.clients[self.session.client],
+            records.describe(published),
+            self.subscription.filter,
+            seconds(self.subscription.at),
+            records.history.nodes[self.stay.node],
+            seconds(self.stay.at)
+        )
     }
 
     /// When it must have been delivered.
@@ -233,7 +235,9 @@ fn check_group(
     if ways.iter().all(unknown) {
         *verdict.not_owed.entry("no route where it was published").or_default() += 1;
     } else if left {
-        *verdict.exempt.entry("a member of its group went, or was out of reach").or_default() += 1;
+        verdict.exemption("a member of its group went, or was out of reach", || {
+            format!("nobody of {group} got {}", records.describe(published))
+        });
     } else {
         verdict.violation("what is owed is delivered", || {
             format!("nobody of {group} got {}", records.describe(published))

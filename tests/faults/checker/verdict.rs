@@ -25,22 +25,38 @@ pub struct Verdict {
     /// More than one copy where that is allowed: QoS 1.
     pub duplicates: u64,
     /// Not delivered, and excused: by reason.
-    pub exempt: BTreeMap<&'static str, u64>,
+    pub exempt: BTreeMap<&'static str, Told>,
     /// Not delivered, and not owed: by reason.
     pub not_owed: BTreeMap<&'static str, u64>,
-    /// By kind: how many, and the first few in words.
-    pub violations: BTreeMap<&'static str, (u64, Vec<String>)>,
+    /// By kind.
+    pub violations: BTreeMap<&'static str, Told>,
     /// Times between two events, by name.
     pub times: BTreeMap<&'static str, Vec<Moment>>,
 }
 
+/// How many of a kind there are, and the first few in words.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    pub count: u64,
+    words: Vec<String>,
+}
+
+impl Told {
+    fn add(&mut self, told: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.words.len() < TOLD {
+            self.words.push(told());
+        }
+    }
+}
+
 impl Verdict {
     pub(super) fn violation(&mut self, kind: &'static str, told: impl FnOnce() -> String) {
-        let (count, words) = self.violations.entry(kind).or_default();
-        *count += 1;
-        if words.len() < TOLD {
-            words.push(told());
-        }
+        self.violations.entry(kind).or_default().add(told);
+    }
+
+    pub(super) fn exemption(&mut self, reason: &'static str, told: impl FnOnce() -> String) {
+        self.exempt.entry(reason).or_default().add(told);
     }
 
     pub(super) fn took(&mut self, what: &'static str, time: Moment) {
@@ -49,16 +65,21 @@ impl Verdict {
 
     /// Violations of a kind.
     pub fn count(&self, kind: &str) -> u64 {
-        self.violations.get(kind).map_or(0, |(count, _)| *count)
+        self.violations.get(kind).map_or(0, |told| told.count)
     }
 
     pub fn is_kept(&self) -> bool {
         self.violations.is_empty()
     }
 
+    /// What is exempt, all reasons together.
+    pub fn exempted(&self) -> u64 {
+        self.exempt.values().map(|told| told.count).sum()
+    }
+
     /// What is exempt, as a share of what would be owed.
     pub fn exempt_share(&self) -> f64 {
-        let exempt: u64 = self.exempt.values().sum();
+        let exempt = self.exempted();
         exempt as f64 / (self.owed + exempt).max(1) as f64
     }
 
@@ -86,8 +107,11 @@ impl fmt::Display for Verdict {
         let (retained, duplicates) = (self.retained, self.duplicates);
         writeln!(f, "QoS 0: {did} of {could} came; {retained} retained; {duplicates} duplicates of QoS 1")?;
         writeln!(f, "owed and delivered: {}; exempt: {:.4} %", self.owed, 100.0 * self.exempt_share())?;
-        for (reason, count) in &self.exempt {
-            writeln!(f, "    exempt, {reason}: {count}")?;
+        for (reason, told) in &self.exempt {
+            writeln!(f, "    exempt, {reason}: {}", told.count)?;
+            for line in &told.words {
+                writeln!(f, "        {line}")?;
+            }
         }
         for (reason, count) in &self.not_owed {
             writeln!(f, "    not owed, {reason}: {count}")?;
@@ -103,7 +127,7 @@ impl fmt::Display for Verdict {
                 times.len()
             )?;
         }
-        for (kind, (count, words)) in &self.violations {
+        for (kind, Told { count, words }) in &self.violations {
             writeln!(f, "VIOLATED, {kind}: {count}")?;
             for line in words {
                 writeln!(f, "    {line}")?;
