@@ -2,8 +2,8 @@
 //!
 //! It has no socket, clock, task or randomness. Its methods are of these kinds:
 //!
-//! - commands (`insert`, `remove`, `write`, `clear`, `retire`, `restore`, `await_settled`, `restart_lane`): what the application
-//!   wants;
+//! - commands (`insert`, `remove`, `write`, `clear`, `retire`, `restore`, `await_settled`, `restart_lane`, `announce_left`): what
+//!   the application wants;
 //! - `handle_*`: what happened, with the time it happened;
 //! - `poll_*`: what to do now; call them until they return `None`, after every command and `handle_*`;
 //! - queries (`head`, `winner`, `members`, `converged`, ...), which change nothing.
@@ -24,6 +24,7 @@ mod settlement;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crdts::VClock;
@@ -35,7 +36,7 @@ use crate::event::{Event, RestartReason};
 use crate::head::Head;
 use crate::lane::Lane;
 use crate::link_graph::LinkGraph;
-use crate::message::{Hello, Message, MessageError};
+use crate::message::{Digest, Hello, Message, MessageError};
 use crate::registers::{Orphans, Registers};
 use crate::replica::{Incarnation, ReplicaId};
 use crate::set::ReplicatedSet;
@@ -260,6 +261,15 @@ impl Node {
         self.started = now;
         self.graph = Node::new_graph(&self.config, &self.me);
         self.outbox.clear();
+    }
+
+    /// Tells the linked peers that this node leaves for good: they drop its lanes at once, and tell the others. What this node
+    /// wrote after they have heard of it is lost, so this comes last.
+    pub fn announce_left(&mut self) {
+        let digest = Arc::new(Digest { left: vec![self.me.clone()], ..Digest::default() });
+        for peer in self.links.keys() {
+            self.outbox.push_back((peer.clone(), Outgoing::Message(Message::Digest(digest.clone()))));
+        }
     }
 
     // ---- Input ----

@@ -8,12 +8,14 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use serde::Deserialize;
 
 use super::cursor::Cursor;
 use super::guard::{self, Guard};
-use super::view::{ClearedView, ClusterView, ErrorView, HealthView, MatchView, RetainedPage, RoutesPage};
+use super::view::{
+    ClearedView, ClusterView, ErrorView, HealthView, LeavingView, MatchView, RetainedPage, RoutesPage,
+};
 use super::{NodeView, Readiness, RetainedQuery, RoutesQuery};
 use crate::topic::{Topic, TopicFilter};
 
@@ -23,6 +25,7 @@ type View = State<Arc<dyn NodeView>>;
 pub fn router(view: Arc<dyn NodeView>, guard: Guard) -> axum::Router {
     let changing = axum::Router::new()
         .route("/api/v1/retained", delete(clear_retained))
+        .route("/api/v1/leave", post(leave))
         .route_layer(from_fn_with_state(guard, guard::guard));
     axum::Router::new()
         .route("/metrics", get(metrics))
@@ -127,6 +130,12 @@ async fn clear_retained(
         true => Json(ClearedView { topic }).into_response(),
         false => refuse(StatusCode::NOT_FOUND, format!("{topic} has no retained message")),
     })
+}
+
+async fn leave(State(view): View) -> (StatusCode, Json<LeavingView>) {
+    let node = view.cluster().node;
+    view.leave();
+    (StatusCode::ACCEPTED, Json(LeavingView { node }))
 }
 
 async fn matches(

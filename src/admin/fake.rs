@@ -1,6 +1,7 @@
 //! A node that shows what a test tells it to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -15,13 +16,18 @@ use crate::topic::{Topic, TopicFilter};
 pub(crate) struct FakeNode {
     pub(crate) routes: Mutex<BTreeMap<String, BTreeSet<String>>>,
     pub(crate) readiness: Mutex<Readiness>,
+    pub(crate) left: AtomicBool,
 }
 
 impl FakeNode {
     pub(crate) fn new(routes: &[(&str, &[&str])]) -> FakeNode {
         let owned = |nodes: &[&str]| nodes.iter().map(|node| (*node).to_owned()).collect();
         let routes = routes.iter().map(|(filter, nodes)| ((*filter).to_owned(), owned(nodes))).collect();
-        FakeNode { routes: Mutex::new(routes), readiness: Mutex::new(Readiness::Ready) }
+        FakeNode {
+            routes: Mutex::new(routes),
+            readiness: Mutex::new(Readiness::Ready),
+            left: AtomicBool::new(false),
+        }
     }
 
     fn all(&self) -> Vec<RouteView> {
@@ -106,6 +112,10 @@ impl NodeView for FakeNode {
 
     fn clear_retained(&self, topic: Topic<'_>) -> bool {
         topic.as_str() == "b/x"
+    }
+
+    fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 
     fn metrics(&self) -> String {

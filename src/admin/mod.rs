@@ -35,6 +35,8 @@ pub trait NodeView: Send + Sync + 'static {
     fn retained(&self, query: &RetainedQuery) -> RetainedPage;
     /// Clears a topic's retained message, on all nodes. False if there is none.
     fn clear_retained(&self, topic: Topic<'_>) -> bool;
+    /// Leaves the cluster for good, soon after this returns.
+    fn leave(&self);
     /// All metrics, in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// Whether clients should be sent here.

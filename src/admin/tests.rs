@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -74,6 +75,22 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+#[tokio::test]
+async fn a_node_leaves_when_it_is_asked_to_by_somebody_who_may() {
+    let server = Server::start().await;
+    let post = |headers: &str| {
+        format!(
+            "POST /api/v1/leave HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n"
+        )
+    };
+    assert_eq!(server.get("/api/v1/leave").await.status, 405);
+    assert_eq!(server.send(&post("")).await.status, 415);
+    assert!(!server.node.left.load(Ordering::Relaxed));
+    let answer = server.send(&post("content-type: application/json\r\n")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (202, r#"{"node":"node1@h"}"#));
+    assert!(server.node.left.load(Ordering::Relaxed));
 }
 
 #[tokio::test]

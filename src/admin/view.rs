@@ -158,6 +158,13 @@ pub struct ClearedView {
     pub topic: String,
 }
 
+/// `POST /api/v1/leave`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeavingView {
+    /// The node that leaves.
+    pub node: String,
+}
+
 /// `GET /healthz` and `GET /readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthView {

@@ -128,10 +128,19 @@ impl Broker {
         }
     }
 
+    /// The same where this server will not come back.
+    pub fn reason_to_move(&self, otherwise: ReasonCode) -> ReasonCode {
+        match self.limits.capabilities.server_reference {
+            Some(_) => ReasonCode::ServerMoved,
+            None => otherwise,
+        }
+    }
+
     /// The properties that go with a reason code.
     pub fn properties_of(&self, reason: ReasonCode) -> PropertySet<'_> {
         let reference = self.limits.capabilities.server_reference.as_ref();
-        let reference = reference.filter(|_| reason == ReasonCode::UseAnotherServer);
+        let reference =
+            reference.filter(|_| matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved));
         PropertySet { server_reference: reference.map(|it| &*it.0), ..PropertySet::EMPTY }
     }
 }

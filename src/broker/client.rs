@@ -36,6 +36,8 @@ pub enum Close {
     SubscriptionLost,
     /// The node stops.
     ShuttingDown,
+    /// The node leaves its cluster for good.
+    Leaving,
     /// The socket failed.
     Broken,
 }

@@ -111,7 +111,7 @@ impl Match {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     let text = text.strip_suffix('\n').unwrap_or(text);
     match writeln!(io::stdout().lock(), "{text}") {
         // The reader has seen enough: `rumormq routes | head`.

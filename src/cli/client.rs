@@ -27,20 +27,33 @@ const MAX_BODY: u64 = 64 << 20;
 impl Client {
     /// Asks for a path with parameters; the answer as it came.
     pub(super) fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<String, Failure> {
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(ANSWER_MAX))
-            .http_status_as_error(false)
-            .proxy(None)
-            .build()
-            .new_agent();
+        let request = agent().get(format!("{}{path}", self.base())).query_pairs(parameters.iter().copied());
+        self.body(request.call())
+    }
+
+    /// Asks for a change, as somebody who may make it; the answer as it came.
+    pub(super) fn post(&self, path: &str, token: Option<&str>) -> Result<String, Failure> {
+        let mut request =
+            agent().post(format!("{}{path}", self.base())).header("content-type", "application/json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.body(request.send_empty())
+    }
+
+    /// Whether anybody answers.
+    pub(super) fn is_answered(&self) -> bool {
+        agent().get(format!("{}/healthz", self.base())).call().is_ok()
+    }
+
+    fn body(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String, Failure> {
         let base = self.base();
         let failed = |error: ureq::Error| {
             Failure::Answer(format!(
                 "no answer from {base}: {error}; is the node running, and is this its HTTP address (--http)?"
             ))
         };
-        let request = agent.get(format!("{base}{path}")).query_pairs(parameters.iter().copied());
-        let mut answer = request.call().map_err(failed)?;
+        let mut answer = answer.map_err(failed)?;
         let body = answer.body_mut().with_config().limit(MAX_BODY).read_to_string().map_err(failed)?;
         if answer.status().is_success() {
             return Ok(body);
@@ -54,6 +67,15 @@ impl Client {
         let url = self.http.trim_end_matches('/');
         if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
     }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(ANSWER_MAX))
+        .http_status_as_error(false)
+        .proxy(None)
+        .build()
+        .new_agent()
 }
 
 /// Reads an answer.

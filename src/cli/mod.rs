@@ -8,6 +8,7 @@ mod client;
 mod dev;
 mod failure;
 mod flags;
+mod leave;
 mod logging;
 mod passwd;
 mod ports;
@@ -27,6 +28,7 @@ pub fn main() -> ExitCode {
         Command::Nodes(nodes) => nodes.execute(),
         Command::Routes(routes) => routes.execute(),
         Command::Match(matches) => matches.execute(),
+        Command::Leave(leave) => leave.execute(),
         Command::Passwd(passwd) => passwd.execute(),
     };
     match done {
@@ -61,6 +63,8 @@ enum Command {
     Routes(ask::Routes),
     /// Show which filters match a topic, and who would get a publish to it
     Match(ask::Match),
+    /// Have a node leave its cluster for good, and end
+    Leave(leave::Leave),
     /// Write a user and its password into a password file, or remove one
     Passwd(passwd::Passwd),
 }

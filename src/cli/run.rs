@@ -63,8 +63,10 @@ impl Run {
         ready.push('\n');
         // Whoever started the node may have closed its end: that is no reason not to serve.
         let _ = io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush());
-        stop.wait().await;
-        node.stop().await;
+        tokio::select! {
+            () = stop.wait() => node.stop().await,
+            () = node.asked_to_leave() => node.leave().await,
+        }
         Ok(())
     }
 }

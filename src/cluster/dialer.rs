@@ -7,6 +7,7 @@ mod host;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -90,6 +91,9 @@ pub async fn run(cluster: Arc<Cluster>) {
     let mut ticks = tokio::time::interval(ROUND);
     loop {
         ticks.tick().await;
+        if cluster.stopped.load(Ordering::Acquire) {
+            return;
+        }
         let now = Instant::now();
         let members = cluster.members_to_dial(now);
         cluster.dialer.forget(|name| members.contains_key(name));
@@ -139,7 +143,7 @@ impl Cluster {
         for (replica, address, beats) in addresses {
             let vouched = replication.node.link_graph().vouches_for(&replica, now);
             let look = match replication.node.member_state(&replica) {
-                _ if replica.name == me.name => None,
+                _ if replica.name == me.name || replication.node.has_left(&replica) => None,
                 Some(MemberState::Stopped | MemberState::Left) => None,
                 _ => self.look_at(&replica, address, beats, vouched, now),
             };

@@ -48,17 +48,18 @@ impl Cluster {
         }
     }
 
-    /// A handshake is done. An error where the link is not wanted: to this node itself, or beside a better one.
+    /// A handshake is done, in which this node was `me`. An error where the link is not wanted: to this node itself, or beside a
+    /// better one.
     pub(crate) fn handle_link_up(
         &self,
+        me: &ReplicaId,
         hello: &Hello,
         protocol: u16,
         dialled: bool,
     ) -> Result<(Arc<Peer>, Arc<Link>, Received), LinkError> {
         let now = Instant::now();
-        let me = self.me();
         let theirs = &hello.replica;
-        if *theirs == me {
+        if theirs == me {
             return Err(LinkError::Itself);
         }
         if theirs.name == me.name {
@@ -67,8 +68,8 @@ impl Cluster {
         let gossip: Digest =
             postcard::from_bytes(&hello.gossip).map_err(|_| LinkError::MalformedFrame(kind::HELLO))?;
         if !*self.ready.borrow() {
-            self.check_name(&gossip, &me, now)?;
-            self.outdo_earlier_starts(&gossip, &me, now)?;
+            self.check_name(&gossip, me, now)?;
+            self.outdo_earlier_starts(&gossip, me, now)?;
         }
         let dialled_by = if dialled { &me.name } else { &theirs.name };
         let link = Arc::new(Link {
@@ -82,10 +83,11 @@ impl Cluster {
             started: now,
             answered: Mutex::new(now),
         });
-        let received = hello.forwards_received.get(&me).copied().unwrap_or(0);
+        let received = hello.forwards_received.get(me).copied().unwrap_or(0);
         let lower = (&me.name).min(&theirs.name);
         let (peer, done) = self.with_replication(now, |replication| {
-            if self.stopped.load(Ordering::Acquire) {
+            // What the peer was greeted by may have ended meanwhile.
+            if self.stopped.load(Ordering::Acquire) || replication.node.me() != me {
                 return Err(LinkError::Superseded);
             }
             let present = self.peers.find(&theirs.name).and_then(|peer| peer.link());
@@ -105,7 +107,9 @@ impl Cluster {
             let mut done = Vec::new();
             let peer = self.peers.find_or_insert(&theirs.name);
             peer.handle_link_up(link.clone(), received, now, &mut done);
-            self.members.note_hello(hello, wall_clock_ms());
+            if !replication.node.has_left(theirs) {
+                self.members.note_hello(hello, wall_clock_ms());
+            }
             Ok((peer, done))
         })?;
         confirm_all(done, now);

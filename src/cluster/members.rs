@@ -137,7 +137,10 @@ fn status(observation: &chitchat::Observation) -> Status {
 async fn observe(cluster: &Cluster, observations: &mut Observations) {
     while let Some(observation) = observations.recv().await {
         let now = Instant::now();
-        cluster.members.note(&observation);
+        // Its heartbeats may arrive after its last word.
+        if !cluster.replication.lock().node.has_left(&observation.replica) {
+            cluster.members.note(&observation);
+        }
         if observation.conflict {
             tracing::error!(replica = %observation.replica, "two nodes have one name; rename one of them");
         }

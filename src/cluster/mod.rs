@@ -38,7 +38,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 use rumormq_gossip::chitchat::{GossipCounters, Membership, MembershipConfig, StartError};
-use rumormq_gossip::{ReplicaId, SetId};
+use rumormq_gossip::{LinkState, ReplicaId, SetId};
 use smallvec::SmallVec;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
@@ -241,6 +241,37 @@ impl Cluster {
         while self.peers.all().iter().any(is_waiting) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.end().await;
+    }
+
+    /// Waits, at most until `deadline`, for the linked peers to have all that this node has written and forwarded; then tells them
+    /// that it will not come back, and ends.
+    pub async fn leave(&self, deadline: Instant) {
+        let is_waiting = |peer: &Arc<Peer>| peer.link().is_some() && !peer.is_drained();
+        while (self.peers.all().iter().any(is_waiting) || !self.is_followed()) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Who hears it cuts the link. There is to be no other one.
+        self.stopped.store(true, Ordering::Release);
+        self.with_replication(Instant::now(), |replication| replication.node.announce_left());
+        if let Some(membership) = &*self.membership.read() {
+            // Few and short.
+            let _ = membership.publish("status", "left".to_owned());
+        }
+        self.end().await;
+    }
+
+    /// Whether all linked peers have applied what this node has written.
+    fn is_followed(&self) -> bool {
+        let Snapshot { heads, members, .. } = self.snapshot(Instant::now());
+        let linked = members.iter().filter(|member| member.link == LinkState::Direct);
+        linked.flat_map(|member| &member.lanes).all(|lane| {
+            heads.iter().find(|(set, _)| *set == lane.set).is_none_or(|(_, head)| lane.acked_seq >= head.seq)
+        })
+    }
+
+    /// Tells the membership's last keys, and ends.
+    async fn end(&self) {
         let membership = self.membership.write().take();
         if let Some(membership) = membership {
             membership.stop().await;

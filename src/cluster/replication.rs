@@ -239,6 +239,7 @@ impl Replication {
         }
         // Its routes have left the trie by now: until then their index must stay its own.
         for replica in &effects.gone {
+            self.behind.remove(replica);
             effects.abandoned.extend(self.handle_gone(replica, peers, &mut effects.confirmed, now));
         }
         effects.restarted = std::mem::take(&mut self.restarted);

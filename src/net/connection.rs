@@ -462,6 +462,7 @@ impl<T: Transport> Connection<T> {
             Close::TakenOver { between_frames: false } | Close::Broken => None,
             Close::SubscriptionLost => Some(ReasonCode::QuotaExceeded),
             Close::ShuttingDown => Some(self.broker.reason_to_go(ReasonCode::ServerShuttingDown)),
+            Close::Leaving => Some(self.broker.reason_to_move(ReasonCode::ServerShuttingDown)),
         };
         self.end(reason.map_or(Stop::Lost, |reason| Stop::End(End::Violation(reason))), batch);
     }
@@ -635,9 +636,9 @@ impl Stop {
         match self {
             Stop::End(End::Disconnected(ending)) => ending.cause,
             Stop::End(End::Violation(ReasonCode::KeepAliveTimeout)) => "keepalive_timeout",
-            Stop::End(End::Violation(ReasonCode::ServerShuttingDown | ReasonCode::UseAnotherServer)) => {
-                "shutdown"
-            }
+            Stop::End(End::Violation(
+                ReasonCode::ServerShuttingDown | ReasonCode::UseAnotherServer | ReasonCode::ServerMoved,
+            )) => "shutdown",
             Stop::End(End::Violation(_)) => "protocol_error",
             Stop::Undecodable(_) => "malformed_packet",
             Stop::Wait | Stop::Lost | Stop::Refused(_) => "tcp_closed",

@@ -66,9 +66,19 @@ impl Start {
     }
 }
 
+/// What a node leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    /// All it knows: it may come back.
+    Everything,
+    /// Only which incarnation it was: it belongs to no cluster any more.
+    Incarnation,
+}
+
 /// The task that writes.
 pub(super) struct Keeper {
-    stop: oneshot::Sender<()>,
+    /// What is to be written last.
+    stop: oneshot::Sender<Last>,
     task: JoinHandle<()>,
 }
 
@@ -93,7 +103,13 @@ impl Keeper {
 
     /// Writes a last time.
     pub(super) async fn stop(self) {
-        let _ = self.stop.send(());
+        let _ = self.stop.send(Last::Everything);
+        let _ = self.task.await;
+    }
+
+    /// The same for a node that has left its cluster.
+    pub(super) async fn leave(self) {
+        let _ = self.stop.send(Last::Incarnation);
         let _ = self.task.await;
     }
 }
@@ -109,7 +125,7 @@ struct Book {
 
 impl Book {
     /// Ends without a word where its [`Keeper`] is dropped: then the node ends like a crash.
-    async fn keep(mut self, mut stopping: oneshot::Receiver<()>) {
+    async fn keep(mut self, mut stopping: oneshot::Receiver<Last>) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         loop {
             tokio::select! {
@@ -121,8 +137,11 @@ impl Book {
                     }
                 }
                 asked = &mut stopping => {
-                    if asked.is_ok() {
-                        let present = self.present();
+                    if let Ok(last) = asked {
+                        let mut present = self.present();
+                        if last == Last::Incarnation {
+                            present.peers.clear();
+                        }
                         self.write(present).await;
                     }
                     return;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rumormq_gossip::seal::{ClusterKeys, KeyError};
 use rumormq_gossip::{LaneLimits, NodeName, ReplicaId};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::access::{Access, AccessConfig};
@@ -101,6 +102,7 @@ pub struct Node {
     cluster: Arc<Cluster>,
     view: Arc<View>,
     draining: Arc<AtomicBool>,
+    leave: Arc<Notify>,
     listening: Vec<JoinHandle<()>>,
     bridges: Bridges,
     keeper: Option<Keeper>,
@@ -140,7 +142,8 @@ impl Node {
         broker.join(cluster.clone());
         let mut bridges = Bridges::new(&broker, &config.bridge, name.as_str(), &config.cluster_name)?;
         let draining = Arc::new(AtomicBool::new(false));
-        let view = Arc::new(View::new(broker.clone(), cluster.clone(), draining.clone()));
+        let leave = Arc::new(Notify::new());
+        let view = Arc::new(View::new(broker.clone(), cluster.clone(), draining.clone(), leave.clone()));
         let guard = Guard::new(config.http_token.clone());
         let tasks = vec![tokio::spawn(http.run(view.clone(), guard)), tokio::spawn(tick(broker.clone()))];
         cluster.start(endpoint).await?;
@@ -164,6 +167,7 @@ impl Node {
             cluster,
             view,
             draining,
+            leave,
             listening,
             bridges,
             keeper,
@@ -209,20 +213,41 @@ impl Node {
 
     /// Stops: tells the other nodes and the clients, and ends all tasks.
     pub async fn stop(mut self) {
-        self.draining.store(true, Ordering::Release);
-        self.bridges = Bridges::default();
-        self.listening.iter().for_each(JoinHandle::abort);
-        self.cluster.announce_stop();
-        self.broker.close_all(Close::ShuttingDown);
-        let deadline = Instant::now() + GOODBYE_MAX;
-        while self.broker.metrics.connections.get() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        self.say_goodbye(Close::ShuttingDown).await;
         self.cluster.stop(Instant::now() + GOODBYE_MAX).await;
         if let Some(keeper) = self.keeper.take() {
             keeper.stop().await;
         }
         tracing::info!(node = %self.name, "stopped");
+    }
+
+    /// Resolves when somebody has asked over HTTP that the node leaves its cluster; [`Node::leave`] does it.
+    pub async fn asked_to_leave(&self) {
+        self.leave.notified().await;
+    }
+
+    /// Leaves the cluster for good, and ends. The others drop what they know of this node at once, as soon as they hear of it;
+    /// started again it is a newcomer, that knows nobody.
+    pub async fn leave(mut self) {
+        self.say_goodbye(Close::Leaving).await;
+        self.cluster.leave(Instant::now() + GOODBYE_MAX).await;
+        if let Some(keeper) = self.keeper.take() {
+            keeper.leave().await;
+        }
+        tracing::info!(node = %self.name, "left the cluster");
+    }
+
+    /// Tells the other nodes not to wait for this one, and clients to go.
+    async fn say_goodbye(&mut self, why: Close) {
+        self.draining.store(true, Ordering::Release);
+        self.bridges = Bridges::default();
+        self.listening.iter().for_each(JoinHandle::abort);
+        self.cluster.announce_stop();
+        self.broker.close_all(why);
+        let deadline = Instant::now() + GOODBYE_MAX;
+        while self.broker.metrics.connections.get() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

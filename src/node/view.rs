@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rumormq_gossip::{Head, LaneStatus, LinkState, MemberState as State, MemberStatus, NodeName};
 
+use tokio::sync::Notify;
+
 use super::metrics;
 use crate::admin::view::{
     ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, RetainedPage, RetainedView,
@@ -28,12 +30,18 @@ pub struct View {
     cluster: Arc<Cluster>,
     ready: AtomicBool,
     draining: Arc<AtomicBool>,
+    leave: Arc<Notify>,
 }
 
 impl View {
     /// A view of a node that is not ready yet.
-    pub fn new(broker: Arc<Broker>, cluster: Arc<Cluster>, draining: Arc<AtomicBool>) -> View {
-        View { broker, cluster, ready: AtomicBool::new(false), draining }
+    pub fn new(
+        broker: Arc<Broker>,
+        cluster: Arc<Cluster>,
+        draining: Arc<AtomicBool>,
+        leave: Arc<Notify>,
+    ) -> View {
+        View { broker, cluster, ready: AtomicBool::new(false), draining, leave }
     }
 
     /// Clients may connect.
@@ -119,6 +127,10 @@ impl NodeView for View {
 
     fn clear_retained(&self, topic: Topic<'_>) -> bool {
         self.broker.clear_retained(topic, Instant::now())
+    }
+
+    fn leave(&self) {
+        self.leave.notify_one();
     }
 
     fn metrics(&self) -> String {

@@ -12,27 +12,27 @@ use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits};
 use crate::support::client::Q1;
 
 /// Directories that go with the test.
-struct Disk(PathBuf);
+pub struct Disk(PathBuf);
 
 impl Disk {
-    fn new(test: &str) -> Disk {
+    pub fn new(test: &str) -> Disk {
         let path = std::env::temp_dir().join(format!("rumormq-{test}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         Disk(path)
     }
 
     /// The directory of one node.
-    fn of(&self, name: &str) -> PathBuf {
+    pub fn of(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// `NAME@127.0.0.1` with a directory of its own.
-    fn launch(&self, name: &str) -> Launch {
+    pub fn launch(&self, name: &str) -> Launch {
         Launch::new(name).flag("--data-dir", self.of(name).to_str().expect("a readable path"))
     }
 
     /// A chain of nodes `n1` to `nN`, converged, once each has written down all others.
-    fn cluster(&self, size: usize) -> Vec<Process> {
+    pub fn cluster(&self, size: usize) -> Vec<Process> {
         let mut nodes: Vec<Process> = Vec::new();
         for number in 1..=size {
             let launch = self.launch(&format!("n{number}"));
@@ -53,7 +53,7 @@ impl Drop for Disk {
 }
 
 /// What a node that does not run has written down.
-fn identity(dir: &Path) -> Identity {
+pub fn identity(dir: &Path) -> Identity {
     match DataDir::open(dir).expect("the node does not run").load_identity() {
         Ok(Found::Identity(identity)) => identity,
         other => panic!("{other:?}"),

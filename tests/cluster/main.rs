@@ -10,6 +10,7 @@ mod exclusive;
 mod identity;
 mod incarnations;
 mod intruders;
+mod leave;
 mod messages;
 mod ordering;
 mod p1_join_anywhere;

@@ -43,8 +43,25 @@ impl Http {
     /// The status of the answer to a DELETE, as a program on the node's machine would send it.
     #[track_caller]
     pub(super) fn delete(&self, path: &str) -> u16 {
-        let address = format!("http://{}{path}", self.address);
-        let ask = || match self.agent.delete(&address).header("content-type", "application/json").call() {
+        let request = |address| self.agent.delete(address).header("content-type", "application/json").call();
+        self.status(&format!("DELETE {path}"), || request(format!("http://{}{path}", self.address)))
+    }
+
+    /// The same for a POST.
+    #[track_caller]
+    pub(super) fn post(&self, path: &str) -> u16 {
+        let request =
+            |address| self.agent.post(address).header("content-type", "application/json").send_empty();
+        self.status(&format!("POST {path}"), || request(format!("http://{}{path}", self.address)))
+    }
+
+    #[track_caller]
+    fn status(
+        &self,
+        what: &str,
+        ask: impl FnOnce() -> Result<ureq::http::Response<ureq::Body>, ureq::Error> + Send,
+    ) -> u16 {
+        let ask = || match ask() {
             Ok(answer) => Ok(answer.status().as_u16()),
             Err(ureq::Error::StatusCode(status)) => Ok(status),
             Err(error) => Err(error),
@@ -53,7 +70,7 @@ impl Http {
             Some(namespace) => namespace.enter(ask),
             None => ask(),
         };
-        status.unwrap_or_else(|error| panic!("no answer to DELETE {path} from {}: {error}", self.address))
+        status.unwrap_or_else(|error| panic!("no answer to {what} from {}: {error}", self.address))
     }
 
     /// The body, or nothing where the node does not answer.

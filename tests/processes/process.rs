@@ -214,6 +214,12 @@ impl Process {
         self.http.delete(path)
     }
 
+    /// The status of the answer to a POST to this path.
+    #[track_caller]
+    pub fn post(&self, path: &str) -> u16 {
+        self.http.post(path)
+    }
+
     /// Its view of the cluster, if it answers.
     pub fn try_cluster(&self) -> Option<ClusterView> {
         self.http.try_get("/api/v1/cluster").and_then(|body| serde_json::from_str(&body).ok())

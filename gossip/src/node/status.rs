@@ -87,6 +87,11 @@ impl Node {
         self.members.iter().map(status).collect()
     }
 
+    /// Whether a replica, or a later one of its node, is known to have left for good.
+    pub fn has_left(&self, replica: &ReplicaId) -> bool {
+        self.departed.contains(replica) && !self.departed.is_forgotten(replica)
+    }
+
     /// The state of a member.
     pub fn member_state(&self, replica: &ReplicaId) -> Option<MemberState> {
         self.members.get(replica)?.state

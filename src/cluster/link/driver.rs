@@ -121,7 +121,12 @@ impl LinkError {
 pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Result<(), LinkError> {
     socket::tune(&stream)?;
     let credentials = cluster.credentials();
-    let shake = shake_hands(stream, dialled, &credentials, || cluster.hello());
+    let mut greeted_as = None;
+    let shake = shake_hands(stream, dialled, &credentials, || {
+        let hello = cluster.hello();
+        greeted_as = Some(hello.replica.clone());
+        hello
+    });
     let shake = timeout(HANDSHAKE_MAX, shake);
     let established = if dialled {
         shake.await.map_err(|_| LinkError::Silent)??
@@ -133,7 +138,8 @@ pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Res
         }
     };
     let Established { stream, sealer, opener, input, plain, hello, protocol } = established;
-    let (peer, link, received) = cluster.handle_link_up(&hello, protocol, dialled)?;
+    let Some(me) = greeted_as else { return Err(LinkError::Superseded) };
+    let (peer, link, received) = cluster.handle_link_up(&me, &hello, protocol, dialled)?;
     let origin = PeerOrigin { peer: peer.clone(), replica: link.replica.clone() };
     let (read, write) = stream.into_halves();
     let reader = Reader {
