@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::failure::Failure;
 use super::flags::Flags;
 use super::logging;
-use crate::config::{Config, Sources};
+use crate::config::{Config, ConfigError, Sources};
 use crate::node::Node;
 
 pub(super) const AFTER_HELP: &str = "\
@@ -35,16 +35,33 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn execute(self) -> Result<(), Failure> {
-        let environment = |name: &str| std::env::var(name).ok();
-        let sources =
-            Sources { flags: &self.flags.0, environment: &environment, file: self.config.as_deref() };
-        let config = sources.resolve()?;
+        let config = self.resolve()?;
         logging::init(config.log_level);
         runtime()?.block_on(self.serve(config))
     }
 
+    fn resolve(&self) -> Result<Config, ConfigError> {
+        let environment = |name: &str| std::env::var(name).ok();
+        Sources { flags: &self.flags.0, environment: &environment, file: self.config.as_deref() }.resolve()
+    }
+
+    /// Reads everything again that was read at the start, and has the node take over what it can.
+    async fn reload(&self, node: &Node) {
+        let result = match self.resolve() {
+            Ok(config) => node.reload(&config).await,
+            Err(error) => Err(error.into()),
+        };
+        match result {
+            Ok(()) => tracing::info!(
+                "cookies and certificates are read again; other settings count after a restart"
+            ),
+            Err(error) => tracing::error!(%error, "cannot reload; everything is as it was"),
+        }
+    }
+
     async fn serve(&self, config: Config) -> Result<(), Failure> {
         let mut stop = Stop::new(self.until_stdin_ends)?;
+        let mut hang_up = listen(SignalKind::hangup())?;
         let node = tokio::select! {
             node = Node::start(config) => node?,
             // A node that waits for its peers has no clients to say goodbye to.
@@ -63,12 +80,24 @@ impl Run {
         ready.push('\n');
         // Whoever started the node may have closed its end: that is no reason not to serve.
         let _ = io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush());
-        tokio::select! {
-            () = stop.wait() => node.stop().await,
-            () = node.asked_to_leave() => node.leave().await,
+        let leaves = loop {
+            tokio::select! {
+                () = stop.wait() => break false,
+                () = node.asked_to_leave() => break true,
+                _ = hang_up.recv() => self.reload(&node).await,
+            }
+        };
+        if leaves {
+            node.leave().await
+        } else {
+            node.stop().await
         }
         Ok(())
     }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::System("cannot wait for signals", error))
 }
 
 /// One core gets a runtime without threads to hand work between: that costs less.
@@ -91,7 +120,6 @@ pub(super) struct Stop {
 impl Stop {
     /// Signals count from here on, and the end of standard input where that is asked for.
     pub(super) fn new(with_stdin: bool) -> Result<Stop, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::System("cannot wait for signals", error));
         Ok(Stop {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,

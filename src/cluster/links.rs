@@ -26,7 +26,7 @@ impl Cluster {
 
     /// What the next handshake is to use.
     pub(crate) fn credentials(&self) -> Arc<Credentials> {
-        self.credentials.read().clone()
+        self.secrets.credentials()
     }
 
     pub(crate) fn host(&self) -> &Arc<dyn Host> {
@@ -198,7 +198,11 @@ impl Cluster {
             error => match error.rejection() {
                 Some(reason) => {
                     self.counters.rejected.with_label_values(&[reason]).inc();
-                    tracing::warn!(%address, %error, "peer turned away");
+                    if self.complaints.is_news(address, dialled, reason, Instant::now()) {
+                        tracing::warn!(%address, dialled, %error, "peer turned away");
+                    } else {
+                        tracing::debug!(%address, dialled, %error, "peer turned away again");
+                    }
                 }
                 None => tracing::debug!(%address, %error, "link lost"),
             },

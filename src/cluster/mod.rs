@@ -6,6 +6,7 @@
 //! a [`host::Host`].
 
 mod buffers;
+mod complaints;
 pub mod config;
 pub mod counters;
 mod dialer;
@@ -25,6 +26,7 @@ mod replication;
 mod retained;
 mod retaining;
 mod rounds;
+mod secrets;
 pub mod shares;
 mod snapshot;
 pub mod takeover;
@@ -44,6 +46,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+use complaints::Complaints;
 pub use config::ClusterConfig;
 use counters::ClusterCounters;
 use dialer::Dialer;
@@ -54,7 +57,6 @@ use handshakes::Handshakes;
 use host::Host;
 use interest::ROUTES;
 use known::KnownPeers;
-use link::handshake::Credentials;
 use link::{frame, kind};
 use members::{Members, Observations};
 pub use peer::{ForwardDrop, Peer};
@@ -62,6 +64,8 @@ use peers::Peers;
 pub use replication::state_label;
 use replication::{Replication, WhenRouted};
 pub use retained::Retained;
+use secrets::Secrets;
+pub use secrets::SecretsError;
 use shares::{Destinations, identity_of};
 pub use snapshot::Snapshot;
 use takeover::Takeovers;
@@ -78,8 +82,7 @@ const HANDSHAKES_MAX: usize = 256;
 /// This node's part in its cluster.
 pub struct Cluster {
     config: ClusterConfig,
-    /// Guards what the next handshake is to use.
-    credentials: RwLock<Arc<Credentials>>,
+    secrets: Secrets,
     host: Arc<dyn Host>,
     /// Guards the replicated sets with all that must change in step with them. Under it a peer's lock or a shard of the
     /// router may be taken, never a client's.
@@ -104,6 +107,7 @@ pub struct Cluster {
     origin: AtomicU64,
     takeovers: Takeovers,
     links: AtomicU64,
+    complaints: Complaints,
     /// What is counted.
     pub counters: ClusterCounters,
     /// The tasks that run until the node stops.
@@ -132,17 +136,12 @@ pub struct NameTaken {
 
 impl Cluster {
     /// A node that has not spoken to anyone yet.
-    pub fn new(config: ClusterConfig, host: Arc<dyn Host>) -> Cluster {
+    pub fn new(mut config: ClusterConfig, host: Arc<dyn Host>) -> Cluster {
         let tombstone_ttl = config.gossip.tombstone_ttl;
         let known = KnownPeers::new(config.known.clone(), tombstone_ttl, Instant::now());
         let seeds = seeds(&config, &known);
-        let psks = config.keys.as_ref().map(|keys| keys.link_psks()).unwrap_or_default();
         Cluster {
-            credentials: RwLock::new(Arc::new(Credentials {
-                cluster: config.cluster.clone(),
-                psks,
-                tls: config.tls.clone(),
-            })),
+            secrets: Secrets::new(&config.cluster, config.keys.take(), config.tls.take()),
             replication: Mutex::new(Replication::new(&config, Instant::now())),
             due_earlier: Notify::new(),
             handshakes: Handshakes::new(HANDSHAKES_MAX),
@@ -159,6 +158,7 @@ impl Cluster {
             origin: AtomicU64::new(origin_of(&config.replica)),
             takeovers: Takeovers::new(config.takeover_timeout),
             links: AtomicU64::new(0),
+            complaints: Complaints::default(),
             counters: ClusterCounters::default(),
             tasks: Mutex::default(),
             ready: watch::Sender::new(false),
@@ -194,7 +194,7 @@ impl Cluster {
             phi: self.config.phi,
             initial_interval: 2 * self.config.gossip_interval,
             forget_after: self.config.gossip.forget_after,
-            keys: self.config.keys.clone(),
+            keys: self.secrets.keys(),
             ..MembershipConfig::new(
                 self.config.cluster.clone(),
                 self.me(),
@@ -208,6 +208,7 @@ impl Cluster {
             let _ = membership.publish(&key, value);
         }
         *self.membership.write() = Some(membership);
+        self.use_present_keys();
         Ok(observations)
     }
 

@@ -68,6 +68,9 @@ pub struct Tls {
     config: RwLock<Arc<ServerConfig>>,
 }
 
+/// What was read of the files.
+pub(crate) struct TlsConfig(Arc<ServerConfig>);
+
 impl Tls {
     /// Reads the files.
     pub fn load(files: TlsFiles) -> Result<Tls, TlsError> {
@@ -77,9 +80,18 @@ impl Tls {
 
     /// Reads the files again: connections that come from now on get what is in them. After an error nothing has changed.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let config = self.files.read()?;
-        *self.config.write() = config;
+        self.replace(self.read()?);
         Ok(())
+    }
+
+    /// Reads the files again, for [`Tls::replace`].
+    pub(crate) fn read(&self) -> Result<TlsConfig, TlsError> {
+        self.files.read().map(TlsConfig)
+    }
+
+    /// Gives connections that come from now on what was read.
+    pub(crate) fn replace(&self, read: TlsConfig) {
+        *self.config.write() = read.0;
     }
 
     /// Runs the handshake with a client.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rumormq_gossip::seal::{ClusterKeys, KeyError};
+use rumormq_gossip::seal::{ClusterKeys, Cookie, KeyError};
 use rumormq_gossip::{LaneLimits, NodeName, ReplicaId};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -23,7 +23,7 @@ use crate::broker::{Broker, Limits};
 use crate::cluster::forward::stream::ForwardLimits;
 use crate::cluster::link::hello::Addresses;
 use crate::cluster::link::tls::{LinkTls, LinkTlsError};
-use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken};
+use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken, SecretsError};
 use crate::config::{Config, ConfigError, advertised};
 use crate::net::tls::{Tls, TlsError};
 use crate::net::{Door, Listener, Protocol};
@@ -82,6 +82,32 @@ impl StartError {
             StartError::Store(error) => error.is_usage(),
             StartError::Bind { .. } | StartError::Keys(_) | StartError::Membership(_) => false,
         }
+    }
+}
+
+/// Why a node goes on with what it had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It would not start with what it is given now.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The change needs a restart.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// Reading has failed in a way that it should not.
+    #[error("reading the files has panicked")]
+    Panicked,
+}
+
+impl From<ConfigError> for ReloadError {
+    fn from(error: ConfigError) -> ReloadError {
+        StartError::from(error).into()
+    }
+}
+
+impl From<TlsError> for ReloadError {
+    fn from(error: TlsError) -> ReloadError {
+        StartError::from(error).into()
     }
 }
 
@@ -194,6 +220,26 @@ impl Node {
     /// get what was read before.
     pub fn reload_certificates(&self) -> Result<(), TlsError> {
         self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
+    }
+
+    /// Takes over what a configuration has that may change while a node runs: the cookies, the certificates for other nodes, and,
+    /// from the files of the start, those for clients. Links and connections stay up; what opens from now on uses what is new.
+    /// After an error nothing has changed.
+    pub async fn reload(&self, config: &Config) -> Result<(), ReloadError> {
+        let (cluster, cookies) = (self.cluster.name().to_owned(), config.cookies.clone());
+        let (files, me) = (config.cluster_tls_files()?, self.name.clone());
+        // The derivation takes its time on purpose, and files may be slow.
+        let secrets = tokio::task::spawn_blocking(move || {
+            let tls = files.map(|files| LinkTls::load(&files, &me)).transpose()?;
+            Ok::<_, StartError>((keys(&cluster, &cookies)?, tls.map(Arc::new)))
+        });
+        let (keys, tls) = secrets.await.map_err(|_| ReloadError::Panicked)??;
+        let clients = self.tls.as_ref().map(|tls| tls.read()).transpose()?;
+        self.cluster.replace_secrets(keys, tls)?;
+        if let (Some(tls), Some(read)) = (&self.tls, clients) {
+            tls.replace(read);
+        }
+        Ok(())
     }
 
     /// Where nodes connect.
@@ -316,16 +362,18 @@ fn lane_limits(limits: &Limits) -> LaneLimits {
     }
 }
 
+/// Takes 50 ms of CPU for each cookie.
+fn keys(cluster: &str, cookies: &[Cookie]) -> Result<Option<ClusterKeys>, KeyError> {
+    (!cookies.is_empty()).then(|| ClusterKeys::derive(cluster, cookies)).transpose()
+}
+
 fn cluster_config(
     config: &Config,
     start: &Identity,
     advertise: Addresses,
     advertise_socket: SocketAddr,
 ) -> Result<ClusterConfig, StartError> {
-    let keys = match config.cookies.is_empty() {
-        true => None,
-        false => Some(ClusterKeys::derive(&config.cluster_name, &config.cookies)?),
-    };
+    let keys = keys(&config.cluster_name, &config.cookies)?;
     let tls = config.cluster_tls_files()?.map(|files| LinkTls::load(&files, &start.node)).transpose()?;
     Ok(ClusterConfig {
         cluster: config.cluster_name.clone(),

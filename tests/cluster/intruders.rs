@@ -268,29 +268,3 @@ fn p7_bounded_silent_connections_keep_nobody_out() {
     println!("joined {:?} beside {} silent connections", began.elapsed(), silent.len());
     assert!(began.elapsed() < Duration::from_secs(8));
 }
-
-/// While a cookie is replaced, some nodes seal with the old one and some with the new one, and all accept both.
-#[test]
-fn cookies_are_replaced_one_node_at_a_time() {
-    let directory = std::env::temp_dir().join(format!("rumormq-cookies-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).expect("a place for files");
-    let file = |name: &str, cookies: [&str; 2]| {
-        let path = directory.join(name);
-        std::fs::write(&path, cookies.join("\n")).expect("written");
-        path.to_string_lossy().into_owned()
-    };
-    let (old, new) = ("the old secret of tests", "the new secret of tests");
-    let [before, after] = [file("before", [old, new]), file("after", [new, old])];
-    let launch = |name: &str, file: &str| Launch::new(name).flag("--cookie-file", file);
-    let one = launch("n1", &before).start();
-    let two = launch("n2", &after).join(one.cluster_addr()).start();
-    let three = launch("n3", &before).join(two.cluster_addr()).start();
-    await_converged(&[&one, &two, &three]);
-    let mut client = subscriber(&one, "c", &["a"], Q1);
-    time_of_puback(&mut connect(&two, "p"), "a", "x");
-    assert_eq!(message(&mut client), "x");
-    for node in [&one, &two, &three] {
-        assert_eq!(node.metric("gossip_rejected_total", &[]), 0.0, "on {}", node.name());
-    }
-    let _ = std::fs::remove_dir_all(directory);
-}

@@ -5,6 +5,7 @@
 
 mod access;
 mod clients;
+mod cookies;
 mod detection;
 mod exclusive;
 mod identity;

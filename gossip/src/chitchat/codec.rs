@@ -53,6 +53,15 @@ impl Codec {
         }
     }
 
+    /// Uses other keys of the same cluster from now on.
+    pub(super) fn replace_keys(&mut self, keys: &ClusterKeys) {
+        let keys = keys.datagram_keys();
+        if let Some(first) = keys.first() {
+            self.sealer.replace_key(first);
+            self.opener.replace_keys(&keys);
+        }
+    }
+
     /// Gives the datagrams of a message to `send`.
     pub(super) fn encode(&mut self, message: &ChitchatMessage, mut send: impl FnMut(&[u8])) {
         self.message.clear();

@@ -15,6 +15,7 @@ use super::heard::Heard;
 use super::observer::{Observation, Observer};
 use super::seeds::{self, Seeds};
 use super::session::{Died, Link, PAUSE, Session};
+use crate::seal::ClusterKeys;
 
 /// Observations that wait to be received. Beyond that they stay where they are and are joined with later ones.
 const OBSERVATIONS_WAITING: usize = 64;
@@ -37,6 +38,7 @@ const GOOD_LIFE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Membership {
     shared: Arc<Shared>,
+    codec: Arc<Mutex<Codec>>,
     stop: Arc<watch::Sender<bool>>,
     stopped: watch::Receiver<bool>,
 }
@@ -103,6 +105,7 @@ impl Membership {
         };
         let heard = link.heard.clone();
         let (seeds, given) = watch::channel(config.seeds.clone());
+        let codec = link.codec.clone();
         let shared = Arc::new(Shared { counters, heard, seeds, waiting: Mutex::default() });
         let (stop, stopping) = watch::channel(false);
         let (stopped_sender, stopped) = watch::channel(false);
@@ -120,7 +123,7 @@ impl Membership {
             observations,
         };
         tokio::spawn(driver.run(stopped_sender));
-        Ok((Membership { shared, stop: Arc::new(stop), stopped }, observed))
+        Ok((Membership { shared, codec, stop: Arc::new(stop), stopped }, observed))
     }
 
     /// Tells the others the value of a key, from the next tick on. Of several values in one tick the last one counts.
@@ -145,6 +148,13 @@ impl Membership {
             *present = seeds;
             changed
         });
+    }
+
+    /// Seals with the first of these keys from now on and accepts all of them, and no others. They have to be of the same
+    /// cluster; a membership without keys gets some only by a new start.
+    pub fn replace_keys(&self, keys: &ClusterKeys) {
+        // Its buffers are cleared before each use, so a panic leaves nothing half done.
+        self.codec.lock().unwrap_or_else(PoisonError::into_inner).replace_keys(keys);
     }
 
     /// What was counted so far.

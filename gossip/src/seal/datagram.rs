@@ -50,6 +50,11 @@ impl Sealer {
         Sealer { tag, cipher: key.map(cipher), boot, counter: 0 }
     }
 
+    /// Seals with another key from now on. No nonce comes twice, should the key before return.
+    pub fn replace_key(&mut self, key: &DatagramKey) {
+        self.cipher = Some(cipher(key));
+    }
+
     /// Replaces what is in `out` with the datagram that carries `plain`.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) {
         out.clear();
@@ -78,6 +83,11 @@ impl Opener {
     /// Opens what was sealed with any of the keys. Without keys it takes framed datagrams, and only these.
     pub fn new(tag: ClusterTag, keys: &[DatagramKey]) -> Opener {
         Opener { tag, ciphers: keys.iter().map(cipher).collect(), replays: ReplayGuard::default() }
+    }
+
+    /// Accepts these keys from now on, and no others. What it knows of replays is kept.
+    pub fn replace_keys(&mut self, keys: &[DatagramKey]) {
+        self.ciphers = keys.iter().map(cipher).collect();
     }
 
     /// The bytes that the datagram carries, or why they are refused. A refused datagram leaves no trace.
