@@ -130,6 +130,13 @@ impl Agent {
         self.line.is_some() && self.flights.is_empty() && self.asked.is_empty()
     }
 
+    /// What has not been answered, in words.
+    pub fn waits_for(&self) -> String {
+        let asked: Vec<&str> = self.asked.values().map(|asked| asked.filter.as_str()).collect();
+        let flights: Vec<&Published> = self.flights.iter().map(|flight| &flight.published).collect();
+        format!("{} on {:?} waits for answers to {asked:?} and {flights:?}", self.name, self.node())
+    }
+
     /// What it has subscribed to, with or without an answer.
     pub fn wanted(&self) -> impl Iterator<Item = &str> {
         self.wanted.keys().map(String::as_str)

@@ -9,16 +9,17 @@ mod roles;
 mod watch;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rumormq::codec::packet::ProtocolVersion::{V311, V500};
 
 use crate::checker::{Promises, check};
-use crate::history::{History, Recorder};
+use crate::history::{ClientNumber, History, Recorder};
 use crate::processes::Process;
 use crate::processes::netns::Namespace;
 use agent::Agent;
@@ -90,6 +91,8 @@ struct Stage {
     /// Clients that have all that they wanted at the start, and that have settled.
     ready: AtomicUsize,
     settled: AtomicUsize,
+    /// Who has not settled, with what is missing.
+    unsettled: Mutex<BTreeMap<ClientNumber, String>>,
 }
 
 /// Clients at work.
@@ -179,7 +182,8 @@ impl Workload {
         while !condition() {
             if began.elapsed() > PATIENCE {
                 let path = self.recorder.snapshot().save();
-                panic!("waited {PATIENCE:?} in vain: {what}; history in {path:?}");
+                let unsettled = self.stage.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+                panic!("waited {PATIENCE:?} in vain: {what}; history in {path:?}; {unsettled:#?}");
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -1,5 +1,6 @@
 //! What a client does from its first connection to its last.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -92,9 +93,15 @@ pub fn live(mut agent: Agent, role: &Role, home: Node, publishers: usize, stage:
             stage.ready.fetch_add(1, Ordering::AcqRel);
         }
         let settles = stage.settles.load(Ordering::Acquire);
-        if settles && !is_settled && agent.is_idle() {
-            is_settled = true;
-            stage.settled.fetch_add(1, Ordering::AcqRel);
+        if settles && !is_settled {
+            let mut unsettled = stage.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+            if agent.is_idle() {
+                is_settled = true;
+                unsettled.remove(&agent.number);
+                stage.settled.fetch_add(1, Ordering::AcqRel);
+            } else {
+                unsettled.insert(agent.number, agent.waits_for());
+            }
         }
         if is_ready && !settles && Instant::now() >= due {
             due += act(&mut agent, role, &mut place, publishers);
