@@ -92,19 +92,16 @@ impl Schedule {
 fn random_fault(random: &mut Random, size: usize, clocks: bool) -> Fault {
     let node = random.below(size);
     let other = (node + 1 + random.below(size - 1)) % size;
-    match random.below(if clocks { 10 } else { 9 }) {
-        0 => Fault::Loss { percent: [5, 10, 20, 30][random.below(4)] },
-        1 => Fault::Split { side: vec![node] },
-        2 | 3 => Fault::Split { side: vec![node, other] },
-        4 => Fault::Cut { one: node, other },
-        5 => Fault::OneWay { from: node, to: other },
-        6 => Fault::Pause { node },
-        7 => Fault::Kill { node },
-        8 => match random.below(3) {
-            0 => Fault::PowerOff { nodes: vec![node, other] },
-            1 => Fault::Stop { node },
-            _ => Fault::Kill { node },
-        },
+    match random.below(if clocks { 15 } else { 14 }) {
+        0 | 1 => Fault::Loss { percent: [5, 10, 20, 30][random.below(4)] },
+        2 => Fault::Split { side: vec![node] },
+        3 | 4 => Fault::Split { side: vec![node, other] },
+        5 | 6 => Fault::Cut { one: node, other },
+        7 | 8 => Fault::OneWay { from: node, to: other },
+        9 | 10 => Fault::Pause { node },
+        11 => Fault::Kill { node },
+        12 => Fault::Stop { node },
+        13 => Fault::PowerOff { nodes: vec![node, other] },
         _ => {
             let secs = random.between(1, STEP_SECS_MAX) as i64;
             Fault::Clock { node, by_secs: if random.below(2) == 0 { secs } else { -secs } }
