@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fault::Fault;
 use crate::history::Node;
+use crate::random::Random;
 
 /// A fault with its time.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +30,7 @@ const OVERLAP_MAX: usize = 3;
 /// Nodes of which a random schedule harms the processes at a time.
 const HARMED_MAX: usize = 2;
 /// Longest of a random schedule's clock steps.
-const STEP_SECS_MAX: u64 = 6 * 3600;
+const STEP_SECS_MAX: usize = 6 * 3600;
 
 impl Schedule {
     /// This fault once.
@@ -53,13 +54,13 @@ impl Schedule {
     /// What this seed says for a cluster of `size` nodes: all kinds of faults, one upon the other, all of them undone after
     /// `total`.
     pub fn random(seed: u64, size: usize, total: Duration, clocks: bool) -> Schedule {
-        let mut random = Random::new(seed);
+        let mut random = Random::of(seed, 0);
         let mut episodes: Vec<Episode> = Vec::new();
         let mut at = Duration::ZERO;
         let gap_max_ms = (total.as_millis() as u64 / 4).min(9000);
         loop {
-            at += Duration::from_millis(random.between(500, gap_max_ms));
-            let lasts = Duration::from_millis(random.between(1000, 20_000)).min(total / 3);
+            at += between(&mut random, 500, gap_max_ms);
+            let lasts = between(&mut random, 1000, 20_000).min(total / 3);
             if at + lasts > total {
                 return Schedule { episodes };
             }
@@ -89,6 +90,11 @@ impl Schedule {
     }
 }
 
+/// So many milliseconds.
+fn between(random: &mut Random, start: u64, end: u64) -> Duration {
+    Duration::from_millis(start + random.number() % (end - start))
+}
+
 fn random_fault(random: &mut Random, size: usize, clocks: bool) -> Fault {
     let node = random.below(size);
     let other = (node + 1 + random.below(size - 1)) % size;
@@ -103,7 +109,7 @@ fn random_fault(random: &mut Random, size: usize, clocks: bool) -> Fault {
         12 => Fault::Stop { node },
         13 => Fault::PowerOff { nodes: vec![node, other] },
         _ => {
-            let secs = random.between(1, STEP_SECS_MAX) as i64;
+            let secs = 1 + random.below(STEP_SECS_MAX) as i64;
             Fault::Clock { node, by_secs: if random.below(2) == 0 { secs } else { -secs } }
         }
     }
@@ -115,32 +121,6 @@ impl fmt::Display for Schedule {
             writeln!(f, "{:9.3} s for {:6.3} s: {fault}", at.as_secs_f64(), lasts.as_secs_f64())?;
         }
         Ok(())
-    }
-}
-
-/// The numbers that a seed stands for (splitmix64).
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Less than `end`.
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// From `start` on, and less than `end`.
-    pub fn between(&mut self, start: u64, end: u64) -> u64 {
-        start + self.next() % (end - start)
     }
 }
 
