@@ -129,6 +129,13 @@ impl Launch {
         self
     }
 
+    /// Answers questions there.
+    #[must_use]
+    pub fn http_addr(mut self, address: SocketAddr) -> Launch {
+        self.http = address;
+        self
+    }
+
     /// Listens for other nodes there.
     #[must_use]
     pub fn cluster_addr(mut self, address: SocketAddr) -> Launch {

@@ -12,7 +12,10 @@ use crate::processes::{Launch, Process, launch};
 use crate::workload::Site;
 
 const COOKIE: &str = "a secret for tests only";
+/// Fixed, so that nobody else has them while a node is down.
 const CLUSTER_PORT: u16 = 7883;
+const MQTT_PORT: u16 = 1883;
+const HTTP_PORT: u16 = 18083;
 
 /// How a cluster is started.
 #[derive(Clone, Debug)]
@@ -71,6 +74,8 @@ impl Cluster {
                     let launch = Launch::within(host, &name)
                         .cookie(COOKIE)
                         .cluster_addr(addresses[number])
+                        .mqtt_addr((host.address(), MQTT_PORT).into())
+                        .http_addr((host.address(), HTTP_PORT).into())
                         .log_file(folder.join(format!("{name}.log")));
                     let others = addresses.iter().filter(|address| **address != addresses[number]);
                     let launch = others.fold(launch, |launch, address| launch.join(*address));

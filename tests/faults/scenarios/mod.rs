@@ -65,6 +65,11 @@ impl Arena {
     }
 }
 
+/// Everybody stays: what a session that moves may miss while nodes cannot reach each other is not the question then.
+fn nobody_moves() -> Mix {
+    Mix { movers: 0, ..Mix::default() }
+}
+
 /// How long a long variant takes, unless `MINUTES` says otherwise.
 fn minutes(default: f64) -> Duration {
     let minutes = std::env::var("MINUTES").ok().map(|text| text.parse().expect("MINUTES is a number"));

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::figures::{passages, percentile};
-use super::{Arena, minutes};
+use super::{Arena, minutes, nobody_moves};
 use crate::checker::Promises;
 use crate::history::micros;
 use crate::nemesis::{Fault, Schedule, Settings};
-use crate::workload::Mix;
 
 /// By then a third node passes on what goes between the two.
 const WAY_FOUND: Duration = Duration::from_secs(1);
@@ -36,7 +35,7 @@ fn long_partial_cut_of_one_way() {
 
 fn cuts(fault: Fault, time: Duration) {
     let Some(arena) = Arena::open("partial", &Settings::of_size(3)) else { return };
-    let workload = arena.workload(Mix::default());
+    let workload = arena.workload(nobody_moves());
     let began = arena.recorder.now();
     arena.nemesis().carries_out(&Schedule::once(Duration::ZERO, time, fault));
     let history = arena.judge(workload, &Promises { no_disconnects: true, no_exemptions: true });

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Arena, minutes};
+use super::{Arena, minutes, nobody_moves};
 use crate::checker::Promises;
 use crate::nemesis::{Schedule, Settings};
-use crate::workload::Mix;
 
 /// The load without faults, before memory is measured.
 const WARM_UP: Duration = Duration::from_secs(20);
@@ -30,7 +29,7 @@ fn harms(time: Duration, warm_up: Duration) {
     let cluster = &arena.cluster;
     let schedule = Schedule::random(arena.seed, cluster.size(), time, settings.clocks);
     println!("{schedule}");
-    let workload = arena.workload(Mix::default());
+    let workload = arena.workload(nobody_moves());
     std::thread::sleep(warm_up);
     let before = cluster.resident_mib();
     arena.nemesis().carries_out(&schedule);

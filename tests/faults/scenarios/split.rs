@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::figures::acknowledged_rate;
-use super::{Arena, minutes};
+use super::{Arena, minutes, nobody_moves};
 use crate::checker::Promises;
 use crate::nemesis::{Cluster, Fault, Settings};
 use crate::processes::awaits;
 use crate::support::client::{self, Client, Q1, options};
-use crate::workload::Mix;
 
 /// New routes on each side of the split, beside those of the load.
 const NEW_ROUTES: usize = 200;
@@ -33,7 +32,7 @@ fn long_split_of_five_nodes() {
 fn splits(time: Duration, converged_max: Duration) {
     let Some(arena) = Arena::open("split", &Settings::of_size(5)) else { return };
     let cluster = &arena.cluster;
-    let workload = arena.workload(Mix::default());
+    let workload = arena.workload(nobody_moves());
     let (left, right) = (vec![0, 1], vec![2, 3, 4]);
     let nemesis = arena.nemesis();
     let began = arena.recorder.now();
