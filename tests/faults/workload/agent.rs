@@ -153,7 +153,7 @@ impl Agent {
         let at = self.recorder.now();
         // The node before may have said more by then.
         let soon = Instant::now() + Duration::from_millis(2);
-        while self.line.is_some() && self.turn(soon) {}
+        self.serve(soon);
         self.hangs_up();
         match answer {
             Ok((wire, session_present)) => {
