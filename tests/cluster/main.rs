@@ -13,6 +13,7 @@ mod incarnations;
 mod intruders;
 mod leave;
 mod messages;
+mod mixed_versions;
 mod ordering;
 mod p1_join_anywhere;
 mod p2_converge;

@@ -24,7 +24,7 @@ fn retain(node: &Process, topic: &str, payload: &str) {
 
 /// What a new subscriber on this node finds.
 #[track_caller]
-fn found(node: &Process, filter: &str) -> BTreeMap<String, String> {
+pub fn found(node: &Process, filter: &str) -> BTreeMap<String, String> {
     let mut client = subscriber(node, "looking", &[filter], Q0);
     let mut found = BTreeMap::new();
     // The marker's PUBLISH follows what is owed for the filter, or goes in front of what is left.

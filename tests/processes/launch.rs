@@ -28,6 +28,9 @@ pub fn can_set_clocks() -> bool {
     there
 }
 
+/// The command as it was built with these tests.
+const PRESENT: &str = env!("CARGO_BIN_EXE_rumormq");
+
 /// The command line of a node, in the making.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -37,6 +40,7 @@ pub struct Launch {
     http: SocketAddr,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    binary: String,
     pub(super) log_file: Option<PathBuf>,
     pub(super) namespace: Option<Arc<Namespace>>,
 }
@@ -67,6 +71,7 @@ impl Launch {
             http: any_port,
             arguments: Vec::new(),
             environment: Vec::new(),
+            binary: PRESENT.to_owned(),
             log_file: None,
             namespace: None,
         }
@@ -122,6 +127,19 @@ impl Launch {
         self
     }
 
+    /// Runs another build of the command.
+    #[must_use]
+    pub fn command(mut self, path: &str) -> Launch {
+        path.clone_into(&mut self.binary);
+        self
+    }
+
+    /// Runs the command that was built with these tests, again.
+    #[must_use]
+    pub fn present_command(self) -> Launch {
+        self.command(PRESENT)
+    }
+
     /// Listens for clients there.
     #[must_use]
     pub fn mqtt_addr(mut self, address: SocketAddr) -> Launch {
@@ -151,7 +169,7 @@ impl Launch {
 
     /// Runs a node that is expected to end by itself; gives its exit code, and what it says about that.
     pub fn fails(self) -> (Option<i32>, String) {
-        let mut child = self.command().spawn().expect("the command starts");
+        let mut child = self.to_command().spawn().expect("the command starts");
         let began = Instant::now();
         while child.try_wait().expect("a child of this process").is_none() && began.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(10));
@@ -172,8 +190,8 @@ impl Launch {
         Launch { mqtt, cluster, http, ..self }
     }
 
-    pub(super) fn command(&self) -> Command {
-        let binary = env!("CARGO_BIN_EXE_rumormq");
+    pub(super) fn to_command(&self) -> Command {
+        let binary = &self.binary;
         let mut command = match &self.namespace {
             Some(namespace) => namespace.command(binary),
             None => Command::new(binary),

@@ -36,7 +36,7 @@ const LINES_SHOWN: usize = 60;
 impl Process {
     #[track_caller]
     pub(super) fn start(launch: Launch) -> Process {
-        let mut child = launch.command().spawn().expect("the command starts");
+        let mut child = launch.to_command().spawn().expect("the command starts");
         let log = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let lines = log.clone();
