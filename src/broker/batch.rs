@@ -18,6 +18,10 @@ pub struct Batch {
     turn: Option<Turn>,
     /// Clients with something new in their outbox that this task has promised to flush.
     pub touched: Vec<Arc<Client>>,
+    /// Whether clients are noted that have connections and cannot take their messages at once.
+    pub notes_crowd: bool,
+    /// These clients.
+    pub crowd: Vec<Arc<Client>>,
     /// Bytes read from the client.
     pub bytes_in: u64,
     /// Bytes written to clients.
@@ -49,6 +53,8 @@ impl Batch {
             now,
             turn: None,
             touched: Vec::new(),
+            notes_crowd: false,
+            crowd: Vec::new(),
             bytes_in: 0,
             bytes_out: 0,
             packets_in: [0; 16],
@@ -69,6 +75,7 @@ impl Batch {
     /// The turn is over.
     pub fn end_turn(&mut self) {
         self.turn = None;
+        self.notes_crowd = false;
     }
 
     /// The client has something new in its outbox: this task will flush it.
@@ -77,6 +84,14 @@ impl Batch {
         self.expired += state.session.take_expired();
         if state.touch() {
             self.touched.push(client.clone());
+        }
+    }
+
+    /// Messages of the client wait, though its connection is open. Of many such clients a few do.
+    pub fn note_crowded(&mut self, client: &Arc<Client>) {
+        const MAX: usize = 64;
+        if self.crowd.len() < MAX && !self.crowd.iter().any(|other| Arc::ptr_eq(other, client)) {
+            self.crowd.push(client.clone());
         }
     }
 

@@ -395,7 +395,11 @@ impl Subscriber {
         let mut state = self.0.lock();
         let delivered = state.session.deliver(frames, delivery);
         let touch = delivered == Delivered::Sent && state.touch();
+        let crowded = batch.notes_crowd && delivered != Delivered::Sent && state.attachment.is_some();
         drop(state);
+        if crowded {
+            batch.note_crowded(&self.0);
+        }
         batch.count_delivered(delivered, frames.application().qos.min(delivery.qos));
         if touch {
             batch.touched.push(self.0.clone());

@@ -157,6 +157,21 @@ impl Inbound for LinkInbound {
         }
         self.batch.end_turn();
     }
+
+    fn expect_late(&mut self) {
+        self.batch.notes_crowd = true;
+    }
+
+    fn crowd(&mut self) -> usize {
+        let mut waiting = 0;
+        self.batch.crowd.retain(|client| {
+            let state = client.lock();
+            let queued = if state.attachment.is_some() { state.session.queued() } else { 0 };
+            waiting += queued;
+            queued > 0
+        });
+        waiting
+    }
 }
 
 /// A publishing client waits for its publishes to be safe on other nodes.

@@ -127,6 +127,13 @@ pub trait Inbound: Send {
 
     /// Writes to the sockets what the turn has delivered.
     fn finish(&mut self);
+
+    /// What is delivered until the turn's end comes late, and all at once: from now on it is noted which clients cannot take
+    /// theirs at the moment.
+    fn expect_late(&mut self);
+
+    /// How many messages wait for these clients, until nothing does.
+    fn crowd(&mut self) -> usize;
 }
 
 /// Someone who waits for a publish to be safe.

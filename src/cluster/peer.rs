@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::counters::ForwardCounters;
 use super::forward::budget::ForwardBudget;
 use super::forward::settlements::{SettledAck, Settlements};
-use super::forward::stream::{Backlog, ForwardLimits, ForwardStream, Outgoing};
+use super::forward::stream::{Backlog, ForwardLimits, ForwardStream, Forwarding, Outgoing};
 use super::forward::wire::{self, Publication, Shares};
 use super::host::{Receipt, confirm_all};
 use super::link::{frame, kind};
@@ -248,7 +248,7 @@ impl Peer {
     pub fn handle_round(&self, now: Instant, patience: Duration) {
         let mut done = Vec::new();
         let mut state = self.state.lock();
-        let late = now.saturating_duration_since(state.heard) >= patience || state.stream.is_catching_up();
+        let late = now.saturating_duration_since(state.heard) >= patience || state.stream.is_late();
         if late && !state.stream.is_full() {
             state.stream.release_receipts(now, patience, &mut done);
         }
@@ -349,9 +349,14 @@ impl Peer {
                 Some(Outgoing::Skip(to)) => {
                     wire::append_small(&mut state.queue, kind::FORWARD_SKIP, &wire::ForwardSkip { to });
                 }
-                Some(Outgoing::Forward(place, message, shares, again)) => {
+                Some(Outgoing::Forward(forwarding)) => {
+                    let Forwarding { place, message, shares, again, late } = forwarding;
+                    let start = state.queue.len();
                     // A message within the packet limit fits a frame.
                     let _ = wire::append_message(&mut state.queue, place, message, shares, now);
+                    if late {
+                        frame::mark_late(&mut state.queue[start..]);
+                    }
                     self.counters.sent.inc();
                     self.counters.resent.inc_by(u64::from(again));
                 }

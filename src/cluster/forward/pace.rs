@@ -15,9 +15,9 @@ const MIN: usize = 16 << 10;
 /// The most it grows to: enough for 40 MB/s at 100 ms.
 const MAX: usize = 4 << 20;
 /// The delay that a stream may cause before its window stops growing.
-const GROWS_BELOW: Duration = Duration::from_millis(50);
+const GROWS_BELOW: Duration = Duration::from_millis(20);
 /// The delay from which on its window shrinks.
-const SHRINKS_ABOVE: Duration = Duration::from_millis(200);
+const SHRINKS_ABOVE: Duration = Duration::from_millis(80);
 
 /// The window of one stream on one link.
 #[derive(Debug)]
@@ -27,11 +27,13 @@ pub struct Pace {
     quickest: Option<Duration>,
     /// The forward whose acknowledgement is timed, with when it was sent.
     timed: Option<(u64, Instant)>,
+    /// More would have been sent since, had the window been larger. Otherwise its size says nothing.
+    limited: bool,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace { window: START, quickest: None, timed: None }
+        Pace { window: START, quickest: None, timed: None, limited: false }
     }
 }
 
@@ -39,6 +41,11 @@ impl Pace {
     /// Bytes that may be under way; one message may exceed it.
     pub fn window(&self) -> usize {
         self.window
+    }
+
+    /// The window is full, and there is more to send.
+    pub fn handle_full(&mut self) {
+        self.limited = true;
     }
 
     /// The forward of this number is sent.
@@ -52,8 +59,9 @@ impl Pace {
         let took = now.saturating_duration_since(sent);
         let quickest = self.quickest.map_or(took, |quickest| quickest.min(took));
         self.quickest = Some(quickest);
+        let limited = std::mem::take(&mut self.limited);
         match took - quickest {
-            caused if caused < GROWS_BELOW => self.window = (2 * self.window).min(MAX),
+            caused if caused < GROWS_BELOW && limited => self.window = (2 * self.window).min(MAX),
             caused if caused > SHRINKS_ABOVE => self.window = (self.window / 2).max(MIN),
             _ => {}
         }
@@ -82,6 +90,7 @@ mod tests {
                 free_at = free_at.max(now) + Duration::from_secs_f64(MESSAGE as f64 / bytes_per_sec);
                 under_way.push_back(free_at + round_trip);
             }
+            pace.handle_full();
             if now > began + Duration::from_secs(5) {
                 most = most.max(under_way.len() * MESSAGE);
             }
@@ -115,6 +124,12 @@ mod tests {
         pace.handle_ack(u64::MAX, now);
         for number in 1..100 {
             pace.handle_sent(number, now);
+            pace.handle_ack(u64::MAX, now);
+        }
+        assert_eq!(pace.window(), START, "so little does not fill it");
+        for number in 1..100 {
+            pace.handle_sent(number, now);
+            pace.handle_full();
             pace.handle_ack(u64::MAX, now);
         }
         assert_eq!(pace.window(), MAX);

@@ -14,6 +14,9 @@ use crate::message::Message;
 const LIVE_SLACK: usize = 4096;
 /// Messages looked at in one go where that is not urgent, so that nobody waits long for the stream.
 const TIDY_MAX: usize = 4096;
+/// Forwards under way of which the first is one that no publisher waits for. They have waited themselves, and are to find
+/// room with their subscribers, who have got nothing meanwhile: so few of them come at a time.
+const LATE_WINDOW: u64 = 256;
 /// A buffer with room for more messages than this gives it back when it is empty.
 const IDLE_CAPACITY: usize = 16 << 10;
 
@@ -70,8 +73,6 @@ pub struct ForwardStream {
     sent: u64,
     /// The highest one that any link has carried, or skipped.
     sent_ever: u64,
-    /// The last one that waited when the present link came up.
-    waited: u64,
     bytes: usize,
     /// Bytes that the present link has carried and the destination has not acknowledged.
     under_way: usize,
@@ -115,8 +116,23 @@ pub struct Backlog {
 pub enum Outgoing<'a> {
     /// Nothing up to this number will come.
     Skip(u64),
-    /// A forward; true if an earlier link carried it before.
-    Forward(Place, &'a Message, Option<&'a Shares>, bool),
+    /// A forward.
+    Forward(Forwarding<'a>),
+}
+
+/// A forward on its way.
+#[derive(Debug)]
+pub struct Forwarding<'a> {
+    /// Its place in the stream.
+    pub place: Place,
+    /// The message.
+    pub message: &'a Message,
+    /// What it is for besides plain subscribers.
+    pub shares: Option<&'a Shares>,
+    /// An earlier link carried it before.
+    pub again: bool,
+    /// Nobody waits for it any more.
+    pub late: bool,
 }
 
 impl ForwardStream {
@@ -127,7 +143,6 @@ impl ForwardStream {
             first: 1,
             sent: 0,
             sent_ever: 0,
-            waited: 0,
             bytes: 0,
             under_way: 0,
             pace: Pace::default(),
@@ -174,9 +189,9 @@ impl ForwardStream {
             || self.charge.budget().is_over()
     }
 
-    /// Whether something waits still that waited already when the present link came up.
-    pub fn is_catching_up(&self) -> bool {
-        !self.entries.is_empty() && self.first <= self.waited
+    /// Whether the destination is still to get what nobody waits for any more.
+    pub fn is_late(&self) -> bool {
+        self.entries.front().is_some_and(Entry::is_late)
     }
 
     /// Drops the oldest until the limits are kept; returns how many. For a live peer, whose publishers are slowed down,
@@ -249,7 +264,6 @@ impl ForwardStream {
         self.pace = Pace::default();
         self.handle_ack(received, now, done);
         self.sent = received;
-        self.waited = self.last();
     }
 
     /// The destination remembers more than this stream has ever sent: an earlier one of this replica, which was dropped
@@ -272,18 +286,23 @@ impl ForwardStream {
             self.note_sent(next - 1);
             return Some(Outgoing::Skip(self.sent));
         }
+        let at = self.index_of(next)?;
         if self.under_way >= self.pace.window() {
+            self.pace.handle_full();
             return None;
         }
-        let at = self.index_of(next)?;
+        if next - self.first >= LATE_WINDOW && self.is_late() {
+            return None;
+        }
         let again = next <= self.sent_ever;
         self.note_sent(next);
-        let Entry { publication, message, shares, .. } = self.entries.get(at)?;
-        let message = message.as_ref()?;
+        let entry = self.entries.get(at)?;
+        let message = entry.message.as_ref()?;
         self.under_way += message.size();
         self.pace.handle_sent(next, now);
-        let place = Place { sequence: next, publication: *publication };
-        Some(Outgoing::Forward(place, message, shares.as_deref(), again))
+        let place = Place { sequence: next, publication: entry.publication };
+        let (shares, late) = (entry.shares.as_deref(), entry.is_late());
+        Some(Outgoing::Forward(Forwarding { place, message, shares, again, late }))
     }
 
     /// Other nodes choose members for these claims now.
@@ -406,6 +425,10 @@ impl ForwardStream {
 impl Entry {
     fn is_expired(&self, now: Instant) -> bool {
         self.message.as_ref().is_some_and(|message| message.is_expired(now))
+    }
+
+    fn is_late(&self) -> bool {
+        self.receipt.is_none()
     }
 
     fn take_claims(&mut self) -> impl Iterator<Item = u64> + use<> {

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 
 use super::frame::{Frame, FrameError};
 use super::handshake::{Established, HandshakeError, open_into, shake_hands};
+use super::held::HeldAck;
 use super::kind;
 use super::secure::{RecordOpener, RecordSealer, SecureError};
 use super::socket;
@@ -31,6 +32,8 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Between two pings, each way.
 const PING_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks whether an acknowledgement is still to be held back.
+const HELD_LOOK: Duration = Duration::from_millis(5);
 /// Bytes read at once.
 const READ_MAX: usize = 256 << 10;
 
@@ -151,6 +154,7 @@ pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Res
         opener,
         input,
         plain,
+        held: HeldAck::default(),
     };
     let _up = Up { cluster: &cluster, peer: &peer, link: &link };
     tokio::select! {
@@ -236,6 +240,7 @@ struct Reader<'a> {
     opener: Option<RecordOpener>,
     input: BytesMut,
     plain: Vec<u8>,
+    held: HeldAck,
 }
 
 impl Reader<'_> {
@@ -246,9 +251,14 @@ impl Reader<'_> {
             // The writer has its turn, and other tasks theirs, however much there is to read.
             tokio::task::yield_now().await;
             self.input.reserve(READ_MAX);
-            let count = timeout(SILENCE_MAX, read.read_buf(&mut self.input))
-                .await
-                .map_err(|_| LinkError::Silent)??;
+            let count = loop {
+                let patience = if self.held.is_held() { HELD_LOOK } else { SILENCE_MAX };
+                match timeout(patience, read.read_buf(&mut self.input)).await {
+                    Ok(count) => break count?,
+                    Err(_) if self.held.is_held() => self.acknowledge(Instant::now()),
+                    Err(_) => return Err(LinkError::Silent),
+                }
+            };
             if count == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
@@ -278,10 +288,7 @@ impl Reader<'_> {
         self.peer.counters.received.inc_by(forwards.received);
         self.peer.counters.duplicate.inc_by(forwards.duplicate);
         if forwards.acknowledge {
-            let sequence = self.received.lock().sequence();
-            self.peer.send(&self.link.replica, |out| {
-                wire::append_small(out, kind::FORWARD_ACK, &ForwardAck { sequence });
-            });
+            self.acknowledge(now);
         }
         self.plain = plain;
         self.plain.drain(..used);
@@ -289,6 +296,16 @@ impl Reader<'_> {
             self.plain = Vec::new();
         }
         result
+    }
+
+    /// Acknowledges what was received of the stream, unless that is held back.
+    fn acknowledge(&mut self, now: Instant) {
+        if self.held.may_send(self.inbound.crowd(), now) {
+            let sequence = self.received.lock().sequence();
+            self.peer.send(&self.link.replica, |out| {
+                wire::append_small(out, kind::FORWARD_ACK, &ForwardAck { sequence });
+            });
+        }
     }
 
     fn handle_frame(
@@ -300,6 +317,9 @@ impl Reader<'_> {
         match frame.kind {
             kind::FORWARD => {
                 let inbound = &mut self.inbound;
+                if frame.late {
+                    inbound.expect_late();
+                }
                 let received = &self.received;
                 let origin = self.link.origin;
                 wire::read(frame.body, now, |place, application, addressees| {

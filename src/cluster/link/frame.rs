@@ -13,6 +13,9 @@ pub const HEAD_LEN: usize = 6;
 /// Set on frames that a peer may pass over when it does not know their type; without it such a frame ends the link.
 /// Other bits are left to later versions and ignored.
 const SKIP_IF_UNKNOWN: u8 = 1;
+/// Set on forwards that have waited, and that no publisher waits for any more: they may be acknowledged as slowly as their
+/// subscribers take them.
+const LATE: u8 = 2;
 
 /// One message, borrowed from the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct Frame<'a> {
     pub kind: u8,
     /// Whether a receiver that does not know `kind` is to pass over the frame.
     pub skip_if_unknown: bool,
+    /// Whether it is a forward that comes late.
+    pub late: bool,
     /// The message itself.
     pub body: &'a [u8],
 }
@@ -45,7 +50,8 @@ impl<'a> Frame<'a> {
             return Err(FrameError::TooLong(len));
         }
         let frame = rest.get(..len).map(|body| {
-            let frame = Frame { kind: *kind, skip_if_unknown: flags & SKIP_IF_UNKNOWN != 0, body };
+            let skip_if_unknown = flags & SKIP_IF_UNKNOWN != 0;
+            let frame = Frame { kind: *kind, skip_if_unknown, late: flags & LATE != 0, body };
             (frame, HEAD_LEN + len)
         });
         Ok(frame)
@@ -78,6 +84,13 @@ pub fn append(
     // The limit is far below what four bytes hold.
     out[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
     Ok(())
+}
+
+/// Marks the frame that `frame` begins with as a forward that comes late.
+pub fn mark_late(frame: &mut [u8]) {
+    if let Some(flags) = frame.get_mut(HEAD_LEN - 1) {
+        *flags |= LATE;
+    }
 }
 
 #[cfg(test)]
