@@ -14,6 +14,7 @@ use tokio::io::DuplexStream;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::clients::{connect, message, numbers, publish_numbers, subscriber, time_of_puback};
+use crate::processes::netns::Network;
 use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits};
 use crate::support::certificates::{Authority, Identity};
 use crate::support::client::Q1;
@@ -233,6 +234,22 @@ fn links_within_tls_carry_everything() {
 #[test]
 fn links_within_tls_over_ipv6() {
     carries_everything(Launch::ipv6, &["::1"]);
+}
+
+/// Hosts that have addresses of IPv6 in a network of their own.
+#[test]
+fn links_within_tls_between_hosts_over_ipv6() {
+    let Some(network) = Network::new() else { return };
+    let hosts = ["n1", "n2", "n3"].map(|name| (name, network.host()));
+    let Some(addresses) = hosts.iter().map(|(_, host)| host.ipv6()).collect::<Option<Vec<_>>>() else {
+        return eprintln!("SKIPPED: no IPv6");
+    };
+    let launch = |name: &str| {
+        let index = hosts.iter().position(|(other, _)| *other == name).expect("one of the three");
+        Launch::within_at(&hosts[index].1, addresses[index], name)
+    };
+    let names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    carries_everything(launch, &names.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 /// A node whose certificate does not fit does not start; one of another authority stays outside, and both sides say so.

@@ -58,7 +58,12 @@ impl Launch {
 
     /// A node in a network namespace, at its address. It needs a cookie.
     pub fn within(namespace: &Arc<Namespace>, name: &str) -> Launch {
-        let launch = Launch::on(namespace.address(), name).flag("--allow-anonymous", "true");
+        Launch::within_at(namespace, namespace.address(), name)
+    }
+
+    /// The same at another of its addresses.
+    pub fn within_at(namespace: &Arc<Namespace>, address: IpAddr, name: &str) -> Launch {
+        let launch = Launch::on(address, name).flag("--allow-anonymous", "true");
         Launch { namespace: Some(namespace.clone()), ..launch }
     }
 
