@@ -213,7 +213,7 @@ fn set_clock(file: &Path, by_secs: i64) {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        match std::thread::panicking() {
+        match std::thread::panicking() || super::keeps_everything() {
             true => eprintln!("---- the nodes' logs are in {}", self.folder.display()),
             false => {
                 let _ = fs::remove_dir_all(&self.folder);

@@ -134,6 +134,11 @@ impl Drop for Nemesis<'_> {
     }
 }
 
+/// Whether histories and logs are wanted of runs that have failed in nothing, too.
+pub fn keeps_everything() -> bool {
+    std::env::var("KEEP").is_ok_and(|value| value == "1")
+}
+
 fn sleep_until(time: Instant) {
     std::thread::sleep(time.saturating_duration_since(Instant::now()).max(Duration::ZERO));
 }

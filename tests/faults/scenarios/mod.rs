@@ -1,7 +1,8 @@
 //! Clusters in all kinds of trouble, each with a load and the verdict on its history.
 //!
 //! Each scenario has a short variant among the default tests and a long one behind `--ignored`; both are one function of
-//! how long. `SEED` repeats what was random, `MINUTES` replaces the time that a long variant takes.
+//! how long. `SEED` repeats what was random, `MINUTES` replaces the time that a long variant takes, and with `KEEP=1` histories
+//! and logs are kept whatever comes of it.
 
 mod clocks;
 mod crashes;
@@ -18,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::checker::{self, Promises, agreement};
 use crate::history::{History, Recorder};
-use crate::nemesis::{Cluster, Nemesis, Settings};
+use crate::nemesis::{self, Cluster, Nemesis, Settings};
 use crate::workload::{Mix, Workload};
 
 /// Scenarios wait for each other: clusters that share the processors would measure each other.
@@ -58,6 +59,9 @@ impl Arena {
     fn judge(&self, workload: Workload, promises: &Promises) -> History {
         let history = workload.finish(promises);
         println!("{} events", history.events.len());
+        if nemesis::keeps_everything() {
+            println!("the history is in {:?}", history.save());
+        }
         let verdict = checker::check(&history, promises);
         verdict.assert_kept(&history);
         self.cluster.with_all(agreement::assert_equal);
