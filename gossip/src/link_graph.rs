@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::message::LinkReport;
-use crate::replica::ReplicaId;
+use crate::replica::{NodeName, ReplicaId};
 
 /// This node's own links and what its peers report of theirs. Nodes further away are not seen.
 #[derive(Clone, Debug)]
@@ -79,16 +79,45 @@ impl LinkGraph {
     }
 
     /// The linked peer through which `destination` can be reached: both links work and both ends of the
-    /// second say so. `None` if there is none, or if `destination` is linked itself.
+    /// second say so. `None` if there is none, or if `destination` is linked itself. Of several, the first in the order of
+    /// [`relays`](LinkGraph::relays).
     pub fn next_hop(&self, destination: &ReplicaId, now: Instant) -> Option<&ReplicaId> {
         if self.answers(destination, now) {
             return None;
         }
-        let mut through = self.reports.keys().filter(|peer| {
+        let through = self.reports.keys().filter(|peer| {
             self.answers(peer, now)
                 && self.report_of(peer, now).is_some_and(|links| links.get(destination) == Some(&true))
         });
-        through.next()
+        through.min_by_key(|peer| self.rank(destination, peer))
+    }
+
+    /// Those `wanted` whom linked peers reach, be they linked themselves or not, each with the names of these peers. Their order
+    /// differs from pair to pair, so that the work is shared, and is the same at both ends of one.
+    pub fn relays(
+        &self,
+        wanted: impl Fn(&ReplicaId) -> bool,
+        now: Instant,
+    ) -> BTreeMap<ReplicaId, Vec<NodeName>> {
+        let mut relays: BTreeMap<&ReplicaId, Vec<&ReplicaId>> = BTreeMap::new();
+        for peer in self.reports.keys().filter(|peer| self.answers(peer, now)) {
+            for (destination, mutual) in self.report_of(peer, now).into_iter().flatten() {
+                if *mutual && *destination != self.me && wanted(destination) {
+                    relays.entry(destination).or_default().push(peer);
+                }
+            }
+        }
+        let ranked = |(destination, mut peers): (&ReplicaId, Vec<&ReplicaId>)| {
+            peers.sort_by_cached_key(|peer| self.rank(destination, peer));
+            (destination.clone(), peers.into_iter().map(|peer| peer.name.clone()).collect())
+        };
+        relays.into_iter().map(ranked).collect()
+    }
+
+    /// Rendezvous hashing: the peer with the lowest number stands between this node and `destination`.
+    fn rank(&self, destination: &ReplicaId, peer: &ReplicaId) -> u64 {
+        let ends = name_hash(&self.me) ^ name_hash(destination);
+        mix(ends.wrapping_add(mix(name_hash(peer))))
     }
 
     /// Which of the peers that `one` and `other` both report comes first by name: the one to pass messages on
@@ -104,10 +133,23 @@ impl LinkGraph {
     }
 }
 
+/// FNV-1a: the same everywhere.
+fn name_hash(replica: &ReplicaId) -> u64 {
+    let bytes = replica.name.as_str().bytes();
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// The finisher of SplitMix64: every bit of the result depends on every bit of the number.
+fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replica::{Incarnation, NodeName};
+    use crate::replica::Incarnation;
 
     fn replica(name: &str) -> ReplicaId {
         ReplicaId { name: NodeName::parse(&format!("{name}@host")).unwrap(), incarnation: Incarnation(1) }
@@ -139,6 +181,37 @@ mod tests {
         assert!(!graph.vouches_for(&replica("c"), later));
         assert!(graph.answers(&replica("b"), later));
         assert!(!graph.answers(&replica("b"), now + Duration::from_millis(1001)));
+    }
+
+    #[test]
+    fn both_ends_of_a_pair_choose_the_same_peer_and_pairs_choose_differently() {
+        let now = Instant::now();
+        let between: Vec<String> = (0..8).map(|number| format!("between{number}")).collect();
+        let seen_by = |me: &str, others: &[String]| {
+            let mut graph = LinkGraph::new(replica(me), Duration::from_secs(1), Duration::from_millis(750));
+            for peer in &between {
+                graph.handle_pong(&replica(peer), now);
+                let mut links: Vec<LinkReport> = others.iter().map(|other| link(other, true)).collect();
+                links.push(link(me, true));
+                graph.handle_report(&replica(peer), &links, now);
+            }
+            graph
+        };
+        let ends: Vec<String> = (0..12).map(|number| format!("end{number}")).collect();
+        let graphs: Vec<LinkGraph> = ends.iter().map(|end| seen_by(end, &ends)).collect();
+        let mut chosen = std::collections::BTreeSet::new();
+        for (graph, me) in graphs.iter().zip(&ends) {
+            let relays = graph.relays(|_| true, now);
+            assert_eq!(relays.len(), ends.len() - 1, "everybody else, who is not linked");
+            for (other, end) in graphs.iter().zip(&ends).filter(|(_, end)| *end != me) {
+                let peers = &relays[&replica(end)];
+                assert_eq!(peers.len(), between.len());
+                assert_eq!(graph.next_hop(&replica(end), now).map(|peer| &peer.name), Some(&peers[0]));
+                assert_eq!(other.next_hop(&replica(me), now).map(|peer| &peer.name), Some(&peers[0]));
+                chosen.insert(peers[0].clone());
+            }
+        }
+        assert!(chosen.len() >= 6, "the work is shared: {chosen:?}");
     }
 
     #[test]

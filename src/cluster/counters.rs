@@ -21,6 +21,8 @@ pub struct ClusterCounters {
     pub dropped_left: IntCounter,
     /// The same for those which were forgotten.
     pub dropped_forgotten: IntCounter,
+    /// Relay frames for nodes that are not known here.
+    pub relay_unroutable: IntCounter,
     /// From a local change to the last linked peer's acknowledgement.
     pub propagation_seconds: Histogram,
 }
@@ -54,12 +56,19 @@ impl Default for ClusterCounters {
         )
         .expect("a valid name");
         registry.register(Box::new(retained_unconfirmed.clone())).expect("metric names are distinct");
+        let relay_unroutable = IntCounter::new(
+            "rumormq_relay_unroutable_total",
+            "Frames to be passed on to a node that is not known here.",
+        )
+        .expect("a valid name");
+        registry.register(Box::new(relay_unroutable.clone())).expect("metric names are distinct");
         // Shown beside those of each peer, whose own are gone with it.
         let dropped =
             || IntCounter::new("forward", "counted here, named where it is shown").expect("a valid name");
         ClusterCounters {
             dropped_left: dropped(),
             dropped_forgotten: dropped(),
+            relay_unroutable,
             retained_unconfirmed,
             delta_bytes_out: bytes.with_label_values(&["out"]),
             delta_bytes_in: bytes.with_label_values(&["in"]),
@@ -78,6 +87,14 @@ pub struct ForwardCounters {
     pub sent: IntCounter,
     /// Of these, QoS 1 and 2 that an earlier link had carried before.
     pub resent: IntCounter,
+    /// Of those sent, the ones that went through a third node.
+    pub relayed: IntCounter,
+    /// Relay frames of other nodes passed on to the peer.
+    pub passed_on: IntCounter,
+    /// Relay frames dropped because the peer is not linked.
+    pub passed_no_link: IntCounter,
+    /// Relay frames dropped because the link to the peer did not keep up.
+    pub passed_link_full: IntCounter,
     /// Acknowledged by the peer.
     pub acked: IntCounter,
     /// Received from the peer.
@@ -119,6 +136,10 @@ impl Default for ForwardCounters {
         ForwardCounters {
             sent: counter(),
             resent: counter(),
+            relayed: counter(),
+            passed_on: counter(),
+            passed_no_link: counter(),
+            passed_link_full: counter(),
             acked: counter(),
             received: counter(),
             duplicate: counter(),

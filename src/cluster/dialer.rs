@@ -171,7 +171,7 @@ impl Cluster {
         if let Some(link) = &link {
             // What was lost on the way is repeated by the system, later and later: when the way is free again, a new
             // connection is faster. While nothing speaks for that, the one there is may as well wait.
-            let answered = *link.answered.lock();
+            let answered = link.answered();
             let silent = now.saturating_duration_since(answered) > DOUBTFUL_AFTER;
             let there = vouched || datagram.is_some_and(|at| at > answered + DOUBTFUL_AFTER / 2);
             if !silent || !there {
@@ -190,6 +190,6 @@ impl Cluster {
     /// Whether the link to a member has come back to life while another one was dialled.
     fn is_answered(&self, name: &NodeName, since: Instant) -> bool {
         let link = self.peers.find(name).and_then(|peer| peer.link());
-        link.is_some_and(|link| *link.answered.lock() > since)
+        link.is_some_and(|link| link.answered() > since)
     }
 }

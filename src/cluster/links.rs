@@ -16,7 +16,8 @@ use super::link::driver::LinkError;
 use super::link::handshake::Credentials;
 use super::link::hello::{self, Hello};
 use super::link::kind;
-use super::peer::{Link, Peer};
+use super::peer::{Carried, Link, Peer};
+use super::relay::way::LinkProof;
 use super::{Cluster, NameTaken, origin_of, wall_clock_ms};
 
 impl Cluster {
@@ -81,7 +82,8 @@ impl Cluster {
             wake: Notify::new(),
             closed: Notify::new(),
             started: now,
-            answered: Mutex::new(now),
+            proof: Mutex::new(LinkProof { answered: now, asked: now }),
+            carried: Carried::default(),
         });
         let received = hello.forwards_received.get(me).copied().unwrap_or(0);
         let lower = (&me.name).min(&theirs.name);
@@ -151,11 +153,13 @@ impl Cluster {
         let now = Instant::now();
         let mut done = Vec::new();
         self.with_replication(now, |replication| {
-            if peer.handle_link_down(link.id, now, &mut done) {
+            if peer.handle_link_down(link.id) {
                 replication.handle_link_down(&link.replica, now);
                 tracing::info!(peer = %link.replica, "link down");
             }
         });
+        self.handle_carrier_down(link, now);
+        peer.release_unreachable(now, &mut done);
         confirm_all(done, now);
     }
 
@@ -173,7 +177,6 @@ impl Cluster {
     }
 
     pub(crate) fn handle_pong(&self, link: &Link, round_trip: Duration, now: Instant) {
-        *link.answered.lock() = now;
         self.with_replication(now, |replication| {
             replication.node.handle_pong(&link.replica, round_trip, now);
         });
@@ -221,7 +224,7 @@ fn is_preferred(
     lower: &NodeName,
     now: Instant,
 ) -> bool {
-    let doubtful = now.saturating_duration_since(*present.answered.lock()) > DOUBTFUL_AFTER;
+    let doubtful = now.saturating_duration_since(present.answered()) > DOUBTFUL_AFTER;
     match replica.incarnation.cmp(&present.replica.incarnation) {
         // Where the former start still answers, its end has not been noticed yet, or the name was given twice.
         std::cmp::Ordering::Greater => doubtful,

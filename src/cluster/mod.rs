@@ -1,8 +1,8 @@
 //! What the broker says to the other nodes of its cluster, and what it makes of what they say.
 //!
 //! [`interest`] turns the first and last subscriber of a filter into changes of the replicated set; `replication` runs
-//! the set and turns what peers change into routes of the trie; [`link`] is the way to a peer, [`forward`] what
-//! publishes do there; `retained` is for the messages that outlive them; `members` keeps track of who is where and gets links dialled. The broker is known here only as
+//! the set and turns what peers change into routes of the trie; [`link`] is the way to a peer, `relay` the way
+//! around through a third one, [`forward`] what publishes do there; `retained` is for the messages that outlive them; `members` keeps track of who is where and gets links dialled. The broker is known here only as
 //! a [`host::Host`].
 
 mod buffers;
@@ -22,6 +22,7 @@ mod links;
 mod members;
 mod peer;
 mod peers;
+mod relay;
 mod replication;
 mod retained;
 mod retaining;
@@ -29,6 +30,7 @@ mod rounds;
 mod secrets;
 pub mod shares;
 mod snapshot;
+mod source;
 pub mod takeover;
 pub mod turn;
 pub mod unconsumed;
@@ -224,8 +226,8 @@ impl Cluster {
     /// Tells the others that this node stops, so that they need not find out. Links stay up for what is to be said yet.
     pub fn announce_stop(&self) {
         for peer in self.peers.all() {
-            if let Some(link) = peer.link() {
-                peer.send(&link.replica, |out| {
+            if let Some(replica) = peer.destination() {
+                peer.send(&replica, |out| {
                     let _ = frame::append(out, kind::GOODBYE, true, |_| ());
                 });
             }
@@ -238,7 +240,7 @@ impl Cluster {
 
     /// Waits, at most until `deadline`, for the linked peers to have what was forwarded to them; then ends.
     pub async fn stop(&self, deadline: Instant) {
-        let is_waiting = |peer: &Arc<Peer>| peer.link().is_some() && !peer.is_drained();
+        let is_waiting = |peer: &Arc<Peer>| peer.is_reachable() && !peer.is_drained();
         while self.peers.all().iter().any(is_waiting) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -428,6 +430,11 @@ impl Cluster {
     /// All peers that were heard of.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         self.peers.all()
+    }
+
+    /// Whether it takes part, or did until lately.
+    fn is_member(&self, replica: &ReplicaId) -> bool {
+        self.replication.lock().node.member_state(replica).is_some()
     }
 
     /// Changes the replicated sets, then sends and does what follows from that.

@@ -1,12 +1,14 @@
 //! Another node, by name: the way to it while there is one, and what waits for it.
 
+mod link;
+mod relayed;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rumormq_gossip::{NodeName, ReplicaId};
-use tokio::sync::Notify;
 
 use super::counters::ForwardCounters;
 use super::forward::budget::ForwardBudget;
@@ -15,7 +17,10 @@ use super::forward::stream::{Backlog, ForwardLimits, ForwardStream, Forwarding, 
 use super::forward::wire::{self, Publication, Shares};
 use super::host::{Receipt, confirm_all};
 use super::link::{frame, kind};
+use super::relay::way::WayChooser;
 use crate::message::{Application, Message, Origin, Settlement};
+pub use link::{Carried, Link};
+use relayed::Relay;
 
 /// Frames that may wait for a link's writer before QoS 0 to this peer is dropped.
 const QUEUE_MAX: usize = 8 << 20;
@@ -39,6 +44,16 @@ struct PeerState {
     link: Option<Arc<Link>>,
     /// Frames for the link's writer.
     queue: Vec<u8>,
+    /// Frames of other nodes for it.
+    passing: Vec<u8>,
+    /// Where it is not the link: the way to the peer.
+    relay: Option<Relay>,
+    chooser: WayChooser,
+    /// When the present way was taken, or an acknowledgement came last.
+    progress: Instant,
+    /// When it was last told of settlements.
+    told_at: Instant,
+    last_token: u64,
     stream: ForwardStream,
     /// What it is to be told of messages that it keeps copies of.
     settlements: Settlements,
@@ -46,29 +61,6 @@ struct PeerState {
     alive: bool,
     /// When something last came from it.
     heard: Instant,
-}
-
-/// A link that is up.
-#[derive(Debug)]
-pub struct Link {
-    /// Tells the links of a peer apart.
-    pub id: u64,
-    /// The incarnation at its other end.
-    pub replica: ReplicaId,
-    /// What stands for it in the names of publishes.
-    pub origin: u64,
-    /// The protocol version that both ends speak on it.
-    pub protocol: u16,
-    /// The name of the end that dialled.
-    pub dialled_by: NodeName,
-    /// Wakes the writer.
-    pub wake: Notify,
-    /// Ends both its tasks.
-    pub closed: Notify,
-    /// When it came up; pings count from here.
-    pub started: Instant,
-    /// When the peer last answered a ping.
-    pub answered: Mutex<Instant>,
 }
 
 /// What became of a forward of QoS 0.
@@ -83,14 +75,20 @@ pub enum ForwardDrop {
 impl Peer {
     /// A peer without a link.
     pub fn new(name: NodeName, limits: ForwardLimits, budget: Arc<ForwardBudget>) -> Peer {
-        let stream = ForwardStream::new(limits, budget);
+        let (stream, now) = (ForwardStream::new(limits, budget), Instant::now());
         let state = PeerState {
             link: None,
             queue: Vec::new(),
+            passing: Vec::new(),
+            relay: None,
+            chooser: WayChooser::default(),
+            progress: now,
+            told_at: now,
+            last_token: 0,
             stream,
             settlements: Settlements::default(),
             alive: false,
-            heard: Instant::now(),
+            heard: now,
         };
         Peer {
             name,
@@ -110,7 +108,17 @@ impl Peer {
         self.state.lock().link.clone()
     }
 
-    /// Whether this incarnation of it is linked and counts as alive.
+    /// Whether there is a way to this incarnation of it.
+    pub fn has_way_to(&self, replica: &ReplicaId) -> bool {
+        self.state.lock().destination() == Some(replica)
+    }
+
+    /// The incarnation of it to which there is a way.
+    pub fn destination(&self) -> Option<ReplicaId> {
+        self.state.lock().destination().cloned()
+    }
+
+    /// Whether there is a way to this incarnation of it that can be counted on, and it counts as alive.
     pub fn reaches(&self, replica: &ReplicaId) -> bool {
         self.reached.load(Ordering::Acquire) == replica.incarnation.0
     }
@@ -124,16 +132,19 @@ impl Peer {
         now: Instant,
     ) -> Result<(), ForwardDrop> {
         let mut state = self.state.lock();
-        if state.link.is_none() || !state.alive {
+        if !state.is_reachable() {
             return Err(ForwardDrop::NoLink);
         }
-        if state.queue.len() > QUEUE_MAX {
+        let PeerState { relay, queue, .. } = &mut *state;
+        let queue = relay.as_mut().map_or(queue, |relay| &mut relay.at_most_once);
+        if queue.len() > QUEUE_MAX {
             return Err(ForwardDrop::LinkFull);
         }
         let place = wire::Place { sequence: 0, publication };
-        if wire::append(&mut state.queue, place, application, shares, now).is_err() {
+        if wire::append(queue, place, application, shares, now).is_err() {
             return Err(ForwardDrop::LinkFull);
         }
+        self.counters.relayed.inc_by(u64::from(relay.is_some()));
         state.wake();
         self.counters.sent.inc();
         Ok(())
@@ -151,7 +162,7 @@ impl Peer {
         done: &mut Vec<Receipt>,
     ) {
         let mut state = self.state.lock();
-        let reachable = state.link.is_some() && state.alive;
+        let reachable = state.is_reachable();
         let (waiting, settled) = if reachable { (receipt, None) } else { (None, receipt) };
         done.extend(settled);
         state.stream.push(publication, message, shares, waiting, now);
@@ -160,8 +171,9 @@ impl Peer {
         self.fill(&mut state, now);
     }
 
-    /// Appends a frame of the cluster's own. Nothing happens where the link is another one by now.
-    pub fn send(&self, replica: &ReplicaId, append: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends frames that are for the present link alone, as answers to what came over it are. Nothing happens where the link is
+    /// another one by now.
+    pub fn send_on_link(&self, replica: &ReplicaId, append: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state.lock();
         if state.link.as_ref().is_none_or(|link| link.replica != *replica) {
             return;
@@ -172,6 +184,19 @@ impl Peer {
             return;
         }
         append(&mut state.queue);
+        state.wake_link();
+    }
+
+    /// Appends a frame of the cluster's own, by whichever way there is. Nothing happens where it leads to another incarnation.
+    pub fn send(&self, replica: &ReplicaId, append: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state.lock();
+        if state.destination() != Some(replica) {
+            return;
+        }
+        match state.way_queue() {
+            Some(queue) => append(queue),
+            None => return self.counters.dropped_link_full.inc(),
+        }
         state.wake();
     }
 
@@ -184,6 +209,15 @@ impl Peer {
         }
         self.fill(&mut state, now);
         std::mem::swap(&mut state.queue, buffer);
+        if !state.passing.is_empty() {
+            match buffer.is_empty() {
+                true => std::mem::swap(&mut state.passing, buffer),
+                false => {
+                    buffer.append(&mut state.passing);
+                    state.passing = Vec::new();
+                }
+            }
+        }
         true
     }
 
@@ -192,6 +226,10 @@ impl Peer {
         let mut state = self.state.lock();
         state.link = Some(link);
         state.queue = Vec::new();
+        state.passing = Vec::new();
+        state.relay = None;
+        state.chooser.handle_link_up();
+        state.progress = now;
         state.stream.handle_link_up(received, now, done);
         state.alive = true;
         self.note_reached(&state);
@@ -203,23 +241,36 @@ impl Peer {
         self.fill(&mut state, now);
     }
 
-    /// A link is gone. True if it was the present one.
-    pub fn handle_link_down(&self, link: u64, now: Instant, done: &mut Vec<Receipt>) -> bool {
+    /// A link is gone. True if it was the present one; then the way is to be [reviewed](Peer::review_way), and whoever waits
+    /// [released](Peer::release_unreachable) if there is none.
+    pub fn handle_link_down(&self, link: u64) -> bool {
         let mut state = self.state.lock();
         if state.link.as_ref().is_none_or(|current| current.id != link) {
             return false;
         }
         state.link = None;
+        state.chooser.handle_link_down();
         self.note_reached(&state);
         state.queue = Vec::new();
-        state.stream.release_receipts(now, Duration::ZERO, done);
+        state.passing = Vec::new();
         true
+    }
+
+    /// Where nothing can be confirmed any more, nobody waits for it: what is in the buffer is safe here.
+    pub fn release_unreachable(&self, now: Instant, done: &mut Vec<Receipt>) {
+        let mut state = self.state.lock();
+        if !state.is_reachable() {
+            state.stream.release_receipts(now, Duration::ZERO, done);
+        }
     }
 
     /// The membership counts on the peer, or does not any more.
     pub fn handle_liveness(&self, alive: bool, now: Instant, done: &mut Vec<Receipt>) {
         let mut state = self.state.lock();
         state.alive = alive;
+        if !alive {
+            state.end_relay();
+        }
         self.note_reached(&state);
         if !alive {
             state.stream.release_receipts(now, Duration::ZERO, done);
@@ -231,11 +282,22 @@ impl Peer {
         self.state.lock().heard = now;
     }
 
-    /// The peer's sessions have everything of the stream up to `sequence`.
-    pub fn handle_ack(&self, sequence: u64, now: Instant) {
+    /// The sessions of this incarnation of the peer have everything of the stream up to `sequence`. Said over its link, or
+    /// through a third node.
+    pub fn handle_ack(&self, from: &ReplicaId, sequence: u64, relayed: bool, now: Instant) {
         let mut done = Vec::new();
         let mut state = self.state.lock();
+        // One that comes late, of an incarnation before, says nothing of what this one has.
+        if state.destination() != Some(from) {
+            return;
+        }
+        if relayed {
+            state.chooser.handle_answer(now);
+        }
         let acked = state.stream.handle_ack(sequence, now, &mut done);
+        if acked > 0 {
+            state.progress = now;
+        }
         self.fill(&mut state, now);
         drop(state);
         self.counters.acked.inc_by(acked);
@@ -252,7 +314,7 @@ impl Peer {
         if late && !state.stream.is_full() {
             state.stream.release_receipts(now, patience, &mut done);
         }
-        let reachable = state.link.is_some() && state.alive;
+        let reachable = state.is_reachable();
         let aged = state.stream.tidy(reachable, now, &mut done);
         let expired = state.stream.take_expired();
         drop(state);
@@ -264,7 +326,7 @@ impl Peer {
     /// Whether it cannot be reached and its buffer is full.
     pub fn is_unreachable_and_full(&self) -> bool {
         let state = self.state.lock();
-        (state.link.is_none() || !state.alive) && state.stream.is_full()
+        !state.is_reachable() && state.stream.is_full()
     }
 
     /// Drops so many bytes of the oldest forwards, for all buffers together hold too much.
@@ -286,8 +348,11 @@ impl Peer {
     }
 
     /// The peer has heard of them.
-    pub fn handle_settled_ack(&self, ack: SettledAck) {
-        self.state.lock().settlements.handle_ack(ack);
+    pub fn handle_settled_ack(&self, ack: SettledAck, now: Instant) {
+        let mut state = self.state.lock();
+        state.settlements.handle_ack(ack);
+        state.progress = now;
+        self.fill(&mut state, now);
     }
 
     /// Others get what these claims stand for, as far as the peer has not got it yet.
@@ -301,19 +366,19 @@ impl Peer {
     }
 
     fn note_reached(&self, state: &PeerState) {
-        let link = state.link.as_ref().filter(|_| state.alive);
-        self.reached.store(link.map_or(0, |link| link.replica.incarnation.0), Ordering::Release);
+        let replica = state.destination().filter(|_| state.is_reachable());
+        self.reached.store(replica.map_or(0, |replica| replica.incarnation.0), Ordering::Release);
     }
 
-    /// Whether it is linked, and the membership counts on it.
+    /// Whether there is a way to it that can be counted on, and the membership counts on it.
     pub fn is_reachable(&self) -> bool {
-        let state = self.state.lock();
-        state.link.is_some() && state.alive
+        self.state.lock().is_reachable()
     }
 
-    /// Bytes that wait for the link's writer.
+    /// Bytes that wait to be written on the way to it.
     pub fn queue_len(&self) -> usize {
-        self.state.lock().queue.len()
+        let state = self.state.lock();
+        state.relay.as_ref().map_or(state.queue.len() + state.passing.len(), |relay| relay.queue.len())
     }
 
     /// The number of the last forward in its stream.
@@ -324,7 +389,8 @@ impl Peer {
     /// Whether everything for the peer is written and acknowledged.
     pub fn is_drained(&self) -> bool {
         let state = self.state.lock();
-        state.queue.is_empty() && state.stream.is_empty()
+        let relayed = state.relay.as_ref().is_none_or(|relay| relay.queue.is_empty());
+        relayed && state.queue.is_empty() && state.stream.is_empty()
     }
 
     /// What the peer has not acknowledged.
@@ -332,37 +398,42 @@ impl Peer {
         self.state.lock().stream.backlog(now)
     }
 
-    /// Moves forwards of the stream into the queue, as far as it should fill.
+    /// Moves forwards of the stream into the queue of the present way, as far as it should fill.
     fn fill(&self, state: &mut PeerState, now: Instant) {
-        if state.link.is_none() {
-            return;
-        }
-        let before = state.queue.len();
-        while state.queue.len() < FILL_MAX
-            && let Some(settled) = state.settlements.poll_send()
+        let is_relayed = state.relay.is_some();
+        let queue = match (&mut state.relay, &state.link) {
+            (Some(relay), _) if relay.established => &mut relay.queue,
+            (None, Some(_)) => &mut state.queue,
+            _ => return,
+        };
+        let before = queue.len();
+        while queue.len() < FILL_MAX
+            && let Some(settled) = state.settlements.poll_send(is_relayed)
         {
-            wire::append_small(&mut state.queue, kind::SETTLED, &settled);
+            wire::append_small(queue, kind::SETTLED, &settled);
+            state.told_at = now;
         }
-        while state.queue.len() < FILL_MAX {
+        while queue.len() < FILL_MAX {
             match state.stream.poll_send(now) {
                 None => break,
                 Some(Outgoing::Skip(to)) => {
-                    wire::append_small(&mut state.queue, kind::FORWARD_SKIP, &wire::ForwardSkip { to });
+                    wire::append_small(queue, kind::FORWARD_SKIP, &wire::ForwardSkip { to });
                 }
                 Some(Outgoing::Forward(forwarding)) => {
                     let Forwarding { place, message, shares, again, late } = forwarding;
-                    let start = state.queue.len();
+                    let start = queue.len();
                     // A message within the packet limit fits a frame.
-                    let _ = wire::append_message(&mut state.queue, place, message, shares, now);
+                    let _ = wire::append_message(queue, place, message, shares, now);
                     if late {
-                        frame::mark_late(&mut state.queue[start..]);
+                        frame::mark_late(&mut queue[start..]);
                     }
                     self.counters.sent.inc();
                     self.counters.resent.inc_by(u64::from(again));
+                    self.counters.relayed.inc_by(u64::from(is_relayed));
                 }
             }
         }
-        if state.queue.len() > before {
+        if queue.len() > before {
             state.wake();
         }
     }
@@ -387,7 +458,27 @@ impl Origin for PeerOrigin {
 }
 
 impl PeerState {
+    /// The incarnation that the present way leads to.
+    fn destination(&self) -> Option<&ReplicaId> {
+        match (&self.relay, &self.link) {
+            (Some(relay), _) => Some(&relay.replica),
+            (None, link) => link.as_ref().map(|link| &link.replica),
+        }
+    }
+
+    fn is_reachable(&self) -> bool {
+        self.alive && (self.link.is_some() || self.relay.as_ref().is_some_and(|relay| relay.promising))
+    }
+
+    /// Wakes whoever writes what is for the peer.
     fn wake(&self) {
+        match &self.relay {
+            Some(relay) => relay.via.wake.notify_one(),
+            None => self.wake_link(),
+        }
+    }
+
+    fn wake_link(&self) {
         if let Some(link) = &self.link {
             link.wake.notify_one();
         }

@@ -228,7 +228,7 @@ impl Replication {
             }
             let Some((to, message)) = self.node.poll_transmit() else { break };
             if let Some(peer) = peers.find(&to.name) {
-                peer.send(&to, |out| {
+                peer.send_on_link(&to, |out| {
                     let before = out.len();
                     wire::append_small(out, kind::GOSSIP, &message);
                     if matches!(message, Message::Delta(_)) {
@@ -306,7 +306,7 @@ impl Replication {
                     }
                     Some(state) => {
                         if let Some(peer) = peers.find(&replica.name)
-                            && peer.link().is_none_or(|link| link.replica == replica)
+                            && peer.destination().is_none_or(|present| present == replica)
                         {
                             peer.handle_liveness(state.is_live(), now, &mut effects.confirmed);
                         }

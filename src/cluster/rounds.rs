@@ -39,6 +39,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
 
 impl Cluster {
     fn handle_round(&self, now: Instant) {
+        self.review_ways(now);
         for peer in self.peers.all() {
             peer.handle_round(now, self.config.puback_timeout);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Instant;
 
-use rumormq_gossip::{Counters, Head, MemberStatus, NodeName, ReplicaId, SetId};
+use rumormq_gossip::{Counters, Head, LinkState, MemberStatus, NodeName, ReplicaId, SetId};
 
 use super::interest::{ROUTES, member_count};
 use super::{Cluster, wall_clock_ms};
@@ -32,10 +32,19 @@ impl Cluster {
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let replication = self.replication.lock();
         let node = &replication.node;
+        let mut members = node.members(now);
+        for member in &mut members {
+            let relay = self.peers.find(&member.replica.name).and_then(|peer| peer.relay());
+            if let Some((replica, via)) = relay
+                && replica == member.replica
+            {
+                member.link = LinkState::Relayed(via);
+            }
+        }
         Snapshot {
             me: node.me().clone(),
             heads: node.heads(),
-            members: node.members(now),
+            members,
             converged: node.converged(),
             stamps_ahead_ms: node.stamps_ahead_ms(wall_clock_ms()),
             counters: *node.counters(),

@@ -255,6 +255,16 @@ impl Page {
             ("forward_sent_total", "Publishes put on the link.", by_peer(|peer| peer.counters.sent.get())),
             ("forward_received_total", "Publishes received.", by_peer(|peer| peer.counters.received.get())),
             (
+                "forward_relayed_total",
+                "Publishes of those sent that went through a third node.",
+                by_peer(|peer| peer.counters.relayed.get()),
+            ),
+            (
+                "relay_passed_total",
+                "Frames of other nodes passed on to the peer.",
+                by_peer(|peer| peer.counters.passed_on.get()),
+            ),
+            (
                 "forward_acked_total",
                 "QoS 1 and 2 publishes the peer has confirmed.",
                 by_peer(|peer| peer.counters.acked.get()),
@@ -291,6 +301,18 @@ impl Page {
             "forward_buffered_bytes",
             "Bytes in all forward buffers together, to within 128 KiB for each.",
             cluster.forward_bytes() as f64,
+        );
+        self.counters(
+            "relay_dropped_total",
+            "Frames of other nodes for the peer that were not passed on.",
+            &["peer", "reason"],
+            peers.iter().flat_map(|peer| {
+                let (name, counters) = (peer.name().as_str(), &peer.counters);
+                [
+                    (vec![name, "no_link"], counters.passed_no_link.get()),
+                    (vec![name, "link_full"], counters.passed_link_full.get()),
+                ]
+            }),
         );
         let waiting: Vec<_> = peers.iter().map(|peer| (peer.name().as_str(), peer.backlog(now))).collect();
         let gauges = |value: fn(&Backlog) -> f64| -> Vec<(Vec<&str>, f64)> {

@@ -26,6 +26,7 @@ mod p7_bounded;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod processes;
+mod relay;
 mod retained;
 mod route_cost;
 mod route_table;

@@ -198,6 +198,7 @@ impl<S: Stream> Client<S> {
                 }
                 Ok(count) => self.input.extend_from_slice(&buffer[..count]),
                 Err(error) if is_closed(&error) => return None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => panic!("nothing comes: {error}"),
             }
         }

@@ -92,6 +92,12 @@ impl Node {
         self.departed.contains(replica) && !self.departed.is_forgotten(replica)
     }
 
+    /// The other replicas in such a state, by name and incarnation.
+    pub fn members_in(&self, is_wanted: impl Fn(MemberState) -> bool) -> impl Iterator<Item = &ReplicaId> {
+        let wanted = move |member: &super::Member| member.state.is_some_and(&is_wanted);
+        self.members.iter().filter(move |(_, member)| wanted(member)).map(|(replica, _)| replica)
+    }
+
     /// The state of a member.
     pub fn member_state(&self, replica: &ReplicaId) -> Option<MemberState> {
         self.members.get(replica)?.state

@@ -63,6 +63,11 @@ impl InboundStreams {
         streams.entry(origin.clone()).or_default().clone()
     }
 
+    /// The stream of `origin`, if it has one.
+    pub fn find(&self, origin: &ReplicaId) -> Option<Received> {
+        self.streams.lock().get(origin).cloned()
+    }
+
     /// What HELLO says: the last forward received of each stream.
     pub fn received(&self) -> BTreeMap<ReplicaId, u64> {
         self.streams.lock().iter().map(|(origin, received)| (origin.clone(), received.lock().0)).collect()

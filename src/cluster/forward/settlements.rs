@@ -72,9 +72,20 @@ impl Settlements {
         self.sent = 0;
     }
 
-    /// The next frame for the present link.
-    pub fn poll_send(&mut self) -> Option<Settled> {
-        if self.sent == self.log.len() {
+    /// What was told has perhaps not arrived.
+    pub fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    /// Whether something was told that is not confirmed.
+    pub fn is_waiting(&self) -> bool {
+        self.sent > 0
+    }
+
+    /// The next frame for the present way. Where frames may be lost on it, there is one at a time: the confirmation of a later one
+    /// would be taken for that of all before.
+    pub fn poll_send(&mut self, is_lossy: bool) -> Option<Settled> {
+        if self.sent == self.log.len() || (is_lossy && self.sent > 0) {
             return None;
         }
         let claims: Vec<_> = self.log.range(self.sent..).take(FRAME_MAX).copied().collect();
@@ -117,7 +128,7 @@ mod tests {
         for claim in 1..=3 {
             settlements.push(&origin, claim, Settlement::Consumed);
         }
-        let told = settlements.poll_send().expect("three");
+        let told = settlements.poll_send(false).expect("three");
         assert_eq!(
             told,
             Settled {
@@ -125,17 +136,17 @@ mod tests {
                 claims: vec![(1, Settlement::Consumed), (2, Settlement::Consumed), (3, Settlement::Consumed)]
             }
         );
-        assert_eq!(settlements.poll_send(), None);
+        assert_eq!(settlements.poll_send(false), None);
         settlements.handle_ack(SettledAck { through: 2 });
         settlements.push(&origin, 4, Settlement::Returned);
         settlements.handle_link_up(&origin);
         assert_eq!(
-            settlements.poll_send(),
+            settlements.poll_send(false),
             Some(Settled { first: 3, claims: vec![(3, Settlement::Consumed), (4, Settlement::Returned)] })
         );
         settlements.handle_ack(SettledAck { through: 4 });
         settlements.handle_link_up(&origin);
-        assert_eq!(settlements.poll_send(), None);
+        assert_eq!(settlements.poll_send(false), None);
     }
 
     #[test]
@@ -146,7 +157,7 @@ mod tests {
         settlements.push(&replica(2), 7, Settlement::Returned);
         settlements.push(&replica(1), 2, Settlement::Consumed);
         assert_eq!(
-            settlements.poll_send(),
+            settlements.poll_send(false),
             Some(Settled { first: 1, claims: vec![(7, Settlement::Returned)] })
         );
     }
@@ -157,6 +168,6 @@ mod tests {
         let mut settlements = Settlements::default();
         settlements.push(&replica(1), 1, Settlement::Consumed);
         settlements.handle_ack(SettledAck { through: u64::MAX });
-        assert_eq!(settlements.poll_send().map(|told| told.claims.len()), Some(1));
+        assert_eq!(settlements.poll_send(false).map(|told| told.claims.len()), Some(1));
     }
 }

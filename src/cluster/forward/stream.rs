@@ -69,9 +69,11 @@ pub struct ForwardStream {
     entries: VecDeque<Entry>,
     /// Sequence number of the first entry; the others follow without gaps.
     first: u64,
-    /// The last one that the present link has carried, or skipped.
+    /// The last one that the present way has carried, or skipped.
     sent: u64,
-    /// The highest one that any link has carried, or skipped.
+    /// The last one that the destination is known to have.
+    acked: u64,
+    /// The highest one that any way has carried, or skipped.
     sent_ever: u64,
     bytes: usize,
     /// Bytes that the present link has carried and the destination has not acknowledged.
@@ -142,6 +144,7 @@ impl ForwardStream {
             entries: VecDeque::new(),
             first: 1,
             sent: 0,
+            acked: 0,
             sent_ever: 0,
             bytes: 0,
             under_way: 0,
@@ -253,7 +256,7 @@ impl ForwardStream {
         std::mem::take(&mut self.expired)
     }
 
-    /// A link to the destination is up, which has received the stream up to `received`.
+    /// There is a way to the destination, which has received the stream up to `received`.
     pub fn handle_link_up(&mut self, received: u64, now: Instant, done: &mut Vec<Receipt>) {
         // No stream gets that far; a peer that says so would leave it no numbers.
         let received = received.min(u64::MAX / 2);
@@ -261,9 +264,21 @@ impl ForwardStream {
             self.go_on_behind(received);
         }
         self.under_way = 0;
-        self.pace = Pace::default();
         self.handle_ack(received, now, done);
-        self.sent = received;
+        self.acked = received;
+        self.rewind();
+    }
+
+    /// Whatever the destination is not known to have is to be sent again, by another way.
+    pub fn rewind(&mut self) {
+        self.sent = self.acked;
+        self.under_way = 0;
+        self.pace = Pace::default();
+    }
+
+    /// Since when the oldest one waits that was sent and not acknowledged.
+    pub fn waiting_since(&self) -> Option<Instant> {
+        self.entries.front().filter(|_| self.first <= self.sent).map(|oldest| oldest.since)
     }
 
     /// The destination remembers more than this stream has ever sent: an earlier one of this replica, which was dropped
@@ -274,7 +289,7 @@ impl ForwardStream {
         self.look_at = 0;
     }
 
-    /// The next frame for the present link; none while as much is under way as should be.
+    /// The next frame for the present way; none while as much is under way as should be.
     pub fn poll_send(&mut self, now: Instant) -> Option<Outgoing<'_>> {
         let mut next = (self.sent + 1).max(self.first);
         while let Some(at) = self.index_of(next)
@@ -325,6 +340,7 @@ impl ForwardStream {
         }
         self.drop_buried(done);
         self.pace.handle_ack(sequence, now);
+        self.acked = self.acked.max(sequence.min(self.last()));
         acked
     }
 

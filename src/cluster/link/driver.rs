@@ -12,19 +12,15 @@ use tokio::time::{MissedTickBehavior, timeout};
 
 use super::frame::{Frame, FrameError};
 use super::handshake::{Established, HandshakeError, open_into, shake_hands};
-use super::held::HeldAck;
 use super::kind;
 use super::secure::{RecordOpener, RecordSealer, SecureError};
 use super::socket;
 use super::tls::{ReadHalf, WriteHalf};
 use crate::cluster::Cluster;
-use crate::cluster::forward::inbound::{Admission, Received};
-use crate::cluster::forward::settlements::{Settled, SettledAck};
-use crate::cluster::forward::wire::{self, ForwardAck, ForwardSkip, MalformedForward};
-use crate::cluster::host::Inbound;
-use crate::cluster::peer::{Link, Peer, PeerOrigin};
-use crate::cluster::takeover::wire::TakeoverMessage;
-use crate::message::PublishId;
+use crate::cluster::forward::wire::{self, MalformedForward};
+use crate::cluster::peer::{Link, Peer};
+use crate::cluster::relay::Relayed;
+use crate::cluster::source::{Source, read_body};
 
 /// Time for the handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -143,18 +139,16 @@ pub async fn run(cluster: Arc<Cluster>, stream: TcpStream, dialled: bool) -> Res
     let Established { stream, sealer, opener, input, plain, hello, protocol } = established;
     let Some(me) = greeted_as else { return Err(LinkError::Superseded) };
     let (peer, link, received) = cluster.handle_link_up(&me, &hello, protocol, dialled)?;
-    let origin = PeerOrigin { peer: peer.clone(), replica: link.replica.clone() };
     let (read, write) = stream.into_halves();
     let reader = Reader {
         cluster: &cluster,
         peer: &peer,
         link: &link,
-        received,
-        inbound: cluster.host().open_inbound(Arc::new(origin)),
+        source: Source::new(&cluster, peer.clone(), link.replica.clone(), received, false),
+        relayed: Relayed::default(),
         opener,
         input,
         plain,
-        held: HeldAck::default(),
     };
     let _up = Up { cluster: &cluster, peer: &peer, link: &link };
     tokio::select! {
@@ -184,7 +178,7 @@ async fn write_frames(
     mut write: WriteHalf,
     mut sealer: Option<RecordSealer>,
 ) -> Result<(), LinkError> {
-    let (mut frames, mut sealed) = (Vec::new(), Vec::new());
+    let (mut frames, mut sealed, mut relayed) = (Vec::new(), Vec::new(), Vec::new());
     let mut ping = tokio::time::interval(PING_INTERVAL);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -197,6 +191,13 @@ async fn write_frames(
             frames.clear();
             if !peer.take_queue(link.id, &mut frames, Instant::now()) {
                 return Err(LinkError::Superseded);
+            }
+            if link.carried.is_any() {
+                // Looked for afterwards and written before: what the peer passes on is there before what this node told
+                // the peer after it.
+                link.carried.take(link.id, &mut relayed, Instant::now());
+                relayed.append(&mut frames);
+                std::mem::swap(&mut frames, &mut relayed);
             }
             if std::mem::take(&mut due) {
                 let sent_micros = link.started.elapsed().as_micros() as u64;
@@ -214,7 +215,7 @@ async fn write_frames(
                 }
             }
         }
-        for buffer in [&mut frames, &mut sealed] {
+        for buffer in [&mut frames, &mut sealed, &mut relayed] {
             if buffer.capacity() > READ_MAX {
                 *buffer = Vec::new();
             }
@@ -235,12 +236,11 @@ struct Reader<'a> {
     cluster: &'a Arc<Cluster>,
     peer: &'a Arc<Peer>,
     link: &'a Arc<Link>,
-    received: Received,
-    inbound: Box<dyn Inbound>,
+    source: Source,
+    relayed: Relayed,
     opener: Option<RecordOpener>,
     input: BytesMut,
     plain: Vec<u8>,
-    held: HeldAck,
 }
 
 impl Reader<'_> {
@@ -252,10 +252,10 @@ impl Reader<'_> {
             tokio::task::yield_now().await;
             self.input.reserve(READ_MAX);
             let count = loop {
-                let patience = if self.held.is_held() { HELD_LOOK } else { SILENCE_MAX };
+                let patience = if self.is_held() { HELD_LOOK } else { SILENCE_MAX };
                 match timeout(patience, read.read_buf(&mut self.input)).await {
                     Ok(count) => break count?,
-                    Err(_) if self.held.is_held() => self.acknowledge(Instant::now()),
+                    Err(_) if self.is_held() => self.acknowledge_held(Instant::now()),
                     Err(_) => return Err(LinkError::Silent),
                 }
             };
@@ -269,14 +269,12 @@ impl Reader<'_> {
     fn handle_frames(&mut self, now: Instant) -> Result<(), LinkError> {
         let plain = std::mem::take(&mut self.plain);
         let mut used = 0;
-        let mut forwards = Forwards::default();
-        self.peer.note_heard(now);
-        self.inbound.begin(now);
+        self.source.begin(now);
         let result = loop {
             match Frame::parse(&plain[used..]) {
                 Ok(Some((frame, length))) => {
                     used += length;
-                    if let Err(error) = self.handle_frame(frame, &mut forwards, now) {
+                    if let Err(error) = self.handle_frame(frame, now) {
                         break Err(error);
                     }
                 }
@@ -284,11 +282,9 @@ impl Reader<'_> {
                 Err(error) => break Err(error.into()),
             }
         };
-        self.inbound.finish();
-        self.peer.counters.received.inc_by(forwards.received);
-        self.peer.counters.duplicate.inc_by(forwards.duplicate);
-        if forwards.acknowledge {
-            self.acknowledge(now);
+        let answers = self.source.finish(now);
+        if !answers.is_empty() {
+            self.peer.send_on_link(&self.link.replica, |out| out.extend_from_slice(&answers));
         }
         self.plain = plain;
         self.plain.drain(..used);
@@ -298,115 +294,44 @@ impl Reader<'_> {
         result
     }
 
-    /// Acknowledges what was received of the stream, unless that is held back.
-    fn acknowledge(&mut self, now: Instant) {
-        if self.held.may_send(self.inbound.crowd(), now) {
-            let sequence = self.received.lock().sequence();
-            self.peer.send(&self.link.replica, |out| {
-                wire::append_small(out, kind::FORWARD_ACK, &ForwardAck { sequence });
-            });
+    /// Acknowledges what was received, where that was held back long enough.
+    fn acknowledge_held(&mut self, now: Instant) {
+        if let Some(answer) = self.source.held_answer(now) {
+            self.peer.send_on_link(&self.link.replica, |out| out.extend_from_slice(&answer));
         }
+        self.relayed.acknowledge_held((self.peer, self.link), now);
     }
 
-    fn handle_frame(
-        &mut self,
-        frame: Frame<'_>,
-        forwards: &mut Forwards,
-        now: Instant,
-    ) -> Result<(), LinkError> {
+    fn is_held(&self) -> bool {
+        self.source.is_held() || self.relayed.is_held()
+    }
+
+    fn handle_frame(&mut self, frame: Frame<'_>, now: Instant) -> Result<(), LinkError> {
+        if self.source.handle_frame(self.cluster, frame, now)? {
+            return Ok(());
+        }
         match frame.kind {
-            kind::FORWARD => {
-                let inbound = &mut self.inbound;
-                if frame.late {
-                    inbound.expect_late();
-                }
-                let received = &self.received;
-                let origin = self.link.origin;
-                wire::read(frame.body, now, |place, application, addressees| {
-                    let publish = PublishId { origin, number: place.publication.number };
-                    if place.sequence == 0 {
-                        forwards.received += 1;
-                        inbound.deliver(publish, application, place.publication.retained, addressees);
-                        return Ok(());
-                    }
-                    forwards.acknowledge = true;
-                    let mut received = received.lock();
-                    match received.admit(place.sequence) {
-                        Admission::Next => {
-                            forwards.received += 1;
-                            inbound.deliver(publish, application, place.publication.retained, addressees);
-                            Ok(())
-                        }
-                        Admission::Duplicate => {
-                            forwards.duplicate += 1;
-                            Ok(())
-                        }
-                        Admission::Gap => Err(LinkError::ForwardGap(place.sequence)),
-                    }
-                })?
-            }
-            kind::FORWARD_ACK => {
-                let ack: ForwardAck = read_body(frame)?;
-                self.peer.handle_ack(ack.sequence, now);
-                Ok(())
-            }
-            kind::FORWARD_SKIP => {
-                let skip: ForwardSkip = read_body(frame)?;
-                self.received.lock().skip(skip.to);
-                Ok(())
-            }
-            kind::SETTLED => {
-                let settled: Settled = read_body(frame)?;
-                self.peer.send(&self.link.replica, |out| {
-                    wire::append_small(out, kind::SETTLED_ACK, &settled.ack());
-                });
-                self.cluster.handle_settled(&self.link.replica, &settled, now);
-                Ok(())
-            }
-            kind::SETTLED_ACK => {
-                let ack: SettledAck = read_body(frame)?;
-                self.peer.handle_settled_ack(ack);
-                Ok(())
-            }
             kind::GOSSIP => {
                 let message: Message = read_body(frame)?;
                 Ok(self.cluster.handle_gossip(&self.link.replica, message, frame.body.len(), now)?)
             }
             kind::PING => {
                 let sent_micros: u64 = read_body(frame)?;
-                self.peer.send(&self.link.replica, |out| wire::append_small(out, kind::PONG, &sent_micros));
+                self.peer.send_on_link(&self.link.replica, |out| {
+                    wire::append_small(out, kind::PONG, &sent_micros);
+                });
                 Ok(())
             }
             kind::PONG => {
                 let sent_micros: u64 = read_body(frame)?;
-                let elapsed = self.link.started.elapsed();
-                let round_trip = elapsed.saturating_sub(Duration::from_micros(sent_micros));
+                let round_trip = self.link.handle_pong(sent_micros, now);
                 self.cluster.handle_pong(self.link, round_trip, now);
                 Ok(())
             }
-            kind::TAKEOVER => {
-                let message: TakeoverMessage = read_body(frame)?;
-                self.cluster.handle_takeover(&self.link.replica, message);
-                Ok(())
-            }
-            kind::GOODBYE => {
-                self.cluster.handle_goodbye(&self.link.replica, now);
-                Ok(())
-            }
+            kind::RELAY => self.cluster.pass_on(&self.link.replica, frame.body),
+            kind::RELAYED => self.relayed.handle(self.cluster, (self.peer, self.link), frame.body, now),
             _ if frame.skip_if_unknown => Ok(()),
             unknown => Err(LinkError::UnknownFrame(unknown)),
         }
     }
-}
-
-/// What one turn of reading brought.
-#[derive(Default)]
-struct Forwards {
-    received: u64,
-    duplicate: u64,
-    acknowledge: bool,
-}
-
-fn read_body<T: serde::de::DeserializeOwned>(frame: Frame<'_>) -> Result<T, LinkError> {
-    postcard::from_bytes(frame.body).map_err(|_| LinkError::MalformedFrame(frame.kind))
 }

@@ -4,11 +4,16 @@
 //! length of the body 4, little endian | type 1 | flags 1 | body
 //! ```
 
+use super::kind;
+
 /// Longest body, in bytes. The largest packet a client may send fits with room for what a forward adds.
 pub const MAX_BODY_LEN: usize = 16 * 1024 * 1024;
 
 /// Bytes before the body.
 pub const HEAD_LEN: usize = 6;
+
+/// What a relay frame may have beyond that: its head, and the head of the frame in it.
+const RELAY_ROOM: usize = 1024;
 
 /// Set on frames that a peer may pass over when it does not know their type; without it such a frame ends the link.
 /// Other bits are left to later versions and ignored.
@@ -33,7 +38,7 @@ pub struct Frame<'a> {
 /// The peer sent, or this node tried to send, no valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The body is longer than [`MAX_BODY_LEN`].
+    /// The body is longer than [`MAX_BODY_LEN`]; that of a relay frame, longer than such a frame needs around it.
     #[error("a frame of {0} bytes exceeds the limit of {MAX_BODY_LEN}")]
     TooLong(usize),
 }
@@ -46,7 +51,7 @@ impl<'a> Frame<'a> {
             return Ok(None);
         };
         let len = u32::from_le_bytes([*l0, *l1, *l2, *l3]) as usize;
-        if len > MAX_BODY_LEN {
+        if len > max_body_len(*kind) {
             return Err(FrameError::TooLong(len));
         }
         let frame = rest.get(..len).map(|body| {
@@ -66,6 +71,13 @@ impl<'a> Frame<'a> {
     }
 }
 
+fn max_body_len(kind: u8) -> usize {
+    match kind {
+        kind::RELAY | kind::RELAYED => MAX_BODY_LEN + RELAY_ROOM,
+        _ => MAX_BODY_LEN,
+    }
+}
+
 /// Appends a frame to `out`, whose body is what `write_body` appends. A body that got too long is taken back.
 pub fn append(
     out: &mut Vec<u8>,
@@ -77,7 +89,7 @@ pub fn append(
     out.extend_from_slice(&[0, 0, 0, 0, kind, if skip_if_unknown { SKIP_IF_UNKNOWN } else { 0 }]);
     write_body(out);
     let len = out.len() - start - HEAD_LEN;
-    if len > MAX_BODY_LEN {
+    if len > max_body_len(kind) {
         out.truncate(start);
         return Err(FrameError::TooLong(len));
     }

@@ -22,3 +22,11 @@ pub const TAKEOVER: u8 = 9;
 pub const SETTLED: u8 = 16;
 /// Confirms [`SETTLED`].
 pub const SETTLED_ACK: u8 = 17;
+/// Frames for a peer of the receiver, to be passed on.
+pub const RELAY: u8 = 18;
+/// Frames of another node, passed on.
+pub const RELAYED: u8 = 19;
+/// Asks how far the stream of forwards has come; answered by [`POSITION`].
+pub const ASK_POSITION: u8 = 20;
+/// Answers [`ASK_POSITION`].
+pub const POSITION: u8 = 21;

@@ -10,7 +10,7 @@
 pub mod driver;
 pub mod frame;
 pub mod handshake;
-mod held;
+pub mod held;
 pub mod hello;
 pub mod identity;
 pub mod kind;

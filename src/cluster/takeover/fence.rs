@@ -18,8 +18,8 @@ impl Cluster {
     pub(super) async fn fence(self: &Arc<Self>, asked: Option<(ReplicaId, u64)>, patience: Duration) -> bool {
         let mut nodes = JoinSet::new();
         for peer in self.peers.all() {
-            let Some(link) = peer.link() else { continue };
-            let (cluster, replica) = (self.clone(), link.replica.clone());
+            let Some(replica) = peer.destination() else { continue };
+            let cluster = self.clone();
             let known = asked.as_ref().filter(|(asked, _)| *asked == replica).map(|(_, sequence)| *sequence);
             nodes.spawn(timeout(patience, async move {
                 let sequence = match known {

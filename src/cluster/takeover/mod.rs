@@ -363,9 +363,9 @@ impl Cluster {
         send(&self.peers, to, &TakeoverMessage::Session { id: id.into(), offer, step });
     }
 
+    /// Whether there is a way to it, over a link or through a third node.
     pub(super) fn is_linked(&self, replica: &ReplicaId) -> bool {
-        let link = self.peers.find(&replica.name).and_then(|peer| peer.link());
-        link.is_some_and(|link| link.replica == *replica)
+        self.peers.find(&replica.name).is_some_and(|peer| peer.has_way_to(replica))
     }
 
     /// Sends bytes in pieces, no faster than the link takes them. False if it is gone.
