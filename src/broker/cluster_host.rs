@@ -115,6 +115,12 @@ impl Host for ClusterHost {
     fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession> {
         self.0.upgrade().ok_or(MalformedSession)?.merge(id, state)
     }
+
+    fn expects_no_rest(&self, id: &str) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.expects_no_rest(id);
+        }
+    }
 }
 
 /// The forwards of one link.

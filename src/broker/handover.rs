@@ -147,6 +147,8 @@ impl Broker {
                 .map_err(|_| MalformedSession)?;
         let mut locked = client.lock();
         let held = std::mem::replace(&mut locked.session, session);
+        // Not all may have been asked yet: another node may have an older one, or a copy of this one.
+        locked.session.note_publishes();
         locked.session.absorb(held);
         // It has had connections, if not here: it is present.
         locked.void();
@@ -178,11 +180,17 @@ impl Broker {
                 self.pass_on(vec![queued], &mut batch);
             }
         }
-        client.lock().session.forget_publishes();
         batch.touch(&client);
         batch.flush();
         batch.report(&self.metrics);
         Ok(())
+    }
+
+    /// See [`Host::expects_no_rest`](crate::cluster::host::Host::expects_no_rest).
+    pub(super) fn expects_no_rest(&self, id: &str) {
+        if let Some(client) = self.registry.find(id) {
+            client.lock().session.forget_publishes();
+        }
     }
 
     /// Gives a client a message that was queued for an older session of its, if it still wants it. Returns whether it has

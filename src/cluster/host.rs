@@ -61,6 +61,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Gives the session that is here what was never sent of an older one.
     fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession>;
+
+    /// No other node has an older session of the client: nothing will be merged any more.
+    fn expects_no_rest(&self, id: &str);
 }
 
 /// How a retained message came.

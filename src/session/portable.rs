@@ -99,6 +99,7 @@ impl Session {
             // What came by way of a group came to this session alone, whatever else its subscriptions got.
             let publish = queued.message.publish.filter(|_| queued.ticket.is_none());
             if publish.is_none_or(|publish| !known.contains(&publish)) {
+                self.note(publish);
                 self.queue.push(queued);
             }
         }
@@ -109,13 +110,16 @@ impl Session {
         self.kept().filter_map(|queued| queued.ticket.as_deref()).for_each(Ticket::release);
     }
 
-    /// There is an older session of the client on a node that cannot be reached. From now on the names of what arrives are
-    /// noted, for the rest of that one may have the same messages. Only the first ones are, as many as two queues can hold.
+    /// There may be an older session of the client on a node that cannot be reached. The names of what is kept and of what
+    /// arrives from now on are noted, for the rest of that one may have the same messages. Of what arrives only the first
+    /// ones are, as many as two queues can hold.
     pub fn note_publishes(&mut self) {
-        self.noted.get_or_insert_default();
+        if self.noted.is_none() {
+            self.noted = Some(self.publishes().collect());
+        }
     }
 
-    /// The rest has come.
+    /// There is no older session.
     pub fn forget_publishes(&mut self) {
         self.noted = None;
     }

@@ -45,12 +45,15 @@ struct Entry {
     finished: watch::Receiver<bool>,
 }
 
+type Settled = watch::Receiver<Option<usize>>;
+
 /// What the task of an arrival begins with.
 pub(super) struct Beginning {
     id: Box<str>,
     /// Whose it was before, where that is another node's.
     former: Option<ReplicaId>,
-    settled: oneshot::Receiver<()>,
+    /// How many have not acknowledged the claim in time, once that is known.
+    settled: Settled,
     finish: watch::Sender<bool>,
 }
 
@@ -215,9 +218,9 @@ impl Cluster {
             entry.claim = stamp;
             entry.former = former.clone();
         }
-        let (settle, settled) = oneshot::channel();
-        let then = move |_| {
-            let _ = settle.send(()); // Where nobody waits any more, nobody need be told.
+        let (settle, settled) = watch::channel(None);
+        let then = move |missed| {
+            settle.send_replace(Some(missed));
         };
         self.when_settled(SESSIONS, seq, now, Box::new(then));
         self.takeovers.begin(Job::Arrive(Beginning { id: id.into(), former, settled, finish }));
@@ -245,7 +248,7 @@ pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
         // The owner before has claimed the session, and has not got it: another has it still, and offers it to whoever has
         // claimed it last.
         tokio::select! {
-            _ = timeout_at(deadline, &mut settled) => {}
+            _ = timeout_at(deadline, is_settled(&mut settled)) => {}
             () = &mut superseded => {}
         }
         holders = take_best(&cluster, &id).await;
@@ -256,8 +259,20 @@ pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
     }
     let late = cluster.takeovers.arrivals.take_holders(&id);
     for holder in holders.into_iter().flatten().chain(late) {
-        cluster.takeovers.begin(Job::TakeRest { id: id.clone(), holder });
+        cluster.takeovers.begin_rest(id.clone(), holder);
     }
+    // Whoever has an older session has offered it before it acknowledged the claim.
+    let all_asked = is_settled(&mut settled).await == Some(0);
+    // Whoever cannot be reached may have one all the same.
+    let all_reachable = cluster.peers.all().iter().all(|peer| peer.is_reachable());
+    if all_asked && all_reachable && !cluster.takeovers.awaits_rest(&id) {
+        cluster.host.expects_no_rest(&id);
+    }
+}
+
+/// Waits until it is known who has acknowledged the claim; how many have not. None if the node stops.
+async fn is_settled(settled: &mut Settled) -> Option<usize> {
+    settled.wait_for(Option::is_some).await.ok().and_then(|missed| *missed)
 }
 
 /// Takes the session from the holder with the highest claim that hands it over, and returns the others that are left; none
@@ -284,16 +299,11 @@ async fn take_best(cluster: &Arc<Cluster>, id: &str) -> Option<std::vec::IntoIte
 
 /// Waits until all holders have made their offers, or at least the owner before; returns whether it was all. An acknowledgement of the claim may come
 /// by way of a third node, and be here before the offer: so that owner's answer is waited for by itself.
-async fn find_holders(
-    cluster: &Cluster,
-    id: &str,
-    former: Option<ReplicaId>,
-    settled: &mut oneshot::Receiver<()>,
-) -> bool {
+async fn find_holders(cluster: &Cluster, id: &str, former: Option<ReplicaId>, settled: &mut Settled) -> bool {
     let arrivals = &cluster.takeovers.arrivals;
     match former.filter(|former| cluster.is_linked(former)) {
         None => {
-            let _ = settled.await;
+            is_settled(settled).await;
         }
         Some(former) => {
             send(&cluster.peers, &former, &TakeoverMessage::Ask { id: id.into() });
@@ -306,7 +316,7 @@ async fn find_holders(
                 offered = arrivals.answered(id) => if offered { return false },
                 () = unlinked => {}
             }
-            let _ = settled.await;
+            is_settled(settled).await;
         }
     }
     true
@@ -352,17 +362,26 @@ async fn take(cluster: &Arc<Cluster>, id: &str, holder: &Holder) -> Result<(), F
 
 /// Takes what was never sent of a session that has a newer one here.
 pub(super) async fn take_rest(cluster: Arc<Cluster>, id: Box<str>, holder: Holder) {
-    let mut offer = Offer::new(&cluster, &id, &holder);
-    if cluster.takeovers.taken.lock().contains(&id, &holder.replica, holder.claim) {
+    try_take_rest(&cluster, &id, &holder).await;
+    // There may be more: who holds an older session may have had no link when it was claimed.
+    cluster.takeovers.end_rest(&id);
+}
+
+async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
+    let mut offer = Offer::new(cluster, id, holder);
+    if cluster.takeovers.taken.lock().contains(id, &holder.replica, holder.claim) {
         return offer.say(Step::Kept); // The first time, it was lost with a link.
     }
-    if cluster.owner_elsewhere(&id).is_some() || cluster.host.session_claim(&id).is_none() {
+    if cluster.owner_elsewhere(id).is_some() || cluster.host.session_claim(id).is_none() {
         return offer.say(Step::Declined);
     }
     offer.say(Step::Take { whole: false });
-    tracing::debug!(client = %id, from = %holder.replica, "taking the rest of a session");
+    tracing::debug!(client = id, from = %holder.replica, "taking the rest of a session");
     match offer.receive(REST_PATIENCE + cluster.takeovers.timeout).await {
-        Ok(state) if cluster.host.merge(&id, &state).is_ok() => offer.say(Step::Kept),
+        Ok(state) if cluster.host.merge(id, &state).is_ok() => {
+            cluster.takeovers.taken.lock().insert(id, &holder.replica, holder.claim);
+            offer.say(Step::Kept);
+        }
         _ => offer.say(Step::Declined),
     }
 }

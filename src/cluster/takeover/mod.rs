@@ -106,6 +106,8 @@ pub struct Takeovers {
     offers: Mutex<HashMap<(ReplicaId, u64), mpsc::Sender<Step>>>,
     fences: Mutex<HashMap<u64, oneshot::Sender<u64>>>,
     taken: Mutex<Taken>,
+    /// By client identifier: how much of older sessions is being taken, or is to be.
+    rests: Mutex<HashMap<Box<str>, usize>>,
     numbers: AtomicU64,
     jobs: mpsc::UnboundedSender<Job>,
     waiting_jobs: Mutex<Option<mpsc::UnboundedReceiver<Job>>>,
@@ -150,6 +152,7 @@ impl Takeovers {
             offers: Mutex::default(),
             fences: Mutex::default(),
             taken: Mutex::default(),
+            rests: Mutex::default(),
             numbers: AtomicU64::new(1),
             jobs,
             waiting_jobs: Mutex::new(Some(waiting_jobs)),
@@ -164,6 +167,24 @@ impl Takeovers {
     fn begin(&self, job: Job) {
         // Without its task the node is over.
         let _ = self.jobs.send(job);
+    }
+
+    fn begin_rest(&self, id: Box<str>, holder: Holder) {
+        *self.rests.lock().entry(id.clone()).or_default() += 1;
+        self.begin(Job::TakeRest { id, holder });
+    }
+
+    fn end_rest(&self, id: &str) {
+        let mut rests = self.rests.lock();
+        let Some(count) = rests.get_mut(id) else { return };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            rests.remove(id);
+        }
+    }
+
+    fn awaits_rest(&self, id: &str) -> bool {
+        self.rests.lock().contains_key(id)
     }
 
     /// Another node's claim counts now. If the session is here, the claimer is told before its claim is acknowledged.
@@ -231,6 +252,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
                 }
                 // Its holder offers it again.
                 Some(Job::TakeRest { id, holder }) => {
+                    cluster.takeovers.end_rest(&id);
                     cluster.say(&holder.replica, &id, holder.offer, Step::Declined);
                 }
             },
@@ -325,7 +347,7 @@ impl Cluster {
             TakeoverMessage::Holding { id, offer, claim } => {
                 let holder = Holder { replica: from.clone(), offer, claim };
                 if let Some(holder) = takeovers.arrivals.handle_holding(&id, holder) {
-                    takeovers.begin(Job::TakeRest { id, holder });
+                    takeovers.begin_rest(id, holder);
                 }
             }
             // Whoever has it offers it when the claim arrives, or has done so already.

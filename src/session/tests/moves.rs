@@ -83,6 +83,32 @@ fn what_was_held_for_it_comes_behind_and_nothing_comes_twice() {
     ");
 }
 
+/// What is kept when it begins, what arrives, and what was held elsewhere meanwhile: the rest of an older session may have
+/// any of them.
+#[test]
+fn whatever_the_session_has_is_noted_while_a_rest_may_come() {
+    run("
+        * connect
+        * message q1 a
+        = Sent
+        < PUBLISH 1 q1 a
+        * lost
+        * message q2 b
+        = Queued
+        * noted
+        = []
+        * note
+        * noted
+        = [1, 2]
+        * message q1 c
+        = Queued
+        * move
+        * absorb q2 c d
+        * noted
+        = [1, 2, 3, 4]
+    ");
+}
+
 fn step() -> impl Strategy<Value = Vec<String>> {
     let id = 1..6u16;
     let one = |line: String| vec![line];

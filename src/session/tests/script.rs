@@ -114,6 +114,7 @@ impl Script {
     ///   matches one; a number as payload is that many bytes
     /// - `confirm ID`: a confirmation of another node for that publish
     /// - `stall`, `drain`: the socket takes nothing; everything
+    /// - `note`: from now on publishes are noted; `noted`: prints which are, by number
     /// - `wait SECS`
     /// - `state`: prints the session's counters
     fn event(&mut self, line: &str, event: &str) {
@@ -130,6 +131,13 @@ impl Script {
                 let of = |(id, slot): &(PacketId, Slot)| (*id == packet_id).then_some(*slot);
                 let slot = self.slots.iter().rev().find_map(of).expect("a publish that waits");
                 self.session.confirm(slot);
+            }
+            "note" => self.session.note_publishes(),
+            "noted" => {
+                let mut numbers: Vec<u64> =
+                    self.session.noted.iter().flatten().map(|publish| publish.number).collect();
+                numbers.sort_unstable();
+                self.actual.push(format!("= {numbers:?}"));
             }
             "stall" => self.stalled = true,
             "drain" => self.stalled = false,

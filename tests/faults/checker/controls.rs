@@ -354,3 +354,28 @@ fn nodes_that_disagree_are_caught() {
         assert_eq!(differences(&[shown("n1"), harmed]).len(), 1, "harm {number}");
     }
 }
+
+#[test]
+fn a_move_excuses_a_second_copy_only_while_nodes_are_apart() {
+    let cut = || FaultKind::cut(&[1], &[2]);
+    let moves = |tale: &mut Tale| {
+        tale.publishes(1, 2, 3).gets(SUBSCRIBER, 1, 2, 3);
+        tale.loses(SUBSCRIBER, 1, Ending::Client, 4).connects_as(SUBSCRIBER, 11, 2, 5, true);
+        let Some(Event::Delivered(first)) = tale.0.events.iter().find(|e| matches!(e, Event::Delivered(_)))
+        else {
+            panic!("a delivery")
+        };
+        let second = Delivered { connection: 11, node: 2, at: 6 * SECOND, ..first.clone() };
+        tale.tells(Event::Delivered(second));
+    };
+    let mut quiet = tale("a/+");
+    moves(&mut quiet);
+    quiet.is_caught(ONCE);
+    let mut apart = tale("a/+");
+    apart.suffers(cut(), 3, Some(5));
+    moves(&mut apart);
+    assert_eq!(apart.is_kept().exempted(&[]), 1);
+    let mut long_ago = tale("a/+");
+    long_ago.suffers(cut(), 0, Some(1));
+    long_ago.publishes(1, 2, 30).gets(SUBSCRIBER, 1, 2, 30).gets(SUBSCRIBER, 1, 2, 31).is_caught(ONCE);
+}

@@ -3,8 +3,8 @@
 //! The rule: a QoS 1 or 2 publish that was acknowledged on N is owed to a subscriber on M if N is M; or if SUBACK came before
 //! the publish was sent, was not one that says that a node may have missed it, and nothing separated N and M then; or if N
 //! had shown the route before. QoS 1 at least once, QoS 2 exactly once. Exempt is what a node held that died, and what was on
-//! its way between two nodes that could not reach each other when the session moved from one to the other. It is counted
-//! by reason, and a scenario says whether there may be any.
+//! its way when its session moved while nodes could not reach each other: that may be lost, or come twice. It is counted by
+//! reason, and a scenario says whether there may be any.
 //!
 //! [`trouble`] knows the faults, [`sessions`] who wanted what and where, [`knowledge`] which node knew of it. One module a
 //! rule: [`owed`], [`origin`], [`order`], [`connections`].
@@ -35,7 +35,7 @@ pub struct Promises {
     /// No client loses its connection but by its own will, also while nodes cannot reach each other. Connections to a node
     /// that is killed or stopped are not meant.
     pub no_disconnects: bool,
-    /// Nothing is exempt: no node died.
+    /// Nothing is exempt, for no node died; but for sessions that move to another node while nodes are apart.
     pub no_exemptions: bool,
 }
 
@@ -59,7 +59,7 @@ pub fn check(history: &History, promises: &Promises) -> Verdict {
     origin::check(&records, &mut verdict);
     order::check(&records, &mut verdict);
     connections::check(&records, promises, &mut verdict);
-    let exempt = verdict.exempted();
+    let exempt = verdict.exempted(&[owed::MOVED, owed::MOVED_TWICE, owed::LEFT_BEHIND]);
     if promises.no_exemptions && exempt > 0 {
         verdict.violation("nothing is exempt", || format!("{exempt} deliveries are"));
     }

@@ -7,7 +7,14 @@ use super::knowledge::Knowledge;
 use super::sessions::{Session, Stay, Subscription, Why};
 use super::verdict::Verdict;
 use super::{Records, seconds};
-use crate::history::{Delivered, Moment, Node, Published};
+use crate::history::{ClientNumber, Delivered, Moment, Node, Published};
+
+/// Not delivered because a session went from one node to another one while not all of them could reach each other.
+pub(super) const MOVED: &str = "session moved while nodes were apart";
+/// Delivered by both.
+pub(super) const MOVED_TWICE: &str = "twice, for its session moved while nodes were apart";
+/// Not delivered because the session was on the other side, and a new one began on this one.
+pub(super) const LEFT_BEHIND: &str = "session left behind on the other side";
 
 /// A way from a publish to a subscriber.
 struct Way<'a> {
@@ -142,14 +149,14 @@ impl Way<'_> {
                 .any(|&(a, b)| troubles.hindered(a, b, from, until))
         });
         if moved_in_trouble {
-            return Some(Excuse::Exempt("session moved while nodes were apart"));
+            return Some(Excuse::Exempt(MOVED));
         }
         if let Some(end) = self.session.end.filter(|end| end.at < due) {
             return Some(match end.why {
                 Why::Client => Excuse::NotOwed("the subscriber left before it was due"),
                 Why::ConnectionLost => Excuse::NotOwed("the session ended with its connection"),
                 Why::NodeDied => Excuse::Exempt("session on a node that died"),
-                Why::Split => Excuse::Exempt("session left behind on the other side"),
+                Why::Split => Excuse::Exempt(LEFT_BEHIND),
                 Why::Unexplained => return None,
             });
         }
@@ -264,7 +271,7 @@ fn check_copies(records: &Records<'_>, verdict: &mut Verdict) {
                 verdict.duplicates += copies.len() as u64 - 1;
                 continue;
             }
-            verdict.violation("QoS 2 and QoS 0 come once", || {
+            let tell = || {
                 let times: Vec<String> = copies
                     .iter()
                     .map(|copy| format!("{} from {}", seconds(copy.at), records.history.nodes[copy.node]))
@@ -278,9 +285,35 @@ fn check_copies(records: &Records<'_>, verdict: &mut Verdict) {
                     times.join(", "),
                     what.unwrap_or_default()
                 )
-            });
+            };
+            let published = records.published.get(id);
+            match published.is_some_and(|published| moved_in_trouble(records, *client, published, copies)) {
+                true => verdict.exemption(MOVED_TWICE, tell),
+                false => verdict.violation("QoS 2 and QoS 0 come once", tell),
+            }
         }
     }
+}
+
+/// Whether the client went to another node between the publish and the last copy, and one of the nodes that had to do with
+/// it could not reach another one.
+fn moved_in_trouble(
+    records: &Records<'_>,
+    client: ClientNumber,
+    published: &Published,
+    copies: &[&&Delivered],
+) -> bool {
+    let (Some(sent), Some(last)) = (published.sent.first(), copies.iter().map(|copy| copy.at).max()) else {
+        return false;
+    };
+    let sessions = records.sessions.all.iter().filter(|session| session.client == client);
+    let stays: Vec<&Stay> = sessions.flat_map(|session| &session.stays).collect();
+    stays.windows(2).any(|pair| {
+        let (old, new) = (pair[0].node, pair[1].node);
+        let moved = old != new && pair[1].asked_at <= last;
+        let apart = |a, b| records.troubles.hindered(a, b, pair[1].asked_at.min(sent.at), last);
+        moved && [(old, new), (sent.node, old), (sent.node, new)].iter().any(|&(a, b)| apart(a, b))
+    })
 }
 
 /// A session that is not over is found again.

@@ -72,14 +72,15 @@ impl Verdict {
         self.violations.is_empty()
     }
 
-    /// What is exempt, all reasons together.
-    pub fn exempted(&self) -> u64 {
-        self.exempt.values().map(|told| told.count).sum()
+    /// What is exempt, all reasons together but for these.
+    pub fn exempted(&self, except: &[&str]) -> u64 {
+        let counted = self.exempt.iter().filter(|(reason, _)| !except.contains(reason));
+        counted.map(|(_, told)| told.count).sum()
     }
 
     /// What is exempt, as a share of what would be owed.
     pub fn exempt_share(&self) -> f64 {
-        let exempt = self.exempted();
+        let exempt = self.exempted(&[]);
         exempt as f64 / (self.owed + exempt).max(1) as f64
     }
 
