@@ -135,6 +135,24 @@ mod tests {
     }
 
     #[test]
+    fn alternative_names_of_three_kinds_are_told() {
+        let ia5 = |name: &str| Ia5String::try_from(name).unwrap();
+        let names = alternative_names(&certificate(|params| {
+            params.subject_alt_names = vec![
+                SanType::DnsName(ia5("*.example.org")),
+                SanType::Rfc822Name(ia5("a@example.org")),
+                SanType::IpAddress([10, 0, 0, 1].into()),
+                SanType::IpAddress("2001:db8::1".parse().unwrap()),
+                SanType::URI(ia5("rumormq:a@h")),
+            ];
+        }));
+        let shown: Vec<String> = names.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["*.example.org", "10.0.0.1", "2001:db8::1", "rumormq:a@h"]);
+        assert_eq!(alternative_names(&certificate(|_| ())), []);
+        assert_eq!(alternative_names(&CertificateDer::from(vec![0x30, 0x00])), []);
+    }
+
+    #[test]
     fn the_operator_is_warned_of_dates() {
         let now = SystemTime::now();
         let certificate = certificate(|params| {

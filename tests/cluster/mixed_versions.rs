@@ -162,36 +162,73 @@ fn mixed_versions_do_everything_together() {
     }
 }
 
+/// Connects as a peer that speaks these versions, and greets.
+fn greet(node: &Process, protocol: ProtocolRange) -> TcpStream {
+    let hello = Hello {
+        cluster: "rumormq".to_owned(),
+        protocol,
+        replica: ReplicaId {
+            name: NodeName::parse("n9@127.0.0.1").expect("a name"),
+            incarnation: Incarnation(1),
+        },
+        addresses: Addresses { cluster: "127.0.0.1:9".to_owned(), mqtt: None, http: None },
+        gossip: postcard::to_stdvec(&rumormq_gossip::Digest::default()).expect("it can be written"),
+        forwards_received: BTreeMap::new(),
+        wall_clock_ms: 0,
+    };
+    let mut bytes = Preamble::Plain.bytes().to_vec();
+    frame::append(&mut bytes, kind::HELLO, false, |out| hello.encode(out)).expect("it fits");
+    let mut stream = TcpStream::connect(node.cluster_addr()).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+    stream.write_all(&bytes).expect("it reads");
+    stream
+}
+
+/// A later version says more than this one knows: in frames that it marks as needless, and behind what is known of others.
+#[test]
+fn what_a_later_version_adds_is_passed_over() {
+    let node = Launch::new("n1").start();
+    let mut stream = greet(&node, ProtocolRange { min: 1, max: 9 });
+    let ping = |stream: &mut TcpStream, unknown: u8, skip: bool| {
+        let mut bytes = Vec::new();
+        frame::append(&mut bytes, unknown, skip, |out| out.extend_from_slice(b"of a later version"))
+            .expect("it fits");
+        // 300 as postcard writes it, and a field that is not known.
+        frame::append(&mut bytes, kind::PING, false, |out| out.extend_from_slice(&[0xac, 2, 7, 7]))
+            .expect("it fits");
+        stream.write_all(&bytes).expect("it reads");
+    };
+    ping(&mut stream, 200, true);
+    let mut answers = Vec::new();
+    let pong = [&[2, 0, 0, 0, kind::PONG, 0][..], &[0xac, 2]].concat();
+    while !answers.windows(pong.len()).any(|window| window == pong) {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).expect("the link is up");
+        assert!(count > 0, "the link is up");
+        answers.extend_from_slice(&buffer[..count]);
+    }
+    awaits("the link is up", PATIENCE, || node.has_logged(&["link up", "n9@", "protocol=2"]));
+    ping(&mut stream, 200, false);
+    awaits("it is counted", PATIENCE, || node.rejected("link_protocol") == 1.0);
+    awaits("it is told", PATIENCE, || node.has_logged(&["the peer sent a frame of unknown type 200"]));
+}
+
 /// Nodes that have no version in common tell each other, and the rest of the cluster does not notice.
 #[test]
 fn no_common_version_is_told_to_both() {
     let one = Launch::new("n1").start();
     let two = Launch::new("n2").join(one.cluster_addr()).start();
     await_converged(&[&one, &two]);
-    let hello = |min, max| Hello {
-        cluster: "rumormq".to_owned(),
-        protocol: ProtocolRange { min, max },
-        replica: ReplicaId {
-            name: NodeName::parse("n9@127.0.0.1").expect("a name"),
-            incarnation: Incarnation(1),
-        },
-        addresses: Addresses { cluster: "127.0.0.1:9".to_owned(), mqtt: None, http: None },
-        gossip: Vec::new(),
-        forwards_received: BTreeMap::new(),
-        wall_clock_ms: 0,
-    };
-    let mut bytes = Preamble::Plain.bytes().to_vec();
-    frame::append(&mut bytes, kind::HELLO, false, |out| hello(3, 9).encode(out)).expect("it fits");
-    let mut stream = TcpStream::connect(one.cluster_addr()).expect("it listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
-    stream.write_all(&bytes).expect("it reads");
+    let mut stream = greet(&one, ProtocolRange { min: 3, max: 9 });
     // It says what it speaks before it closes, so that its peer knows, too.
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("it closes");
     let (frame, _) = frame::Frame::parse(&answer[Preamble::LEN..]).expect("a frame").expect("a whole one");
     assert_eq!(Hello::decode(frame.body).expect("a greeting").protocol, ProtocolRange { min: 1, max: 2 });
     awaits("it is counted", PATIENCE, || one.rejected("link_no_common_protocol") == 1.0);
-    assert!(one.has_logged(&["WARN", "the peer speaks protocol 3 to 9, this node 1 to 2"]));
+    awaits("it is told", PATIENCE, || {
+        one.has_logged(&["WARN", "the peer speaks protocol 3 to 9, this node 1 to 2"])
+    });
     await_converged(&[&one, &two]);
     let mut client = subscriber(&two, "c", &["t"], Q1);
     time_of_puback(&mut connect(&one, "p"), "t", "x");

@@ -39,6 +39,25 @@ fn a_second_accepted_cookie_opens_and_a_foreign_one_does_not() {
 }
 
 #[test]
+fn keys_are_replaced_and_what_is_known_of_replays_and_nonces_stays() {
+    let (old, both, new) = (keys("c", &["old"]), keys("c", &["new", "old"]), keys("c", &["new"]));
+    let (mut sealer, mut opener) = (sealer(&old, 1), opener(&old));
+    let first = seal(&mut sealer, b"x");
+    assert_eq!(opener.open(&first).unwrap(), b"x");
+    opener.replace_keys(&both.datagram_keys());
+    assert_eq!(opener.open(&first), Err(Rejection::Replay));
+    assert_eq!(opener.open(&seal(&mut sealer, b"y")).unwrap(), b"y");
+    sealer.replace_key(&new.datagram_keys()[0]);
+    assert_eq!(opener.open(&seal(&mut sealer, b"z")).unwrap(), b"z");
+    opener.replace_keys(&new.datagram_keys());
+    assert_eq!(opener.open(&seal(&mut sealer, b"z")).unwrap(), b"z");
+    // Back to a key of before: the same nonce under the same key would give the bytes away.
+    sealer.replace_key(&old.datagram_keys()[0]);
+    assert_ne!(seal(&mut sealer, b"x"), first);
+    assert_eq!(opener.open(&seal(&mut sealer, b"x")), Err(Rejection::WrongKey));
+}
+
+#[test]
 fn another_cluster_is_told_apart_with_and_without_a_cookie() {
     let sealed = seal(&mut sealer(&keys("blue", &["a"]), 1), b"x");
     assert_eq!(opener(&keys("green", &["a"])).open(&sealed), Err(Rejection::OtherCluster));
