@@ -124,10 +124,9 @@ impl Cluster {
     /// have been started again: so it is asked again after that.
     fn check_name(&self, gossip: &Digest, me: &ReplicaId, now: Instant) -> Result<(), LinkError> {
         const ASK_AGAIN_AFTER: Duration = Duration::from_millis(1200);
-        let Some(holder) = gossip.links.iter().map(|link| &link.peer).find(|peer| peer.name == me.name)
-        else {
-            return Ok(());
-        };
+        // This start's own answers are those on a link that crosses this one.
+        let is_other = |peer: &&ReplicaId| peer.name == me.name && *peer != me;
+        let Some(holder) = gossip.links.iter().map(|link| &link.peer).find(is_other) else { return Ok(()) };
         let first = *self.name_contested.get_or_init(|| now);
         match now.saturating_duration_since(first) < ASK_AGAIN_AFTER {
             true => Err(LinkError::NameContested(holder.clone())),
