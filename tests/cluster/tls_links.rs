@@ -309,6 +309,16 @@ fn p7_bounded_nonsense_in_place_of_tls() {
         let _ = stream.read_to_end(&mut Vec::new());
         awaits(reason, PATIENCE, || one.rejected(reason) > before);
     }
+    // More than may shake hands at a time, none of which goes on.
+    let silent: Vec<std::net::TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(one.cluster_addr()).expect("it listens");
+            stream.write_all(&Preamble::TlsAndCookie.bytes()).expect("it reads");
+            stream
+        })
+        .collect();
     let two = launch("n2").join(one.cluster_addr()).start();
     await_converged(&[&one, &two]);
+    assert!(one.rejected("link_crowded_out") > 0.0);
+    drop(silent);
 }
