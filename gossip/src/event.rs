@@ -6,7 +6,7 @@ use crate::delta::SetId;
 use crate::lane::Change;
 use crate::membership::MemberState;
 use crate::registers::Winner;
-use crate::replica::ReplicaId;
+use crate::replica::{Incarnation, ReplicaId};
 
 /// Something happened that the application may have to act on.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +88,8 @@ pub enum Event {
     RestartLane {
         /// Why.
         reason: RestartReason,
+        /// The highest incarnation of this node that is known: the new one must be higher.
+        after: Incarnation,
     },
 }
 
@@ -96,6 +98,9 @@ pub enum Event {
 pub enum RestartReason {
     /// It was away for so long that others have forgotten it.
     Forgotten,
+    /// A start of this node with a higher incarnation is known, and it does not live: this one's clock was behind. Others
+    /// would take what it writes for older than that.
+    Outdone,
     /// Others have more of its lane than it has written: its incarnation was used before. Alarm the operator.
     IncarnationReused,
 }

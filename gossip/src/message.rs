@@ -61,7 +61,8 @@ pub struct Digest {
     pub links: Vec<LinkReport>,
     /// Replicas that left for good.
     pub left: Vec<ReplicaId>,
-    /// Replicas that some node has forgotten and that are back: they must begin a new lane.
+    /// Replicas that some node has forgotten, and that are back, with the same incarnation or an earlier one: they must begin a new
+    /// lane under a higher one.
     pub forgotten: Vec<ReplicaId>,
 }
 

@@ -256,7 +256,7 @@ impl Node {
         for member in self.members.values_mut() {
             member.begin_new_lane();
         }
-        self.revoked.remove(&old);
+        self.revoked.remove_name(&old.name);
         self.restart_asked = false;
         self.started = now;
         self.graph = Node::new_graph(&self.config, &self.me);
@@ -409,9 +409,12 @@ impl Node {
         event
     }
 
-    fn ask_restart(&mut self, reason: RestartReason) {
+    /// This incarnation is of no use any more, nor is any up to `after`.
+    fn ask_restart(&mut self, reason: RestartReason, after: Incarnation) {
         if !std::mem::replace(&mut self.restart_asked, true) {
-            self.events.push_back(Event::RestartLane { reason });
+            let known = self.incarnations(&self.me.name).last().map(|(newest, _)| newest.incarnation);
+            let after = known.max(Some(after)).unwrap_or(after).max(self.me.incarnation);
+            self.events.push_back(Event::RestartLane { reason, after });
         }
     }
 

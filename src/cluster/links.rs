@@ -137,7 +137,9 @@ impl Cluster {
     /// A start of this node whose clock was behind would be taken for an earlier one than those that others remember. Once
     /// clients are let in, a higher incarnation means that another node has the name; then both keep theirs.
     fn outdo_earlier_starts(&self, gossip: &Digest, me: &ReplicaId, now: Instant) -> Result<(), LinkError> {
-        let starts = gossip.applied.iter().map(|(replica, _)| replica).filter(|other| other.name == me.name);
+        let remembered = gossip.applied.iter().map(|(replica, _)| replica);
+        let gone = gossip.left.iter().chain(&gossip.forgotten);
+        let starts = remembered.chain(gone).filter(|other| other.name == me.name);
         match starts.map(|start| start.incarnation).max() {
             Some(highest) if highest > me.incarnation => {
                 tracing::warn!(?highest, "others remember a later start of this node: is its clock behind?");

@@ -320,11 +320,20 @@ impl Replication {
             Event::Conflict { older, newer } => {
                 tracing::error!(%older, %newer, "two nodes have one name; rename one of them");
             }
-            Event::RestartLane { reason } => {
-                if reason == RestartReason::IncarnationReused {
-                    tracing::error!(node = %self.node.me(), "this incarnation was used before; a new one begins");
+            Event::RestartLane { reason, after } => {
+                let node = self.node.me();
+                match reason {
+                    RestartReason::Forgotten => {}
+                    RestartReason::Outdone => tracing::warn!(
+                        %node,
+                        ?after,
+                        "a later start of this node is known, and this one goes on as a still later one: was its clock behind?"
+                    ),
+                    RestartReason::IncarnationReused => {
+                        tracing::error!(%node, "this incarnation was used before; a new one begins");
+                    }
                 }
-                self.begin_incarnation_after(self.node.me().incarnation, now);
+                self.begin_incarnation_after(after, now);
             }
             Event::Propagated { set: ROUTES, elapsed } => {
                 counters.propagation_seconds.observe(elapsed.as_secs_f64())

@@ -47,9 +47,30 @@ impl Departed {
         self.by_name.get(&replica.name).is_some_and(|(incarnation, _)| *incarnation >= replica.incarnation)
     }
 
+    /// The later incarnation of a replica's node that is gone.
+    pub fn later_than(&self, replica: &ReplicaId) -> Option<Incarnation> {
+        let (incarnation, _) = self.by_name.get(&replica.name)?;
+        (*incarnation > replica.incarnation).then_some(*incarnation)
+    }
+
+    /// The replica that was dropped for being dead too long, if this is it or an earlier one of its node.
+    pub fn forgotten(&self, replica: &ReplicaId) -> Option<ReplicaId> {
+        let (incarnation, departure) = *self.by_name.get(&replica.name)?;
+        let fits = departure == Departure::Forgotten && incarnation >= replica.incarnation;
+        fits.then(|| ReplicaId { name: replica.name.clone(), incarnation })
+    }
+
     /// Whether this very replica was dropped for being dead too long.
     pub fn is_forgotten(&self, replica: &ReplicaId) -> bool {
         self.by_name.get(&replica.name) == Some(&(replica.incarnation, Departure::Forgotten))
+    }
+
+    /// Whether the replica, or a later one of its name, has left for good.
+    pub fn has_left(&self, replica: &ReplicaId) -> bool {
+        let last = self.by_name.get(&replica.name);
+        last.is_some_and(|(incarnation, departure)| {
+            *departure == Departure::Left && *incarnation >= replica.incarnation
+        })
     }
 
     /// Replicas that left, the latest first.
@@ -63,30 +84,33 @@ impl Departed {
     }
 }
 
-/// Replicas that are back after somebody has forgotten them: they must begin a new lane, and are told so through whoever
-/// reaches them.
+/// Nodes that are back after somebody has forgotten them: they must begin a new lane, and are told so through whoever reaches
+/// them. Each with the incarnation up to which it was forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Revoked {
-    /// With whether its heartbeats arrive here.
+    /// With whether heartbeats of it arrive here.
     replicas: BTreeMap<ReplicaId, bool>,
 }
 
 impl Revoked {
-    pub fn insert(&mut self, replica: &ReplicaId) {
-        self.replicas.entry(replica.clone()).or_default();
+    pub fn insert(&mut self, forgotten: &ReplicaId) {
+        self.replicas.entry(forgotten.clone()).or_default();
     }
 
-    /// Heartbeats of a replica arrive again although it was forgotten here, or they do not.
-    pub fn observed(&mut self, replica: &ReplicaId, back: bool) {
-        if back {
-            self.replicas.insert(replica.clone(), true);
-        } else if let Some(beats) = self.replicas.get_mut(replica) {
+    /// Heartbeats of a replica that was forgotten here arrive again.
+    pub fn beats(&mut self, forgotten: ReplicaId) {
+        self.replicas.insert(forgotten, true);
+    }
+
+    /// Those of this replica do not.
+    pub fn silent(&mut self, replica: &ReplicaId) {
+        if let Some(beats) = self.replicas.get_mut(replica) {
             *beats = false;
         }
     }
 
-    pub fn remove(&mut self, replica: &ReplicaId) {
-        self.replicas.remove(replica);
+    pub fn remove_name(&mut self, name: &NodeName) {
+        self.replicas.retain(|replica, _| replica.name != *name);
     }
 
     pub fn retain(&mut self, keep: impl Fn(&ReplicaId, bool) -> bool) {

@@ -103,11 +103,13 @@ impl Node {
         self.settle_all(now);
     }
 
-    /// Somebody has forgotten a replica that is back.
+    /// Somebody has forgotten a node up to this incarnation, and it is back with that or an earlier one.
     fn handle_revoked(&mut self, replica: &ReplicaId) {
-        if *replica == self.me {
-            self.ask_restart(RestartReason::Forgotten);
-        } else if self.members.contains_key(replica) {
+        if replica.name == self.me.name {
+            if replica.incarnation >= self.me.incarnation {
+                self.ask_restart(RestartReason::Forgotten, replica.incarnation);
+            }
+        } else if self.incarnations(&replica.name).any(|(known, _)| known <= replica) {
             self.revoked.insert(replica);
         }
     }

@@ -10,7 +10,7 @@ use super::departed::Departure;
 use super::promises::Promises;
 use super::registers::tell;
 use crate::delta::SetId;
-use crate::event::Event;
+use crate::event::{Event, RestartReason};
 use crate::head::Head;
 use crate::lane::Change;
 use crate::membership::{MemberState, Observation, Status};
@@ -180,7 +180,10 @@ impl Node {
             self.handle_left(&replica, now);
             return;
         }
-        self.revoked.observed(&replica, alive && self.departed.is_forgotten(&replica));
+        match self.departed.forgotten(&replica).filter(|_| alive) {
+            Some(forgotten) => self.revoked.beats(forgotten),
+            None => self.revoked.silent(&replica),
+        }
         if !self.admit(&replica, now) {
             return;
         }
@@ -206,8 +209,10 @@ impl Node {
             return true;
         }
         if self.departed.contains(replica) {
-            if self.departed.is_forgotten(replica) && self.links.contains_key(replica) {
-                self.revoked.insert(replica);
+            if self.links.contains_key(replica)
+                && let Some(forgotten) = self.departed.forgotten(replica)
+            {
+                self.revoked.insert(&forgotten);
             }
             return false;
         }
@@ -269,13 +274,16 @@ impl Node {
 
     /// A replica has left for good.
     pub(super) fn handle_left(&mut self, replica: &ReplicaId, now: Instant) {
-        if *replica == self.me {
+        if replica.name == self.me.name && *replica >= self.me {
+            // This node serves, and nobody takes anything of it that is not later than what has left.
+            self.ask_restart(RestartReason::Outdone, replica.incarnation);
             return;
         }
         // It may have come back after it was forgotten, and has left before it began a new lane.
-        self.revoked.remove(replica);
-        let is_gone = self.departed.contains(replica) && !self.departed.is_forgotten(replica);
-        if is_gone && !self.members.contains_key(replica) {
+        if self.departed.is_forgotten(replica) {
+            self.revoked.remove_name(&replica.name);
+        }
+        if self.departed.has_left(replica) && !self.members.contains_key(replica) {
             return;
         }
         self.departed.insert(replica, Departure::Left);
@@ -323,11 +331,15 @@ impl Node {
             }
         }
         let mut revoked = std::mem::take(&mut self.revoked);
-        revoked.retain(|replica, beats| {
-            let returned = self.departed.is_forgotten(replica) && (beats || self.links.contains_key(replica));
-            self.newer_than(replica).is_none() && (returned || self.members.contains_key(replica))
+        revoked.retain(|forgotten, beats| {
+            let is_meant = |replica: &ReplicaId| replica.name == forgotten.name && replica <= forgotten;
+            let returned =
+                self.departed.is_forgotten(forgotten) && (beats || self.links.keys().any(is_meant));
+            let is_known = || self.incarnations(&forgotten.name).any(|(replica, _)| is_meant(replica));
+            self.newer_than(forgotten).is_none() && (returned || is_known())
         });
         self.revoked = revoked;
+        self.outdo_former_starts(now);
     }
 
     /// Drops older incarnations of a name once the newest one is complete here. One that still answers is kept: then the
@@ -354,10 +366,13 @@ impl Node {
                 continue;
             }
             if self.graph.vouches_for(&older, now) {
-                // For a while after a restart answers of the incarnation before are still on their way.
-                let settled = 4 * self.config.evidence_window;
-                let newest_since = self.members.get(&newest).map_or(self.started, |member| member.first_seen);
-                if now.saturating_duration_since(newest_since) > settled {
+                // For a while after a restart answers of the incarnation before are still on their way; or the older one has
+                // just started, with a clock that is behind.
+                let since =
+                    |replica| self.members.get(replica).map_or(self.started, |member| member.first_seen);
+                let both_for = now.saturating_duration_since(since(&newest).max(since(&older)));
+                let lives = newest == self.me || self.members.get(&newest).is_some_and(Member::is_live);
+                if lives && both_for > self.settling_time() {
                     self.report_conflict(&older, &newest);
                 }
                 continue;
@@ -369,6 +384,28 @@ impl Node {
                 self.drop_member(&older, None, now);
             }
         }
+    }
+
+    /// A start of this node with a higher incarnation is known. If that lives, the name was given twice, and both go on; if it does
+    /// not, this node's clock was behind when it started, and it goes on as a later one.
+    fn outdo_former_starts(&mut self, now: Instant) {
+        if let Some(gone) = self.departed.later_than(&self.me) {
+            self.ask_restart(RestartReason::Outdone, gone);
+        }
+        let Some((newest, member)) = self.incarnations(&self.me.name).last() else { return };
+        let known_for = now.saturating_duration_since(member.first_seen.max(self.started));
+        if *newest > self.me
+            && !member.is_live()
+            && !self.graph.vouches_for(newest, now)
+            && known_for > self.settling_time()
+        {
+            self.ask_restart(RestartReason::Outdone, newest.incarnation);
+        }
+    }
+
+    /// After the last change for so long, whoever of two incarnations has ended is known to have.
+    fn settling_time(&self) -> Duration {
+        6 * self.config.evidence_window
     }
 
     fn report_conflict(&mut self, older: &ReplicaId, newer: &ReplicaId) {

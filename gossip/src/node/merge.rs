@@ -209,7 +209,7 @@ impl Node {
                 self.counters.divergence_detected += 1;
                 self.events.push_back(Event::Diverged { set, replica: self.me.clone() });
             }
-            self.ask_restart(RestartReason::IncarnationReused);
+            self.ask_restart(RestartReason::IncarnationReused, self.me.incarnation);
             return;
         }
         let missing: Vec<(SetId, u64)> = heads

@@ -89,7 +89,7 @@ impl Node {
 
     /// Whether a replica, or a later one of its node, is known to have left for good.
     pub fn has_left(&self, replica: &ReplicaId) -> bool {
-        self.departed.contains(replica) && !self.departed.is_forgotten(replica)
+        self.departed.has_left(replica)
     }
 
     /// The other replicas in such a state, by name and incarnation.
@@ -127,7 +127,7 @@ impl Node {
             })
         };
         let counts = |member: &super::Member| member.state.is_none_or(MemberState::is_live);
-        self.revoked.iter().all(|replica| self.members.contains_key(replica))
+        !self.revoked.iter().any(|replica| self.departed.contains(replica))
             && !self.restart_asked
             && self.members.iter().all(|(replica, member)| !counts(member) || up_to_date(replica, member))
     }

@@ -406,7 +406,7 @@ fn a_forgotten_node_that_returns_begins_a_new_lane() {
     script.take_events("b");
     script.link("a", "b");
     assert_eq!(script.keys("a"), [""; 0], "the old lane is not accepted");
-    let restart = Event::RestartLane { reason: RestartReason::Forgotten };
+    let restart = Event::RestartLane { reason: RestartReason::Forgotten, after: Incarnation(1) };
     assert!(script.take_events("b").contains(&restart));
     let now = script.now;
     script.unlink("a", "b");
@@ -415,6 +415,60 @@ fn a_forgotten_node_that_returns_begins_a_new_lane() {
     assert_eq!(script.keys("a"), ["x"]);
     script.pass(Duration::from_secs(1), &[]);
     assert!(script.nodes.values().all(Node::converged));
+}
+
+/// `b` was started with a clock that is behind, where nobody could tell: what it writes counts once it goes on as a later start
+/// than the one that is remembered, however that is remembered.
+#[test]
+fn a_start_that_is_taken_for_an_earlier_one_goes_on_as_a_later_one() {
+    let config = Config { forget_after: Duration::from_secs(60), ..Config::default() };
+    for remembered in ["dead", "forgotten", "left"] {
+        let mut script = Script::with_config(&["a", "b"], config.clone());
+        let former = replica("b", 100);
+        script.observe("a", &former, true, Status::Running);
+        match remembered {
+            "left" => script.observe("a", &former, true, Status::Left),
+            _ => script.observe("a", &former, false, Status::Running),
+        }
+        let away = if remembered == "forgotten" { 61 } else { 5 };
+        script.pass(Duration::from_secs(away), &[]);
+        script.insert("b", "x");
+        script.take_events("b");
+        script.link("a", "b");
+        script.observe("a", &replica("b", 1), true, Status::Running);
+        script.pass(Duration::from_secs(8), &[]);
+        let events = script.take_events("b");
+        let restarts: Vec<&Event> =
+            events.iter().filter(|event| matches!(event, Event::RestartLane { .. })).collect();
+        let after = |event: &&Event| matches!(event, Event::RestartLane { after: Incarnation(100), .. });
+        assert!(restarts.len() == 1 && restarts.iter().all(after), "{remembered}: {events:?}");
+        assert!(!script.take_events("a").iter().any(|event| matches!(event, Event::Conflict { .. })));
+        let now = script.now;
+        script.unlink("a", "b");
+        script.node("b").restart_lane(Incarnation(101), now);
+        script.link("a", "b");
+        assert_eq!(script.keys("a"), ["x"], "{remembered}");
+        script.pass(Duration::from_secs(8), &[]);
+        assert!(script.nodes.values().all(Node::converged), "{remembered}");
+        assert!(!script.take_events("b").iter().any(|event| matches!(event, Event::RestartLane { .. })));
+        assert_eq!(script.nodes["a"].members(now).len(), 1, "{remembered}");
+    }
+}
+
+/// Somebody who is cut off for so long from both of them hears that one has left.
+#[test]
+fn who_is_said_to_have_left_and_serves_goes_on_as_a_later_start() {
+    let mut script = Script::new(&["a", "b"]);
+    script.observe("a", &replica("b", 1), true, Status::Left);
+    script.insert("b", "x");
+    script.link("a", "b");
+    let restart = Event::RestartLane { reason: RestartReason::Outdone, after: Incarnation(1) };
+    assert!(script.take_events("b").contains(&restart));
+    let now = script.now;
+    script.unlink("a", "b");
+    script.node("b").restart_lane(Incarnation(2), now);
+    script.link("a", "b");
+    assert_eq!(script.keys("a"), ["x"]);
 }
 
 #[test]
@@ -426,7 +480,7 @@ fn a_name_given_twice_is_reported_and_both_are_kept() {
     script.link("a", "b2");
     script.insert("b", "x");
     script.insert("b2", "y");
-    script.pass(Duration::from_secs(6), &[]);
+    script.pass(Duration::from_secs(8), &[]);
     assert_eq!(script.keys("a"), ["x", "y"]);
     let conflict = Event::Conflict { older: replica("b", 1), newer: replica("b", 2) };
     assert_eq!(script.take_events("a").iter().filter(|event| **event == conflict).count(), 1);
@@ -443,7 +497,7 @@ fn an_incarnation_used_twice_is_told_to_begin_a_new_lane() {
     let now = script.now;
     script.nodes.insert("b", Node::new(Config::default(), replica("b", 1), &SETS, now));
     script.link("a", "b");
-    let restart = Event::RestartLane { reason: RestartReason::IncarnationReused };
+    let restart = Event::RestartLane { reason: RestartReason::IncarnationReused, after: Incarnation(1) };
     assert!(script.take_events("b").contains(&restart));
     assert!(script.nodes["b"].counters().divergence_detected > 0);
 }

@@ -297,9 +297,12 @@ impl World {
         self.counter += 1;
         let (life, now) = (self.counter, self.instant());
         let millis = 1_000_000 + self.now.as_millis() as u64;
+        // Its clock was set back, and its data directory is lost.
+        let set_back = self.sabotage == Sabotage::None && self.random.chance(10);
         let entry = &mut self.hosts[host];
         entry.incarnation = match self.sabotage {
             Sabotage::ReuseIncarnation if entry.incarnation.0 > 0 => entry.incarnation,
+            _ if set_back => Incarnation(500_000 + life),
             _ => Incarnation(millis.max(entry.incarnation.0 + 1)),
         };
         let me = ReplicaId { name: entry.name.clone(), incarnation: entry.incarnation };
@@ -310,6 +313,7 @@ impl World {
                 content = vec![BTreeMap::from([(b"other".to_vec(), thing)]); SETS.len()];
             }
             // No data directory: all is lost.
+            _ if set_back => content.iter_mut().for_each(BTreeMap::clear),
             0 => content.iter_mut().for_each(BTreeMap::clear),
             // Some of it has expired.
             1 => content.iter_mut().for_each(|set| {
@@ -382,17 +386,20 @@ impl World {
                 self.at(at - self.now, Happening::Tick { host, life });
             }
         }
-        if restart {
-            self.restart_lane(host);
+        if let Some(after) = restart {
+            self.restart_lane(host, after);
         }
     }
 
-    /// Lets the application see what the node has to say. True if the node must begin a new lane.
-    fn drain_events(&mut self, host: usize) -> bool {
+    /// Lets the application see what the node has to say. An incarnation if the node must begin a new lane after it.
+    fn drain_events(&mut self, host: usize) -> Option<Incarnation> {
         self.record_heads(host);
-        let Some(process) = &mut self.hosts[host].process else { return false };
+        let Some(process) = &mut self.hosts[host].process else { return None };
         let events: Vec<_> = std::iter::from_fn(|| process.node.poll_event()).collect();
-        let restart = events.iter().any(|event| matches!(event, Event::RestartLane { .. }));
+        let restart = events.iter().find_map(|event| match event {
+            Event::RestartLane { after, .. } => Some(*after),
+            _ => None,
+        });
         for event in events {
             self.handle_event(host, event);
         }
@@ -441,10 +448,9 @@ impl World {
         }
     }
 
-    fn restart_lane(&mut self, host: usize) {
+    fn restart_lane(&mut self, host: usize, after: Incarnation) {
         self.restarts += 1;
-        self.hosts[host].incarnation.0 =
-            (self.hosts[host].incarnation.0 + 1).max(1_000_000 + self.now.as_millis() as u64);
+        self.hosts[host].incarnation.0 = (after.0 + 1).max(1_000_000 + self.now.as_millis() as u64);
         let (incarnation, now) = (self.hosts[host].incarnation, self.instant());
         let Some(process) = &mut self.hosts[host].process else { return };
         process.node.restart_lane(incarnation, now);

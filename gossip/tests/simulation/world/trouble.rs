@@ -100,8 +100,11 @@ impl World {
     }
 
     fn drain_sometimes(&mut self, host: usize) {
-        if self.random.chance(50) || self.drain_events(host) {
-            self.drain(host);
+        if self.random.chance(50) {
+            return self.drain(host);
+        }
+        if let Some(after) = self.drain_events(host) {
+            self.restart_lane(host, after);
         }
     }
 
