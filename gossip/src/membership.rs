@@ -46,7 +46,8 @@ pub enum Status {
 pub struct Observation {
     /// Who.
     pub replica: ReplicaId,
-    /// Whether its heartbeats arrive.
+    /// Whether its heartbeats arrive. Those of an incarnation before the latest do not count until it is certain that they are no
+    /// late ones.
     pub alive: bool,
     /// Its own word on what it does.
     pub status: Status,

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub heads: Vec<(SetId, Head)>,
     /// The others, by name and incarnation.
     pub members: Vec<MemberStatus>,
+    /// Names that more than one live node has.
+    pub name_conflicts: usize,
     /// Whether this node has applied what it knows of.
     pub converged: bool,
     /// How far clocks that run ahead have pushed the stamps of writes ahead of this node's clock, in milliseconds.
@@ -45,6 +47,7 @@ impl Cluster {
             me: node.me().clone(),
             heads: node.heads(),
             members,
+            name_conflicts: node.name_conflicts(),
             converged: node.converged(),
             stamps_ahead_ms: node.stamps_ahead_ms(wall_clock_ms()),
             counters: *node.counters(),

@@ -219,6 +219,11 @@ impl Page {
             }),
         );
         self.gauge(
+            "name_conflicts",
+            "Names that more than one live node has. Must be 0.",
+            snapshot.name_conflicts as f64,
+        );
+        self.gauge(
             "incarnation",
             "This start of this node; higher is later.",
             snapshot.me.incarnation.0 as f64,

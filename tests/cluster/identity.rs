@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rumormq::admin::view::MemberState;
 use rumormq::store::{DataDir, Found, Identity};
 use rumormq_gossip::Incarnation;
 
@@ -214,4 +215,44 @@ fn identity_a_damaged_file_is_kept_and_the_node_starts() {
     assert!(two.incarnation() < before, "of that one nobody knew");
     stop(two);
     assert_eq!(identity(&disk.of("n2")).node.as_str(), two.name());
+}
+
+/// A node whose clock was set back, with nobody to ask, serves as an earlier start than the one that others remember. When it
+/// meets them it goes on as a later one, and its clients notice nothing.
+#[test]
+fn identity_a_start_that_nobody_could_correct_is_corrected_later() {
+    for remembered in ["dead", "forgotten"] {
+        let disk = Disk::new(remembered);
+        let forget = if remembered == "forgotten" { "1s" } else { "1h" };
+        let one = disk.launch("n1").flag("--forget-after", forget).start();
+        let mut two = disk.launch("n2").flag("--forget-after", forget).join(one.cluster_addr()).start();
+        await_converged(&[&one, &two]);
+        stop(&mut two);
+        let ahead = set_ahead(&disk.of("n2"), HOUR);
+        two.restart();
+        await_converged(&[&one, &two]);
+        two.kill();
+        fs::remove_dir_all(disk.of("n2")).expect("it was there");
+        let is_gone = || match one.state_of(two.name()) {
+            Some(MemberState::Dead) => remembered == "dead",
+            None => remembered == "forgotten",
+            Some(_) => false,
+        };
+        awaits("its end is noticed", PATIENCE, is_gone);
+
+        one.freeze();
+        two.restart_with(Launch::without_seeds);
+        assert!(two.incarnation() < ahead, "it cannot know");
+        let mut client = subscriber(&two, "c", &["a"], Q1);
+        one.thaw();
+        awaits("it goes on as a later one", 3 * PATIENCE, || two.incarnation() > ahead + 1);
+        println!("{remembered}: converged {:?} after that", await_converged(&[&one, &two]));
+        awaits("there is one of it", PATIENCE, || one.cluster().members.len() == 2);
+        for (number, node) in [&one, &two].into_iter().enumerate() {
+            time_of_puback(&mut connect(node, "p"), "a", &number.to_string());
+            assert_eq!(message(&mut client), number.to_string());
+        }
+        assert_eq!(one.metric("name_conflicts", &[]), 0.0);
+        assert!(!one.has_logged(&["two nodes have one name"]), "{remembered}");
+    }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod buffers;
 mod clients;
+mod conflict;
 mod cookies;
 mod detection;
 mod exclusive;

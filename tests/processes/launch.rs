@@ -89,6 +89,13 @@ impl Launch {
         self
     }
 
+    /// A node of another name, that others reach where it listens for them.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Launch {
+        self.arguments.push(format!("--advertise-cluster={}", self.cluster));
+        Launch { name: name.to_owned(), ..self }
+    }
+
     /// Joins nobody: what was said about that before does not count.
     #[must_use]
     pub fn without_seeds(mut self) -> Launch {

@@ -76,6 +76,10 @@ impl Member {
         self.state.is_some_and(MemberState::is_live)
     }
 
+    pub fn conflict_reported(&self) -> bool {
+        self.conflict_reported
+    }
+
     pub fn changed_round(&self) -> u64 {
         self.changed_round
     }
@@ -184,7 +188,7 @@ impl Node {
             Some(forgotten) => self.revoked.beats(forgotten),
             None => self.revoked.silent(&replica),
         }
-        if !self.admit(&replica, now) {
+        if !self.admit_with(&replica, alive, now) {
             return;
         }
         if let Some(member) = self.members.get_mut(&replica) {
@@ -205,6 +209,11 @@ impl Node {
 
     /// Whether lanes of a replica may be merged; makes it a member if so.
     pub(super) fn admit(&mut self, replica: &ReplicaId, now: Instant) -> bool {
+        self.admit_with(replica, false, now)
+    }
+
+    /// The same where its heartbeats arrive, or do not.
+    fn admit_with(&mut self, replica: &ReplicaId, alive: bool, now: Instant) -> bool {
         if *replica == self.me || self.members.contains_key(replica) {
             return true;
         }
@@ -216,7 +225,10 @@ impl Node {
             }
             return false;
         }
-        if self.newer_than(replica).is_some() && !self.graph.vouches_for(replica, now) {
+        if let Some(newer) = self.newer_than(replica)
+            && !self.graph.vouches_for(replica, now)
+            && !(alive && self.is_settled(&newer, now))
+        {
             return false;
         }
         if self.members.len() >= self.config.max_members {
@@ -365,14 +377,13 @@ impl Node {
             if older == self.me {
                 continue;
             }
-            if self.graph.vouches_for(&older, now) {
+            // Who goes on beating beside a later start is another node of that name.
+            let beats = self.members.get(&older).is_some_and(|member| member.alive == Some(true));
+            if self.graph.vouches_for(&older, now) || (beats && self.is_settled(&newest, now)) {
                 // For a while after a restart answers of the incarnation before are still on their way; or the older one has
                 // just started, with a clock that is behind.
-                let since =
-                    |replica| self.members.get(replica).map_or(self.started, |member| member.first_seen);
-                let both_for = now.saturating_duration_since(since(&newest).max(since(&older)));
                 let lives = newest == self.me || self.members.get(&newest).is_some_and(Member::is_live);
-                if lives && both_for > self.settling_time() {
+                if lives && self.is_settled(&newest, now) && self.is_settled(&older, now) {
                     self.report_conflict(&older, &newest);
                 }
                 continue;
@@ -393,25 +404,30 @@ impl Node {
             self.ask_restart(RestartReason::Outdone, gone);
         }
         let Some((newest, member)) = self.incarnations(&self.me.name).last() else { return };
-        let known_for = now.saturating_duration_since(member.first_seen.max(self.started));
         if *newest > self.me
             && !member.is_live()
             && !self.graph.vouches_for(newest, now)
-            && known_for > self.settling_time()
+            && self.is_settled(newest, now)
+            && self.is_settled(&self.me, now)
         {
             self.ask_restart(RestartReason::Outdone, newest.incarnation);
         }
     }
 
-    /// After the last change for so long, whoever of two incarnations has ended is known to have.
-    fn settling_time(&self) -> Duration {
-        6 * self.config.evidence_window
+    /// Whether a replica has been known for so long that an incarnation before it, or after it, is known to have ended if it has.
+    fn is_settled(&self, replica: &ReplicaId, now: Instant) -> bool {
+        let since = self.members.get(replica).map_or(self.started, |member| member.first_seen);
+        now.saturating_duration_since(since) > 6 * self.config.evidence_window
     }
 
     fn report_conflict(&mut self, older: &ReplicaId, newer: &ReplicaId) {
-        let other = if *older == self.me { newer } else { older };
-        let Some(member) = self.members.get_mut(other) else { return };
-        if !std::mem::replace(&mut member.conflict_reported, true) {
+        let mut news = false;
+        for replica in [older, newer] {
+            if let Some(member) = self.members.get_mut(replica) {
+                news |= !std::mem::replace(&mut member.conflict_reported, true);
+            }
+        }
+        if news {
             self.events.push_back(Event::Conflict { older: older.clone(), newer: newer.clone() });
         }
     }

@@ -1,5 +1,6 @@
 //! What an operator may want to know.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Node;
@@ -7,7 +8,7 @@ use crate::delta::SetId;
 use crate::element::Element;
 use crate::head::Head;
 use crate::membership::MemberState;
-use crate::replica::ReplicaId;
+use crate::replica::{NodeName, ReplicaId};
 
 /// How a member can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +102,18 @@ impl Node {
     /// The state of a member.
     pub fn member_state(&self, replica: &ReplicaId) -> Option<MemberState> {
         self.members.get(replica)?.state
+    }
+
+    /// Names that more than one live node has, this one included: those of [`Event::Conflict`](crate::Event::Conflict), for as
+    /// long as it lasts.
+    pub fn name_conflicts(&self) -> usize {
+        let reported = self.live_members().filter(|(_, member)| member.conflict_reported());
+        let names: BTreeSet<_> = reported.map(|(replica, _)| &replica.name).collect();
+        let count = |name: &NodeName| {
+            let others = self.incarnations(name).filter(|(_, member)| member.is_live()).count();
+            others + usize::from(self.me.name == *name)
+        };
+        names.into_iter().filter(|name| count(name) > 1).count()
     }
 
     /// Whether a replica's elements count: it is live, or a newer incarnation is and has not restored everything yet.

@@ -455,6 +455,29 @@ fn a_start_that_is_taken_for_an_earlier_one_goes_on_as_a_later_one() {
     }
 }
 
+/// Nobody here has a link to the other one of that name, but its heartbeats arrive.
+#[test]
+fn a_name_given_twice_is_found_out_by_heartbeats_alone() {
+    let mut script = Script::new(&["a", "b"]);
+    let older = replica("b", 0);
+    script.link("a", "b");
+    script.observe_all_alive();
+    script.observe("a", &older, true, Status::Running);
+    script.pass(Duration::from_secs(10), &[]);
+    assert_eq!(script.nodes["a"].members(script.now).len(), 1, "it may be what was before");
+    for at in ["a", "b"] {
+        script.observe(at, &older, true, Status::Running);
+        script.pass(Duration::from_secs(8), &[]);
+        assert_eq!(script.nodes[at].name_conflicts(), 1, "{at}");
+        let conflict = Event::Conflict { older: older.clone(), newer: replica("b", 1) };
+        assert_eq!(script.take_events(at).iter().filter(|event| **event == conflict).count(), 1);
+        script.observe(at, &older, false, Status::Running);
+        script.pass(Duration::from_secs(1), &[]);
+        assert_eq!(script.nodes[at].name_conflicts(), 0, "{at}");
+    }
+    assert_eq!(script.nodes["a"].members(script.now).len(), 1);
+}
+
 /// Somebody who is cut off for so long from both of them hears that one has left.
 #[test]
 fn who_is_said_to_have_left_and_serves_goes_on_as_a_later_start() {
@@ -484,6 +507,9 @@ fn a_name_given_twice_is_reported_and_both_are_kept() {
     assert_eq!(script.keys("a"), ["x", "y"]);
     let conflict = Event::Conflict { older: replica("b", 1), newer: replica("b", 2) };
     assert_eq!(script.take_events("a").iter().filter(|event| **event == conflict).count(), 1);
+    assert_eq!(script.nodes["a"].name_conflicts(), 1);
+    script.observe("a", &replica("b", 2), true, Status::Stopped);
+    assert_eq!(script.nodes["a"].name_conflicts(), 0);
 }
 
 #[test]
