@@ -9,7 +9,7 @@ use crate::clients::{connect, message, numbers, publish_numbers, subscriber, tim
 use crate::p5_partitions::hosts;
 use crate::processes::netns::Namespace;
 use crate::processes::{PATIENCE, Process, await_converged, awaits, start_cluster};
-use crate::support::client::Q1;
+use crate::support::client::{Q1, options};
 
 type Hosts = Vec<(Arc<Namespace>, Process)>;
 
@@ -143,4 +143,114 @@ fn p5_partitions_splits_heal_within_two_seconds() {
         times.push(took);
     }
     assert!(times.iter().all(|took| *took < Duration::from_secs(2)), "{times:?}");
+}
+
+/// How often links came up at this node so far.
+fn links_up(node: &Process) -> usize {
+    node.log().lines().filter(|line| line.contains("link up")).count()
+}
+
+/// All hosts of five lose this share of what arrives.
+fn lossy(share: f64) -> Option<Hosts> {
+    let nodes = hosts::<5>()?;
+    if share > 0.0 {
+        nodes.iter().for_each(|(host, _)| host.lose(share));
+    }
+    Some(nodes)
+}
+
+/// The median, the 95th, the 99th and the 100th of a hundred.
+fn quantiles(mut times: Vec<Duration>) -> [Duration; 4] {
+    times.sort_unstable();
+    [50, 95, 99, 100].map(|percent| times[(times.len() * percent).div_ceil(100) - 1])
+}
+
+/// P6 in all its length, at 30 % loss: `cargo test --test cluster -- --ignored kills_nobody_for_long`. The environment's
+/// `LOSSY_MINUTES` are 30 if it does not say otherwise.
+#[test]
+#[ignore = "half an hour"]
+fn p6_death_and_leave_loss_kills_nobody_for_long() {
+    let minutes = std::env::var("LOSSY_MINUTES").map_or(30, |minutes| minutes.parse().expect("a number"));
+    let Some(nodes) = lossy(0.3) else { return };
+    let until = Instant::now() + Duration::from_secs(60 * minutes);
+    let links_before: Vec<usize> = all(&nodes).into_iter().map(links_up).collect();
+    while Instant::now() < until {
+        for node in all(&nodes) {
+            assert_eq!(deaths(node), 0.0, "on {}", node.name());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    for (node, before) in all(&nodes).into_iter().zip(links_before) {
+        let suspected = node.metric("member_transitions_total", &["to=\"suspect\""]);
+        println!(
+            "{}: {suspected} times somebody was suspected, {} links were made anew",
+            node.name(),
+            links_up(node) - before
+        );
+    }
+    let (fallen, others) = nodes.split_last().expect("five nodes");
+    fallen.0.isolate();
+    let took = awaits("the crash is noticed", NOTICED, || {
+        others.iter().all(|(_, node)| node.state_of(fallen.1.name()) == Some(MemberState::Dead))
+    });
+    println!("{minutes} minutes without a false death; then a crash was noticed after {took:?}");
+}
+
+/// Hosts lose power again and again: how long it takes until all others know.
+#[test]
+#[ignore = "five minutes"]
+fn p6_death_and_leave_times_to_notice() {
+    for percent in [0, 10, 30] {
+        let Some(nodes) = lossy(f64::from(percent) / 100.0) else { return };
+        let mut times = Vec::new();
+        for round in 0..20 {
+            let (host, fallen) = &nodes[round % nodes.len()];
+            let others: Vec<&Process> =
+                all(&nodes).into_iter().filter(|node| node.name() != fallen.name()).collect();
+            host.isolate();
+            times.push(awaits("the crash is noticed", NOTICED, || {
+                others.iter().all(|node| node.state_of(fallen.name()) == Some(MemberState::Dead))
+            }));
+            host.heal();
+            if percent > 0 {
+                host.lose(f64::from(percent) / 100.0);
+            }
+            await_converged(&all(&nodes));
+        }
+        let [p50, p95, _, max] = quantiles(times);
+        println!(
+            "{percent} % loss: crashes are known to all four others within {p50:?} (p50), {p95:?} (p95), {max:?} (max)"
+        );
+        assert!(p95 <= Duration::from_secs(3), "{p95:?}");
+    }
+}
+
+/// P3 on networks that lose packets: how long clients wait for a SUBACK that says that all nodes have the route.
+#[test]
+#[ignore = "a minute"]
+fn p3_suback_means_routed_on_lossy_networks() {
+    for percent in [0, 10, 30] {
+        let Some(nodes) = lossy(f64::from(percent) / 100.0) else { return };
+        let before: usize = all(&nodes).into_iter().map(links_up).sum();
+        let began = Instant::now();
+        let mut times = Vec::new();
+        for (_, node) in &nodes {
+            let mut client = connect(node, "c");
+            for number in 0..60 {
+                let began = Instant::now();
+                client.subscribes(&[(&format!("{}/{number}", node.name()), options(Q1))], "0x01");
+                times.push(began.elapsed());
+            }
+        }
+        let [p50, p95, p99, max] = quantiles(times);
+        let timeouts: f64 =
+            all(&nodes).into_iter().map(|node| node.metric("suback_timeouts_total", &[])).sum();
+        println!(
+            "{percent} % loss: SUBACK after {p50:?} (p50), {p95:?} (p95), {p99:?} (p99), {max:?} (max); {timeouts} of 300 came \
+             too early; {} links were made anew within {:?}",
+            all(&nodes).into_iter().map(links_up).sum::<usize>() - before,
+            began.elapsed()
+        );
+        await_converged(&all(&nodes));
+    }
 }
