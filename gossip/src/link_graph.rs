@@ -64,13 +64,9 @@ impl LinkGraph {
         self.pongs.get(peer).is_some_and(|at| now.saturating_duration_since(*at) <= self.evidence_window)
     }
 
-    /// Whether this node or a peer of it had an answer of the replica lately.
-    pub fn vouches_for(&self, replica: &ReplicaId, now: Instant) -> bool {
-        self.answers(replica, now)
-            || self
-                .reports
-                .keys()
-                .any(|peer| self.report_of(peer, now).is_some_and(|links| links.contains_key(replica)))
+    /// The linked peers that said lately that they had an answer of the replica.
+    pub fn reporters(&self, replica: &ReplicaId, now: Instant) -> impl Iterator<Item = &ReplicaId> {
+        self.reports.keys().filter(move |peer| self.is_reported(peer, replica, now))
     }
 
     /// Whether the linked peer `from` reports a link to `to`.
@@ -169,7 +165,7 @@ mod tests {
         graph.handle_pong(&replica("b"), now);
         graph.handle_report(&replica("b"), &[link("me", true), link("c", false)], now);
         assert_eq!(graph.next_hop(&replica("c"), now), None, "only one end says so");
-        assert!(graph.vouches_for(&replica("c"), now));
+        assert_eq!(graph.reporters(&replica("c"), now).collect::<Vec<_>>(), [&replica("b")]);
 
         graph.handle_report(&replica("b"), &[link("me", true), link("c", true)], now);
         assert_eq!(graph.next_hop(&replica("c"), now), Some(&replica("b")));
@@ -178,7 +174,7 @@ mod tests {
 
         let later = now + Duration::from_millis(800);
         assert_eq!(graph.next_hop(&replica("c"), later), None, "the report is too old");
-        assert!(!graph.vouches_for(&replica("c"), later));
+        assert_eq!(graph.reporters(&replica("c"), later).count(), 0);
         assert!(graph.answers(&replica("b"), later));
         assert!(!graph.answers(&replica("b"), now + Duration::from_millis(1001)));
     }

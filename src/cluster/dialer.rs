@@ -17,12 +17,14 @@ use self::attempts::{Attempts, Look, Urgency};
 use self::connect::CONNECT_MAX;
 use self::host::{dial_address, dial_host};
 use super::Cluster;
-use super::links::DOUBTFUL_AFTER;
 
 /// Between two looks at who is not linked.
 const ROUND: Duration = Duration::from_millis(100);
 /// Of two nodes the one with the lower name dials at once; the other one only after this.
 const COURTESY: Duration = Duration::from_millis(500);
+/// A link on which nothing was answered for so long is dialled anew. Where packets are only lost, TCP gets through before that
+/// mostly; longer, and a cut that has healed is felt for longer.
+const MUTE_AFTER: Duration = Duration::from_secs(2);
 /// A datagram speaks for its sender so long. In a large cluster those of one member come every second or so.
 const DATAGRAM_SPEAKS: Duration = Duration::from_secs(2);
 
@@ -141,7 +143,7 @@ impl Cluster {
         let addresses = self.members.addresses();
         let replication = self.replication.lock();
         for (replica, address, beats) in addresses {
-            let vouched = replication.node.link_graph().vouches_for(&replica, now);
+            let vouched = replication.node.vouches_for(&replica, now);
             let look = match replication.node.member_state(&replica) {
                 _ if replica.name == me.name || replication.node.has_left(&replica) => None,
                 Some(MemberState::Stopped | MemberState::Left) => None,
@@ -172,8 +174,8 @@ impl Cluster {
             // What was lost on the way is repeated by the system, later and later: when the way is free again, a new
             // connection is faster. While nothing speaks for that, the one there is may as well wait.
             let answered = link.answered();
-            let silent = now.saturating_duration_since(answered) > DOUBTFUL_AFTER;
-            let there = vouched || datagram.is_some_and(|at| at > answered + DOUBTFUL_AFTER / 2);
+            let silent = now.saturating_duration_since(answered) > MUTE_AFTER;
+            let there = vouched || datagram.is_some_and(|at| at > answered + MUTE_AFTER / 2);
             if !silent || !there {
                 return None;
             }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -84,6 +84,8 @@ impl Cluster {
             started: now,
             proof: Mutex::new(LinkProof { answered: now, asked: now }),
             carried: Carried::default(),
+            shortest_round_trip: AtomicU64::new(u64::MAX),
+            heard_micros: AtomicU64::new(0),
         });
         let received = hello.forwards_received.get(me).copied().unwrap_or(0);
         let lower = (&me.name).min(&theirs.name);
@@ -215,7 +217,7 @@ impl Cluster {
 }
 
 /// A link on which no ping was answered for so long may be gone at its other end.
-pub(super) const DOUBTFUL_AFTER: Duration = Duration::from_millis(1500);
+const DOUBTFUL_AFTER: Duration = Duration::from_millis(1500);
 
 /// Whether a new link replaces the present one. Both ends decide alike, whichever link came up first with them.
 fn is_preferred(

@@ -50,6 +50,23 @@ impl Members {
         member.clock_skew_ms = Some(hello.wall_clock_ms as i64 - wall_clock_ms as i64);
     }
 
+    /// A peer is linked to it. Who is known already has told its addresses itself.
+    pub fn note_introduction(&self, replica: ReplicaId, addresses: Addresses) {
+        let cluster_addr = addresses.cluster.parse().ok();
+        let member = Member { cluster_addr, addresses, alive: false, clock_skew_ms: None };
+        self.known.lock().entry(replica).or_insert(member);
+    }
+
+    /// What these say of themselves, and whether their heartbeats arrive.
+    pub fn look_up<'a>(
+        &self,
+        replicas: impl Iterator<Item = &'a ReplicaId>,
+    ) -> Vec<Option<(Addresses, bool)>> {
+        let known = self.known.lock();
+        let look_up = |replica| known.get(replica).map(|member| (member.addresses.clone(), member.alive));
+        replicas.map(look_up).collect()
+    }
+
     fn note(&self, observation: &chitchat::Observation) {
         let mut known = self.known.lock();
         if observation.liveness == Liveness::Forgotten || status(observation) == Status::Left {

@@ -16,6 +16,7 @@ pub mod forward;
 pub mod handshakes;
 pub mod host;
 pub mod interest;
+mod introductions;
 mod known;
 pub mod link;
 mod links;

@@ -15,8 +15,10 @@ const MEET_MAX: Duration = Duration::from_secs(2);
 pub(super) async fn run(cluster: Arc<Cluster>) {
     const ROUND: Duration = Duration::from_millis(100);
     const NOTE_EVERY: Duration = Duration::from_secs(1);
+    const INTRODUCE_EVERY: Duration = Duration::from_millis(500);
     let mut next_round = Instant::now();
     let mut next_note = next_round;
+    let mut next_introductions = next_round;
     loop {
         let now = Instant::now();
         let due = cluster.replication.lock().plan(now + ROUND);
@@ -29,6 +31,10 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
         if now >= next_round {
             next_round = now + ROUND;
             cluster.handle_round(now);
+        }
+        if now >= next_introductions {
+            next_introductions = now + INTRODUCE_EVERY;
+            cluster.introduce();
         }
         if now >= next_note {
             next_note = now + NOTE_EVERY;
@@ -70,7 +76,7 @@ impl Cluster {
         let Some(first) = links.map(|link| link.started).min() else { return self.dialer.is_alone() };
         let node = &replication.node;
         let met_all = || {
-            let vouched = |member: &MemberStatus| node.link_graph().vouches_for(&member.replica, now);
+            let vouched = |member: &MemberStatus| node.vouches_for(&member.replica, now);
             node.members(now).iter().filter(|member| vouched(member)).all(|member| {
                 member.link == LinkState::Direct && member.state.is_some_and(MemberState::is_live)
             })

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rumormq::admin::view::MemberState;
 
 use crate::clients::{connect, message, numbers, publish_numbers, subscriber, time_of_puback};
-use crate::p5_partitions::hosts;
-use crate::processes::netns::Namespace;
-use crate::processes::{PATIENCE, Process, await_converged, awaits, start_cluster};
+use crate::p5_partitions::{COOKIE, hosts};
+use crate::processes::netns::{Namespace, Network};
+use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits, start_cluster};
 use crate::support::client::{Q1, options};
 
 type Hosts = Vec<(Arc<Namespace>, Process)>;
@@ -108,6 +108,34 @@ fn p6_death_and_leave_answers_over_links_are_evidence() {
     await_converged(&all(&nodes));
 }
 
+/// The same from the start: who joins behind such a firewall is dialled by all, for its seed tells them of it.
+#[test]
+fn p1_join_anywhere_without_datagrams() {
+    let Some(network) = Network::new() else { return };
+    let places = [(); 4].map(|()| network.host());
+    places[2].block_datagrams();
+    places[3].block_datagrams();
+    let mut nodes: Hosts = Vec::new();
+    for (number, host) in places.iter().enumerate() {
+        let launch = Launch::within(host, &format!("n{}", number + 1)).cookie(COOKIE);
+        let launch = match nodes.last() {
+            Some((_, last)) => launch.join(last.cluster_addr()),
+            None => launch,
+        };
+        nodes.push((host.clone(), launch.start()));
+    }
+    println!("converged {:?} after the last was ready", await_converged(&all(&nodes)));
+    let mut beyond = subscriber(&nodes[3].1, "beyond", &["a"], Q1);
+    time_of_puback(&mut connect(&nodes[0].1, "p"), "a", "x");
+    assert_eq!(message(&mut beyond), "x");
+    // A link that breaks is made anew, too.
+    places[2].refuse_connections();
+    awaits("the links are down", PATIENCE, || nodes[2].1.metric("link_up", &[]) == 0.0);
+    places[2].heal();
+    places[2].block_datagrams();
+    println!("converged {:?} after links were lost", await_converged(&all(&nodes)));
+}
+
 /// The time it takes to be one cluster again after the last two of five were cut off for so long.
 fn heal(nodes: &Hosts, split: Duration) -> Duration {
     for (host, _) in &nodes[..3] {
@@ -159,6 +187,12 @@ fn lossy(share: f64) -> Option<Hosts> {
     Some(nodes)
 }
 
+/// Losses to measure at, in percent: those of the environment's `LOSSES`, such as `0,30`, or all.
+fn losses() -> Vec<u32> {
+    let losses = std::env::var("LOSSES").unwrap_or_else(|_| "0,10,30".to_owned());
+    losses.split(',').map(|percent| percent.parse().expect("a number")).collect()
+}
+
 /// The median, the 95th, the 99th and the 100th of a hundred.
 fn quantiles(mut times: Vec<Duration>) -> [Duration; 4] {
     times.sort_unstable();
@@ -200,7 +234,7 @@ fn p6_death_and_leave_loss_kills_nobody_for_long() {
 #[test]
 #[ignore = "five minutes"]
 fn p6_death_and_leave_times_to_notice() {
-    for percent in [0, 10, 30] {
+    for percent in losses() {
         let Some(nodes) = lossy(f64::from(percent) / 100.0) else { return };
         let mut times = Vec::new();
         for round in 0..20 {
@@ -229,7 +263,7 @@ fn p6_death_and_leave_times_to_notice() {
 #[test]
 #[ignore = "a minute"]
 fn p3_suback_means_routed_on_lossy_networks() {
-    for percent in [0, 10, 30] {
+    for percent in losses() {
         let Some(nodes) = lossy(f64::from(percent) / 100.0) else { return };
         let before: usize = all(&nodes).into_iter().map(links_up).sum();
         let began = Instant::now();

@@ -10,7 +10,7 @@ use crate::processes::netns::{Namespace, Network};
 use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits};
 use crate::support::client::{Client, Q1, Q2, options, publish};
 
-const COOKIE: &str = "a secret for tests only";
+pub const COOKIE: &str = "a secret for tests only";
 
 /// `N` nodes on hosts of their own; none where the machine does not allow that.
 pub fn hosts<const N: usize>() -> Option<Vec<(std::sync::Arc<Namespace>, Process)>> {

@@ -226,7 +226,7 @@ impl Node {
             return false;
         }
         if let Some(newer) = self.newer_than(replica)
-            && !self.graph.vouches_for(replica, now)
+            && !self.vouches_for(replica, now)
             && !(alive && self.is_settled(&newer, now))
         {
             return false;
@@ -237,6 +237,14 @@ impl Node {
         }
         self.members.insert(replica.clone(), Member::new(self.sets.len(), self.digest_round, now));
         true
+    }
+
+    /// Whether somebody who lives had an answer of the replica lately: this node, or a linked peer that says so and is heard of
+    /// itself. What a peer said before it fell silent does not speak for those that fell with it.
+    pub fn vouches_for(&self, replica: &ReplicaId, now: Instant) -> bool {
+        let beats = |peer: &ReplicaId| self.members.get(peer).is_some_and(|peer| peer.alive == Some(true));
+        self.graph.answers(replica, now)
+            || self.graph.reporters(replica, now).any(|peer| self.graph.answers(peer, now) || beats(peer))
     }
 
     /// The newest incarnation of the name that is known, if it is newer than the replica.
@@ -307,7 +315,7 @@ impl Node {
     }
 
     pub(super) fn review_member(&mut self, replica: &ReplicaId, now: Instant) {
-        let vouched = self.graph.vouches_for(replica, now);
+        let vouched = self.vouches_for(replica, now);
         if let Some(state) = self.members.get(replica).map(|member| member.state_now(vouched)) {
             self.set_state(replica, state, now);
         }
@@ -379,7 +387,7 @@ impl Node {
             }
             // Who goes on beating beside a later start is another node of that name.
             let beats = self.members.get(&older).is_some_and(|member| member.alive == Some(true));
-            if self.graph.vouches_for(&older, now) || (beats && self.is_settled(&newest, now)) {
+            if self.vouches_for(&older, now) || (beats && self.is_settled(&newest, now)) {
                 // For a while after a restart answers of the incarnation before are still on their way; or the older one has
                 // just started, with a clock that is behind.
                 let lives = newest == self.me || self.members.get(&newest).is_some_and(Member::is_live);
@@ -406,7 +414,7 @@ impl Node {
         let Some((newest, member)) = self.incarnations(&self.me.name).last() else { return };
         if *newest > self.me
             && !member.is_live()
-            && !self.graph.vouches_for(newest, now)
+            && !self.vouches_for(newest, now)
             && self.is_settled(newest, now)
             && self.is_settled(&self.me, now)
         {

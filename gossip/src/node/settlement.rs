@@ -129,7 +129,7 @@ impl Node {
     /// Whether a member has had its time for a change that is awaited since then.
     fn has_missed(&self, replica: &ReplicaId, since: Instant, now: Instant) -> bool {
         let waited = now.saturating_duration_since(since);
-        let answers = self.graph.vouches_for(replica, now);
+        let answers = self.vouches_for(replica, now);
         waited >= self.config.settle_timeout || (!answers && waited >= self.config.settle_timeout_silent)
     }
 

@@ -99,6 +99,11 @@ impl Node {
         self.members.iter().filter(move |(_, member)| wanted(member)).map(|(replica, _)| replica)
     }
 
+    /// Whether lanes of this replica are merged.
+    pub fn is_member(&self, replica: &ReplicaId) -> bool {
+        self.members.contains_key(replica)
+    }
+
     /// The state of a member.
     pub fn member_state(&self, replica: &ReplicaId) -> Option<MemberState> {
         self.members.get(replica)?.state

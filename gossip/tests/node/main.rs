@@ -3,12 +3,13 @@
 mod registers;
 mod script;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use rumormq_gossip::{
-    Config, Delta, Digest, Event, Frontier, Head, Incarnation, Interval, LaneLimits, LinkState, MemberState,
-    Message, MessageError, Node, Observation, Pull, ReplicaId, RestartReason, SetId, Status,
+    Config, Delta, Digest, Event, Frontier, Head, Incarnation, Interval, LaneLimits, LinkReport, LinkState,
+    MemberState, Message, MessageError, Node, Observation, Pull, ReplicaId, RestartReason, SetId, Status,
 };
 use script::{ROUTES, SETS, Script, replica};
 
@@ -195,6 +196,25 @@ fn suspect_is_who_still_answers_somebody_alive() {
     script.observe("a", &c, false, Status::Running);
     assert_eq!(script.nodes["a"].member_state(&c), Some(MemberState::Suspect), "b has answers of it");
     script.pass(Duration::from_secs(3), &["c"]);
+    assert_eq!(script.nodes["a"].member_state(&c), Some(MemberState::Dead));
+}
+
+/// Two that fall together do not keep each other alive by what they said before, however late that arrives.
+#[test]
+fn who_is_silent_vouches_for_nobody() {
+    let mut script = Script::new(&["a", "b", "c"]);
+    script.link("a", "b");
+    script.link("b", "c");
+    script.observe_all_alive();
+    script.pass(Duration::from_millis(1100), &["b", "c"]);
+    let (b, c, now) = (script.me("b"), script.me("c"), script.now);
+    let report = Digest { links: vec![LinkReport { peer: c.clone(), mutual: true }], ..Digest::default() };
+    script.node("a").handle_message(&b, Message::Digest(Arc::new(report)), now).expect("is well formed");
+    script.observe("a", &c, false, Status::Running);
+    assert_eq!(script.nodes["a"].member_state(&c), Some(MemberState::Suspect), "b is heard of");
+    script.observe("a", &b, false, Status::Running);
+    script.observe("a", &c, false, Status::Running);
+    assert_eq!(script.nodes["a"].member_state(&b), Some(MemberState::Dead));
     assert_eq!(script.nodes["a"].member_state(&c), Some(MemberState::Dead));
 }
 

@@ -160,6 +160,11 @@ pub fn append_small(out: &mut Vec<u8>, kind: u8, body: &impl Serialize) {
     let _ = frame::append(out, kind, false, |out| append_postcard(out, body));
 }
 
+/// The same with a frame that peers pass over if they do not know its type.
+pub fn append_skippable(out: &mut Vec<u8>, kind: u8, body: &impl Serialize) {
+    let _ = frame::append(out, kind, true, |out| append_postcard(out, body));
+}
+
 fn append_postcard(out: &mut Vec<u8>, value: &impl Serialize) {
     // Writing to memory what serde can express does not fail.
     let _ = postcard::to_extend(value, Tail(out));

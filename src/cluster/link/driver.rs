@@ -13,11 +13,13 @@ use tokio::time::{MissedTickBehavior, timeout};
 use super::frame::{Frame, FrameError};
 use super::handshake::{Established, HandshakeError, open_into, shake_hands};
 use super::kind;
+use super::probes::Probes;
 use super::secure::{RecordOpener, RecordSealer, SecureError};
 use super::socket;
 use super::tls::{ReadHalf, WriteHalf};
 use crate::cluster::Cluster;
 use crate::cluster::forward::wire::{self, MalformedForward};
+use crate::cluster::introductions::Introduction;
 use crate::cluster::peer::{Link, Peer};
 use crate::cluster::relay::Relayed;
 use crate::cluster::source::{Source, read_body};
@@ -181,11 +183,20 @@ async fn write_frames(
     let (mut frames, mut sealed, mut relayed) = (Vec::new(), Vec::new(), Vec::new());
     let mut ping = tokio::time::interval(PING_INTERVAL);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut probes = Probes::new(Instant::now());
+    let probe = tokio::time::sleep_until(link.started.into());
+    tokio::pin!(probe);
     loop {
         let mut due = false;
         tokio::select! {
             () = link.wake.notified() => {}
             _ = ping.tick() => due = true,
+            () = &mut probe, if probes.due().is_some() => {
+                due = probes.handle_due(link.heard(), link.round_trip(), Instant::now());
+                if let Some(due) = probes.due() {
+                    probe.as_mut().reset(due.into());
+                }
+            }
         }
         loop {
             frames.clear();
@@ -206,6 +217,13 @@ async fn write_frames(
             if frames.is_empty() {
                 break;
             }
+            if !is_pong(&frames) {
+                let was_due = probes.due();
+                probes.handle_written(link.round_trip(), Instant::now());
+                if let Some(due) = probes.due().filter(|_| was_due.is_none()) {
+                    probe.as_mut().reset(due.into());
+                }
+            }
             match &mut sealer {
                 None => write_within(&mut write, &frames).await?,
                 Some(sealer) => {
@@ -221,6 +239,12 @@ async fn write_frames(
             }
         }
     }
+}
+
+/// Whether these frames are only an answer to a ping. An answer to an answer is not waited for.
+fn is_pong(frames: &[u8]) -> bool {
+    let first = Frame::parse(frames).ok().flatten();
+    first.is_some_and(|(frame, length)| frame.kind == kind::PONG && length == frames.len())
 }
 
 /// A peer that takes nothing for too long is as good as silent.
@@ -269,6 +293,7 @@ impl Reader<'_> {
     fn handle_frames(&mut self, now: Instant) -> Result<(), LinkError> {
         let plain = std::mem::take(&mut self.plain);
         let mut used = 0;
+        self.link.note_heard(now);
         self.source.begin(now);
         let result = loop {
             match Frame::parse(&plain[used..]) {
@@ -330,6 +355,11 @@ impl Reader<'_> {
             }
             kind::RELAY => self.cluster.pass_on(&self.link.replica, frame.body),
             kind::RELAYED => self.relayed.handle(self.cluster, (self.peer, self.link), frame.body, now),
+            kind::INTRODUCTIONS => {
+                let introductions: Vec<Introduction> = read_body(frame)?;
+                self.cluster.handle_introductions(introductions);
+                Ok(())
+            }
             _ if frame.skip_if_unknown => Ok(()),
             unknown => Err(LinkError::UnknownFrame(unknown)),
         }

@@ -30,3 +30,5 @@ pub const RELAYED: u8 = 19;
 pub const ASK_POSITION: u8 = 20;
 /// Answers [`ASK_POSITION`].
 pub const POSITION: u8 = 21;
+/// Where members are reached whom gossip does not tell of. May be skipped.
+pub const INTRODUCTIONS: u8 = 26;

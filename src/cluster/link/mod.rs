@@ -15,6 +15,7 @@ pub mod hello;
 pub mod identity;
 pub mod kind;
 pub mod preamble;
+mod probes;
 pub mod secure;
 mod socket;
 pub mod tls;

@@ -1,6 +1,6 @@
 //! A link that is up, and what it carries for others than its peer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,10 @@ pub struct Link {
     pub started: Instant,
     /// The last answer to a ping.
     pub proof: Mutex<LinkProof>,
+    /// The shortest time that an answer took, in microseconds; the greatest number while there is none.
+    pub shortest_round_trip: AtomicU64,
+    /// When something last came over it, in microseconds since it came up.
+    pub heard_micros: AtomicU64,
     /// Other peers that are reached through this one.
     pub carried: Carried,
 }
@@ -58,7 +62,29 @@ impl Link {
     pub fn handle_pong(&self, sent_micros: u64, now: Instant) -> Duration {
         let asked = self.started.checked_add(Duration::from_micros(sent_micros)).unwrap_or(now).min(now);
         *self.proof.lock() = LinkProof { answered: now, asked };
-        now.saturating_duration_since(asked)
+        let round_trip = now.saturating_duration_since(asked);
+        self.shortest_round_trip.fetch_min(round_trip.as_micros() as u64, Ordering::Relaxed);
+        round_trip
+    }
+
+    /// The time to the other end and back, without waits and losses; zero while it is unknown.
+    pub fn round_trip(&self) -> Duration {
+        match self.shortest_round_trip.load(Ordering::Relaxed) {
+            u64::MAX => Duration::ZERO,
+            micros => Duration::from_micros(micros),
+        }
+    }
+
+    /// Something came over it.
+    pub fn note_heard(&self, now: Instant) {
+        let micros = now.saturating_duration_since(self.started).as_micros() as u64;
+        self.heard_micros.store(micros, Ordering::Relaxed);
+    }
+
+    /// When something last came over it.
+    pub fn heard(&self) -> Instant {
+        let heard = Duration::from_micros(self.heard_micros.load(Ordering::Relaxed));
+        self.started.checked_add(heard).unwrap_or(self.started)
     }
 
     /// When the peer last answered.
