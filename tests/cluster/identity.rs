@@ -256,3 +256,27 @@ fn identity_a_start_that_nobody_could_correct_is_corrected_later() {
         assert!(!one.has_logged(&["two nodes have one name"]), "{remembered}");
     }
 }
+
+#[test]
+fn identity_a_directory_that_cannot_be_written_to_keeps_a_node_from_starting_and_none_from_serving() {
+    let (code, says) = Launch::new("n1").flag("--data-dir", "/proc/rumormq").fails();
+    assert_eq!(code, Some(1), "{says}");
+    assert!(says.contains("cannot make the data directory /proc/rumormq: "), "{says}");
+
+    let disk = Disk::new("unwritable");
+    let one = disk.launch("n1").start();
+    // What is written first has no place.
+    let obstacle = disk.of("n1").join("identity.new");
+    fs::create_dir(&obstacle).expect("there is room");
+    let two = Launch::new("n2").join(one.cluster_addr()).start();
+    awaits("it is counted", 2 * PATIENCE, || one.metric("data_dir_errors_total", &[]) >= 1.0);
+    await_converged(&[&one, &two]);
+    let mut client = subscriber(&one, "c", &["a"], Q1);
+    time_of_puback(&mut connect(&two, "p"), "a", "x");
+    assert_eq!(message(&mut client), "x");
+    assert!(one.has_logged(&["ERROR", "cannot write", "serves meanwhile"]));
+    fs::remove_dir(&obstacle).expect("it is empty");
+    awaits("it is written in the end", 2 * PATIENCE, || {
+        fs::read_to_string(disk.of("n1").join("identity")).is_ok_and(|text| text.contains("n2@127.0.0.1"))
+    });
+}

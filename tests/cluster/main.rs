@@ -14,6 +14,7 @@ mod identity;
 mod incarnations;
 mod intruders;
 mod leave;
+mod meeting;
 mod messages;
 mod mixed_versions;
 mod ordering;

@@ -95,6 +95,11 @@ impl Network {
 }
 
 impl Namespace {
+    /// What the system calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The host's address in its network.
     pub fn address(&self) -> IpAddr {
         IpAddr::V4(self.address)
