@@ -131,6 +131,18 @@ impl Way<'_> {
             return Some(Excuse::NotOwed("no route where it was published"));
         }
         let due = self.due(records);
+        // What a client gave up itself comes before what happened to its nodes.
+        if self.subscription.unwanted_at.is_some_and(|at| at < due) {
+            return Some(Excuse::NotOwed("unsubscribed before it was due"));
+        }
+        let end = self.session.end.filter(|end| end.at < due);
+        match end.map(|end| end.why) {
+            Some(Why::Client) => return Some(Excuse::NotOwed("the subscriber left before it was due")),
+            Some(Why::ConnectionLost) => {
+                return Some(Excuse::NotOwed("the session ended with its connection"));
+            }
+            _ => {}
+        }
         // A node that died with what it had only in a buffer for another one.
         if let Some(died) = troubles.died(self.node, self.acked, due)
             && troubles.hindered(self.node, holder, self.sent, died)
@@ -151,19 +163,11 @@ impl Way<'_> {
         if moved_in_trouble {
             return Some(Excuse::Exempt(MOVED));
         }
-        if let Some(end) = self.session.end.filter(|end| end.at < due) {
-            return Some(match end.why {
-                Why::Client => Excuse::NotOwed("the subscriber left before it was due"),
-                Why::ConnectionLost => Excuse::NotOwed("the session ended with its connection"),
-                Why::NodeDied => Excuse::Exempt("session on a node that died"),
-                Why::Split => Excuse::Exempt(LEFT_BEHIND),
-                Why::Unexplained => return None,
-            });
+        match end?.why {
+            Why::NodeDied => Some(Excuse::Exempt("session on a node that died")),
+            Why::Split => Some(Excuse::Exempt(LEFT_BEHIND)),
+            _ => None,
         }
-        if self.subscription.unwanted_at.is_some_and(|at| at < due) {
-            return Some(Excuse::NotOwed("unsubscribed before it was due"));
-        }
-        None
     }
 
     fn tell(&self, records: &Records<'_>, published: &Published) -> String {
