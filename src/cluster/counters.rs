@@ -107,6 +107,8 @@ pub struct ForwardCounters {
     pub dropped_link_full: IntCounter,
     /// QoS 1 and 2 dropped because the buffer was full.
     pub dropped_overflow: IntCounter,
+    /// QoS 0 messages from the peer that came later than newer ones, which had taken another way.
+    pub dropped_overtaken: IntCounter,
     /// QoS 1 and 2 dropped because the buffers of all peers together were full.
     pub dropped_total_overflow: IntCounter,
     /// QoS 1 and 2 dropped because they had waited for too long.
@@ -117,11 +119,12 @@ pub struct ForwardCounters {
 
 impl ForwardCounters {
     /// What was dropped, by the value of the `reason` label.
-    pub fn dropped(&self) -> [(&'static str, u64); 6] {
+    pub fn dropped(&self) -> [(&'static str, u64); 7] {
         [
             ("no_link", self.dropped_no_link.get()),
             ("link_full", self.dropped_link_full.get()),
             ("overflow", self.dropped_overflow.get()),
+            ("overtaken", self.dropped_overtaken.get()),
             ("total_overflow", self.dropped_total_overflow.get()),
             ("age", self.dropped_age.get()),
             ("expired", self.dropped_expired.get()),
@@ -146,6 +149,7 @@ impl Default for ForwardCounters {
             dropped_no_link: counter(),
             dropped_link_full: counter(),
             dropped_overflow: counter(),
+            dropped_overtaken: counter(),
             dropped_total_overflow: counter(),
             dropped_age: counter(),
             dropped_expired: counter(),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rumormq_gossip::ReplicaId;
 
-use super::forward::inbound::{Admission, Received};
+use super::forward::inbound::{Admission, Received, Way};
 use super::forward::settlements::{Settled, SettledAck};
 use super::forward::wire::{self, ForwardAck, ForwardSkip};
 use super::host::{Inbound, confirm_all};
@@ -30,6 +30,7 @@ pub struct Source {
     inbound: Box<dyn Inbound>,
     /// Whether frames come through a third node, which may drop some.
     relayed: bool,
+    way: Way,
     held: HeldAck,
     turn: Turn,
 }
@@ -40,6 +41,11 @@ struct Turn {
     received: u64,
     duplicate: u64,
     acknowledge: bool,
+    /// Publishes of QoS 0 up to this one are late: newer ones have come by another way.
+    overtaken: u64,
+    /// The newest of QoS 0.
+    at_most_once: u64,
+    late: u64,
     /// Frames that answer, for the way that it came by.
     answers: Vec<u8>,
 }
@@ -61,6 +67,7 @@ impl Source {
             replica,
             received,
             relayed,
+            way: Way::next(),
             held: HeldAck::default(),
             turn: Turn::default(),
         }
@@ -74,6 +81,7 @@ impl Source {
     /// Frames have come.
     pub fn begin(&mut self, now: Instant) {
         self.peer.note_heard(now);
+        self.turn.overtaken = self.received.lock().overtaken(self.way);
         self.inbound.begin(now);
     }
 
@@ -127,9 +135,14 @@ impl Source {
     /// The turn is over. What answers it is to go back the way that it came by.
     pub fn finish(&mut self, now: Instant) -> Vec<u8> {
         self.inbound.finish();
-        let Turn { received, duplicate, acknowledge, mut answers } = std::mem::take(&mut self.turn);
+        let Turn { received, duplicate, acknowledge, at_most_once, late, mut answers, .. } =
+            std::mem::take(&mut self.turn);
         self.peer.counters.received.inc_by(received);
         self.peer.counters.duplicate.inc_by(duplicate);
+        self.peer.counters.dropped_overtaken.inc_by(late);
+        if at_most_once > 0 {
+            self.received.lock().note_at_most_once(self.way, at_most_once);
+        }
         if acknowledge {
             self.acknowledge(&mut answers, now);
         }
@@ -167,6 +180,11 @@ impl Source {
             let publish = PublishId { origin: *origin, number: place.publication.number };
             if place.sequence == 0 {
                 turn.received += 1;
+                if publish.number < turn.overtaken {
+                    turn.late += 1;
+                    return Ok(());
+                }
+                turn.at_most_once = turn.at_most_once.max(publish.number);
                 inbound.deliver(publish, application, place.publication.retained, addressees);
                 return Ok(());
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rumormq_gossip::ReplicaId;
@@ -10,9 +11,27 @@ use rumormq_gossip::ReplicaId;
 /// cannot both bring it.
 pub type Received = Arc<Mutex<HighWater>>;
 
-/// The last forward of a stream that arrived without a gap.
+/// The last forward of a stream that arrived without a gap, and how far the QoS 0 messages beside it are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HighWater(u64);
+pub struct HighWater {
+    sequence: u64,
+    /// The newest publish of QoS 0, and the way that it came by.
+    newest: (u64, Way),
+    /// The newest one that came by any other way.
+    newest_elsewhere: u64,
+}
+
+/// A way that frames come by, over a link or through a third node. No two of a process are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way(u64);
+
+impl Way {
+    /// One more.
+    pub fn next() -> Way {
+        static WAYS: AtomicU64 = AtomicU64::new(1);
+        Way(WAYS.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// What to do with a forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +48,9 @@ impl HighWater {
     /// Takes note of a forward.
     pub fn admit(&mut self, sequence: u64) -> Admission {
         match sequence {
-            _ if sequence <= self.0 => Admission::Duplicate,
-            _ if sequence == self.0 + 1 => {
-                self.0 = sequence;
+            _ if sequence <= self.sequence => Admission::Duplicate,
+            _ if sequence == self.sequence + 1 => {
+                self.sequence = sequence;
                 Admission::Next
             }
             _ => Admission::Gap,
@@ -40,12 +59,33 @@ impl HighWater {
 
     /// Nothing up to `to` will come.
     pub fn skip(&mut self, to: u64) {
-        self.0 = self.0.max(to);
+        self.sequence = self.sequence.max(to);
     }
 
     /// The last one received.
     pub fn sequence(self) -> u64 {
-        self.0
+        self.sequence
+    }
+
+    /// The newest publish of QoS 0 that came by another way. What comes by this one and is older would be out of order
+    /// [MQTT-4.6.0-6].
+    pub fn overtaken(&self, way: Way) -> u64 {
+        match self.newest {
+            (_, newest) if newest == way => self.newest_elsewhere,
+            (publish, _) => publish,
+        }
+    }
+
+    /// A publish of QoS 0 has come by this way.
+    pub fn note_at_most_once(&mut self, way: Way, publish: u64) {
+        let (newest, by) = self.newest;
+        if by == way {
+            self.newest.0 = newest.max(publish);
+        } else if publish > newest {
+            (self.newest, self.newest_elsewhere) = ((publish, way), newest);
+        } else {
+            self.newest_elsewhere = self.newest_elsewhere.max(publish);
+        }
     }
 }
 
@@ -70,11 +110,37 @@ impl InboundStreams {
 
     /// What HELLO says: the last forward received of each stream.
     pub fn received(&self) -> BTreeMap<ReplicaId, u64> {
-        self.streams.lock().iter().map(|(origin, received)| (origin.clone(), received.lock().0)).collect()
+        self.streams
+            .lock()
+            .iter()
+            .map(|(origin, received)| (origin.clone(), received.lock().sequence))
+            .collect()
     }
 
     /// Forgets the stream of a replica that will not come back.
     pub fn forget(&self, origin: &ReplicaId) {
         self.streams.lock().remove(origin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_by_one_way_is_late_only_behind_what_came_by_the_other() {
+        let ways = [Way::next(), Way::next(), Way::next()];
+        let mut high_water = HighWater::default();
+        let mut after = |way: usize, publish: u64| {
+            high_water.note_at_most_once(ways[way], publish);
+            ways.map(|way| high_water.overtaken(way))
+        };
+        assert_eq!(after(0, 5), [0, 5, 5]);
+        // Publishers side by side do not always get into the queue in the order of their numbers.
+        assert_eq!(after(0, 4), [0, 5, 5]);
+        assert_eq!(after(1, 9), [9, 5, 9]);
+        assert_eq!(after(2, 7), [9, 7, 9]);
+        assert_eq!(after(2, 12), [12, 12, 9]);
+        assert_eq!(after(0, 20), [12, 20, 20]);
     }
 }
