@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rumormq::cluster::link::hello::{Addresses, Hello, ProtocolRange};
 use rumormq::cluster::link::preamble::Preamble;
@@ -34,10 +35,22 @@ fn version_1() -> Option<String> {
     command
 }
 
+/// Starts a node of version 1. Where two links to a peer cross, that may take its own answers on the one for those of another
+/// node with its name, and end; its operator would start it again.
+fn persistently<R>(mut start: impl FnMut() -> R) -> R {
+    for _ in 0..2 {
+        if let Ok(started) = catch_unwind(AssertUnwindSafe(&mut start)) {
+            return started;
+        }
+    }
+    start()
+}
+
 /// Two nodes of now, the first and the last, and one of version 1.
 fn start_mixed(command: &str) -> [Process; 3] {
     let one = Launch::new("n1").cookie(COOKIE).start();
-    let old = Launch::new("n2").cookie(COOKIE).command(command).join(one.cluster_addr()).start();
+    let old = Launch::new("n2").cookie(COOKIE).command(command).join(one.cluster_addr());
+    let old = persistently(|| old.clone().start());
     let three = Launch::new("n3").cookie(COOKIE).join(old.cluster_addr()).start();
     await_converged(&[&one, &old, &three]);
     assert!(
@@ -136,7 +149,7 @@ fn mixed_versions_do_everything_together() {
     let mut client = subscriber(&three, "c", &["while/away"], Q1);
     time_of_puback(&mut publisher, "while/away", "x");
     assert_eq!(message(&mut client), "x");
-    old.restart();
+    persistently(|| old.restart());
     await_converged(&[&one, &old, &three]);
     everything(&one, &old, &three, "second");
 
