@@ -9,6 +9,7 @@ use rumormq_gossip::{Entry, ReplicaId, Stamp};
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Signal, Subscriber};
+use crate::cluster::Stray;
 use crate::cluster::forward::wire::Addressees;
 use crate::cluster::host::{
     Arrival, Arriving, Confirm, Departing, Host, HybridTime, Inbound, MalformedSession,
@@ -97,6 +98,7 @@ impl Host for ClusterHost {
             origin,
             matches: MatchCache::new(None, MatchCache::<Subscriber>::DEFAULT_CAPACITY_BYTES),
             batch: Batch::between_turns(Instant::now()),
+            strays: Vec::new(),
         })
     }
 
@@ -129,6 +131,8 @@ struct LinkInbound {
     origin: Arc<dyn Origin>,
     matches: MatchCache<Subscriber>,
     batch: Batch,
+    /// What this turn has brought for sessions that have moved.
+    strays: Vec<Stray>,
 }
 
 impl Inbound for LinkInbound {
@@ -147,6 +151,23 @@ impl Inbound for LinkInbound {
         if let Some(stamp) = retained {
             broker.retain_ahead(application, stamp, self.batch.now);
         }
+        if let Some((client, origin)) = addressees.stray {
+            let publish = PublishId { origin, ..publish };
+            let message = Arc::new(application.to_message().named(Some(publish)));
+            if !broker.deliver_stray(client, &message, &mut self.batch) {
+                self.strays.push(Stray { client: client.into(), publish, message });
+            }
+            return;
+        }
+        if addressees.plain
+            && application.qos > QoS::AtMostOnce
+            && let Some(cluster) = broker.cluster.get()
+        {
+            for client in cluster.strays(&self.origin.replica().name, application.topic) {
+                let message = Arc::new(application.to_message().named(Some(publish)));
+                self.strays.push(Stray { client, publish, message });
+            }
+        }
         let matches = self.matches.look_up(&broker.router, application.topic);
         if addressees.plain {
             broker.deliver(application, Some(publish), matches, &mut self.batch);
@@ -160,6 +181,12 @@ impl Inbound for LinkInbound {
         self.batch.flush();
         if let Some(broker) = self.broker.upgrade() {
             self.batch.report(&broker.metrics);
+            if !self.strays.is_empty()
+                && let Some(cluster) = broker.cluster.get()
+            {
+                let from = &self.origin.replica().name;
+                cluster.forward_strays(std::mem::take(&mut self.strays), Some(from), self.batch.now);
+            }
         }
         self.batch.end_turn();
     }

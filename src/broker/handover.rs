@@ -12,7 +12,7 @@ use super::client::{Client, Subscriber};
 use super::session_record::SessionRecord;
 use crate::access::Identity;
 use crate::cluster::host::{Arriving, Departing, MalformedSession};
-use crate::message::QueuedMessage;
+use crate::message::{Message, QueuedMessage};
 use crate::router::Subscription;
 use crate::session::frames::Frames;
 use crate::session::portable::SessionState;
@@ -176,7 +176,7 @@ impl Broker {
         let mut batch = Batch::new(Instant::now());
         let now = batch.now;
         for queued in state.into_unsent(&|ticket| self.accept_ticket(ticket), now) {
-            if !self.deliver_rest(&client, &queued, &mut batch) {
+            if !self.deliver_rest(&client, &queued, false, &mut batch) {
                 self.pass_on(vec![queued], &mut batch);
             }
         }
@@ -193,9 +193,27 @@ impl Broker {
         }
     }
 
+    /// A publish that the client's former node passes on, for it came late there. False if the session is not here either.
+    pub(super) fn deliver_stray(&self, id: &str, message: &Arc<Message>, batch: &mut Batch) -> bool {
+        let Some(client) = self.registry.find(id) else { return false };
+        if client.lock().record.shipped {
+            return false;
+        }
+        let queued = QueuedMessage::new(message.clone(), message.qos, message.retain, &[]);
+        self.deliver_rest(&client, &queued, true, batch);
+        batch.touch(&client);
+        true
+    }
+
     /// Gives a client a message that was queued for an older session of its, if it still wants it. Returns whether it has
-    /// taken it.
-    fn deliver_rest(&self, client: &Arc<Client>, queued: &QueuedMessage, batch: &mut Batch) -> bool {
+    /// taken it. With `as_published` its subscriptions say whether it is marked as retained.
+    fn deliver_rest(
+        &self,
+        client: &Arc<Client>,
+        queued: &QueuedMessage,
+        as_published: bool,
+        batch: &mut Batch,
+    ) -> bool {
         let Ok(topic) = Topic::new(queued.message.topic()) else { return false };
         if queued.message.is_expired(batch.now) {
             return false;
@@ -212,8 +230,10 @@ impl Broker {
             None => filter.share.is_none() && filter.filter.matches(topic),
         });
         let mut qos = None;
+        let mut retain = queued.retain && !as_published;
         let mut identifiers = Vec::new();
         for (_, subscription) in matching {
+            retain |= queued.retain && subscription.retain_as_published;
             qos = qos.max(Some(subscription.qos));
             identifiers.extend(subscription.identifier);
         }
@@ -222,18 +242,18 @@ impl Broker {
             queued.message.with_application(|application| {
                 let mut frames =
                     Frames::new(application, &mut scratch, batch.now).named(queued.message.publish);
-                let delivery = Delivery {
-                    qos,
-                    retain: queued.retain,
-                    identifiers: &identifiers,
-                    ticket: queued.ticket.as_ref(),
-                };
+                let delivery =
+                    Delivery { qos, retain, identifiers: &identifiers, ticket: queued.ticket.as_ref() };
                 let delivered = state.session.deliver(&mut frames, delivery);
                 batch.count_delivered(delivered, application.qos.min(qos));
                 taken = !matches!(delivered, Delivered::Dropped(_));
             });
         }
+        let crowded = batch.notes_crowd && state.attachment.is_some() && state.session.queued() > 0;
         drop(state);
+        if crowded {
+            batch.note_crowded(client);
+        }
         batch.scratch = scratch;
         taken
     }
@@ -252,6 +272,12 @@ impl Departing for Kept {
         let state = self.client.lock();
         // Writing to memory what serde can express does not fail.
         postcard::to_stdvec(&PortableRecord::of(&state.record)).unwrap_or_default()
+    }
+
+    fn filters(&self) -> Vec<TopicFilter> {
+        let state = self.client.lock();
+        let plain = state.record.subscriptions.keys().filter(|filter| filter.share.is_none());
+        plain.map(|filter| filter.filter.clone()).collect()
     }
 
     fn is_settled(&self) -> bool {

@@ -17,6 +17,10 @@ pub struct ClusterCounters {
     pub delta_bytes_in: IntCounter,
     /// Retained messages acknowledged before every live node had them.
     pub retained_unconfirmed: IntCounter,
+    /// Publishes that came late for sessions that had moved, and were passed on to these.
+    pub strays_forwarded: IntCounter,
+    /// Those for which nobody was found.
+    pub strays_lost: IntCounter,
     /// QoS 1 and 2 publishes that waited for peers which have left.
     pub dropped_left: IntCounter,
     /// The same for those which were forgotten.
@@ -65,7 +69,11 @@ impl Default for ClusterCounters {
         // Shown beside those of each peer, whose own are gone with it.
         let dropped =
             || IntCounter::new("forward", "counted here, named where it is shown").expect("a valid name");
+        let strays =
+            counters("strays_total", "Publishes that came late for sessions that had moved.", "result");
         ClusterCounters {
+            strays_forwarded: strays.with_label_values(&["forwarded"]),
+            strays_lost: strays.with_label_values(&["lost"]),
             dropped_left: dropped(),
             dropped_forgotten: dropped(),
             relay_unroutable,

@@ -89,6 +89,9 @@ pub trait Departing: Send + Sync {
     /// What its new owner has to know before its state.
     fn record(&self) -> Vec<u8>;
 
+    /// What it is subscribed to, but for groups.
+    fn filters(&self) -> Vec<TopicFilter>;
+
     /// Whether no publish of its client waits for other nodes.
     fn is_settled(&self) -> bool;
 

@@ -32,6 +32,7 @@ mod secrets;
 pub mod shares;
 mod snapshot;
 mod source;
+mod strays;
 pub mod takeover;
 pub mod turn;
 pub mod unconsumed;
@@ -71,6 +72,8 @@ use secrets::Secrets;
 pub use secrets::SecretsError;
 use shares::{Destinations, identity_of};
 pub use snapshot::Snapshot;
+pub use strays::Stray;
+use strays::Strays;
 use takeover::Takeovers;
 use unconsumed::Unconsumed;
 
@@ -97,6 +100,8 @@ pub struct Cluster {
     inbound: InboundStreams,
     /// Guards the copies of messages that members of groups elsewhere have. No other lock is taken under it.
     unconsumed: Mutex<Unconsumed>,
+    /// Sessions that have moved from here.
+    strays: Strays,
     /// What the last warnings about lost messages have told.
     alarms: Mutex<buffers::Alarms>,
     identity: u64,
@@ -151,6 +156,7 @@ impl Cluster {
             peers: Peers::new(config.forward, config.forward_total_bytes),
             inbound: InboundStreams::default(),
             unconsumed: Mutex::new(Unconsumed::new(config.max_shared_bytes)),
+            strays: Strays::default(),
             alarms: Mutex::default(),
             identity: identity_of(config.replica.name.as_str()),
             members: Members::default(),

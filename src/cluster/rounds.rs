@@ -7,6 +7,7 @@ use rumormq_gossip::{LinkState, MemberState, MemberStatus};
 
 use super::Cluster;
 use super::replication::Replication;
+use super::strays;
 
 /// A starting node waits so long for links with all whom its first peer reaches. One may be out of reach for good.
 const MEET_MAX: Duration = Duration::from_secs(2);
@@ -31,6 +32,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
         if now >= next_round {
             next_round = now + ROUND;
             cluster.handle_round(now);
+            strays::tend(&cluster, now);
         }
         if now >= next_introductions {
             next_introductions = now + INTRODUCE_EVERY;

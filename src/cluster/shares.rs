@@ -68,7 +68,7 @@ impl Cluster {
         for (peer, share) in shares {
             let found = destinations.iter().position(|(other, _)| Arc::ptr_eq(other, &peer));
             let at = found.unwrap_or_else(|| {
-                destinations.push((peer, Some(Box::new(Shares { only: true, list: SmallVec::new() }))));
+                destinations.push((peer, Some(Box::new(Shares { only: true, ..Shares::default() }))));
                 destinations.len() - 1
             });
             destinations[at].1.get_or_insert_default().list.push(share);

@@ -48,6 +48,9 @@ struct PortableQueued {
     ticket: Option<PortableTicket>,
 }
 
+/// Names of publishes that a session notes, or as many as two of its queues can hold.
+const NOTED_MAX: usize = 1 << 16;
+
 /// Makes a ticket that has come from another node count on this one.
 pub type AcceptTicket<'a> = &'a dyn Fn(PortableTicket) -> Ticket;
 
@@ -112,7 +115,7 @@ impl Session {
 
     /// There may be an older session of the client on a node that cannot be reached. The names of what is kept and of what
     /// arrives from now on are noted, for the rest of that one may have the same messages. Of what arrives only the first
-    /// ones are, as many as two queues can hold.
+    /// ones are, as far as that is bounded.
     pub fn note_publishes(&mut self) {
         if self.noted.is_none() {
             self.noted = Some(self.publishes().collect());
@@ -131,7 +134,7 @@ impl Session {
 
     pub(super) fn note(&mut self, publish: Option<PublishId>) {
         if let (Some(noted), Some(publish)) = (&mut self.noted, publish)
-            && noted.len() < 2 * self.limits.max_queued_messages
+            && noted.len() < NOTED_MAX.max(2 * self.limits.max_queued_messages)
         {
             noted.insert(publish);
         }

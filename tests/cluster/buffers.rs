@@ -12,6 +12,7 @@ use crate::clients::{
 use crate::p5_partitions::hosts;
 use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits};
 use crate::support::client::{self, Client, Q0, Q1, Q2, ack, options, publish};
+use crate::takeover::open;
 
 /// A node with this flag, and another one.
 fn pair(flag: &str, value: &str) -> (Process, Process) {
@@ -298,4 +299,45 @@ fn buffers_drain_over_a_slow_link() {
 #[ignore = "half a minute"]
 fn buffers_drain_a_hundred_thousand() {
     drain(100_000, None);
+}
+
+/// A session moves while a third node is cut off, which goes on to publish for it where it was: what has waited there for its
+/// former owner follows it, and what has come to the new one as well does not come twice.
+#[test]
+fn buffers_for_a_former_owner_follow_the_session() {
+    let Some(nodes) = hosts::<3>() else { return };
+    let [(_, n1), (_, n2), (host, n3)] = &nodes[..] else { panic!("three nodes") };
+    let mut x = open(n1, client::lasting("x", 1000), false);
+    x.subscribes(&[("own/#", options(Q2)), ("common", options(Q2))], "0x02 0x02");
+    let mut beside = subscriber(n2, "beside", &["common"], Q2);
+    let mut publisher = connect(n3, "p");
+    publisher.publishes(publish(1, Q2, "own/x", "before"));
+    assert_eq!(message(&mut x), "before");
+    x.gets("PUBREL 1");
+    x.sends(Packet::PubComp(ack(1)));
+    x.waits();
+    host.isolate();
+    await_dead(n1, n3);
+    await_dead(n3, n1);
+    await_dead(n3, n2);
+    publish_numbers(&mut publisher, "own/x", Q2, 0..200, 50);
+    let mut x = open(n2, client::lasting("x", 1000), true);
+    publish_numbers(&mut publisher, "common", Q2, 200..400, 50);
+    awaits("it has moved", PATIENCE, || n1.metric("sessions", &[]) == 0.0);
+    host.heal();
+    let took = await_converged(&[n1, n2, n3]);
+    awaits("all has been sent", PATIENCE, || {
+        [n3, n1].iter().all(|node| node.metric("forward_unacked", &[]) == 0.0)
+    });
+    println!("converged after {took:?}, {} passed on", n1.metric("strays_total", &["result=\"forwarded\""]));
+    publisher.publishes(publish(1, Q2, "common", "last"));
+    assert_eq!(messages_until(&mut beside, "last"), numbers(200..400));
+    let mut received = messages_until(&mut x, "last");
+    received.sort_by_key(|number| number.parse::<u32>().expect("a number"));
+    assert_eq!(received, numbers(0..400), "each once");
+    assert_eq!(n1.metric("strays_total", &["result=\"lost\""]), 0.0);
+    // From now on its routes are known.
+    publish_numbers(&mut publisher, "own/x", Q2, 400..500, 50);
+    publisher.publishes(publish(1, Q2, "own/x", "last"));
+    assert_eq!(messages_until(&mut x, "last"), numbers(400..500), "in order, each once");
 }

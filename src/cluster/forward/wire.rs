@@ -52,6 +52,17 @@ pub struct Shares {
     pub only: bool,
     /// The shared subscriptions.
     pub list: SmallVec<[Share; 1]>,
+    /// One client.
+    pub stray: Option<StrayAddress>,
+}
+
+/// The client that a publish of another replica is for, passed on by the node that its session has moved from.
+#[derive(Clone, Debug)]
+pub struct StrayAddress {
+    /// The client identifier.
+    pub client: Box<str>,
+    /// See [`PublishId::origin`](crate::message::PublishId::origin); the number is the publication's.
+    pub origin: u64,
 }
 
 /// The same as a [`ForwardedShare`], to be kept.
@@ -72,6 +83,8 @@ pub struct Addressees<'a> {
     pub plain: bool,
     /// So does one member of each of these.
     pub shares: &'a [ForwardedShare<'a>],
+    /// Or it is a publish of this origin, for one client alone.
+    pub stray: Option<(&'a str, u64)>,
 }
 
 /// Acknowledges every forward of the stream up to `sequence`: the destination's sessions have them.
@@ -111,6 +124,19 @@ pub struct Place {
     pub publication: Publication,
 }
 
+impl Shares {
+    /// A client stands there as a group without a name, of which version 1 knows no members.
+    fn forwarded(&self) -> Vec<ForwardedShare<'_>> {
+        let stray = self.stray.iter().map(|stray| ForwardedShare {
+            name: "",
+            filter: &stray.client,
+            key: stray.origin,
+            claim: 0,
+        });
+        self.list.iter().filter_map(Share::forwarded).chain(stray).collect()
+    }
+}
+
 impl Share {
     fn forwarded(&self) -> Option<ForwardedShare<'_>> {
         let name = self.share.share.as_ref()?.as_str();
@@ -128,7 +154,7 @@ pub fn append(
 ) -> Result<(), FrameError> {
     let head = Head {
         only_shares: shares.is_some_and(|shares| shares.only),
-        shares: shares.map_or(Vec::new(), |shares| shares.list.iter().filter_map(Share::forwarded).collect()),
+        shares: shares.map_or(Vec::new(), Shares::forwarded),
         sequence: place.sequence,
         publication: place.publication,
         qos: application.qos as u8,
@@ -205,7 +231,10 @@ pub fn read<R>(
         properties: &properties,
         expires_at: head.expiry_secs.map(|secs| now + std::time::Duration::from_secs(secs.into())),
     };
-    let addressees = Addressees { plain: !head.only_shares, shares: &head.shares };
+    let stray = head.shares.last().filter(|share| share.name.is_empty());
+    let shares = &head.shares[..head.shares.len() - usize::from(stray.is_some())];
+    let stray = stray.map(|stray| (stray.filter, stray.key));
+    let addressees = Addressees { plain: !head.only_shares, shares, stray };
     Ok(deliver(Place { sequence: head.sequence, publication: head.publication }, &application, addressees))
 }
 
@@ -236,7 +265,7 @@ mod tests {
         };
         let share = Arc::new(SubscriptionFilter::parse("$share/g/a/+").unwrap());
         let list = [Share { share, key: 4, claim: 5 }].into_iter().collect();
-        let shares = Shares { only: true, list };
+        let shares = Shares { only: true, list, stray: None };
         let mut out = Vec::new();
         append(&mut out, Place { sequence: 2, publication }, &application, Some(&shares), now).unwrap();
         let head = *b"!\0\0\0\x05\0\x02\xac\x02\x01\x09\x01\x01\0\x03a/b\x01\0\x01\x01t\0\0\0\x01\x01\x01g\x03a/+\x04\x05";
@@ -249,6 +278,7 @@ mod tests {
             topic in "[a-z/]{1,20}", payload in vec(any::<u8>(), 0..100), qos in 0..3u8, retain in any::<bool>(),
             sequence in 1..u64::MAX, number in any::<u64>(), retained in option::of(any::<u64>().prop_map(Stamp)), expiry_secs in option::of(1..100_000u32),
             content_type in option::of("[a-z]{0,9}"), correlation in option::of(vec(any::<u8>(), 0..9)),
+            stray in option::of(("[a-z]{0,5}", any::<u64>())),
             groups in vec(("[a-z]{1,5}", any::<u64>(), any::<u64>()), 0..4),
             user in vec(("[a-z]{0,5}", "[a-z]{0,5}"), 0..4),
         ) {
@@ -273,6 +303,7 @@ mod tests {
             let sequence = if qos == QoS::AtMostOnce { 0 } else { sequence };
             let mut out = Vec::new();
             let shares: Option<Shares> = (!groups.is_empty()).then(|| Shares {
+                stray: stray.clone().map(|(client, origin)| StrayAddress { client: client.into(), origin }),
                 only: retain,
                 list: groups.iter().map(|(name, key, claim)| Share {
                     share: Arc::new(SubscriptionFilter::parse(&format!("$share/{name}/a/+")).expect("a filter")),
@@ -290,6 +321,8 @@ mod tests {
                     (share.name.to_owned(), share.key, share.claim)
                 }).collect();
                 assert_eq!((addressees.plain, &read_groups), (groups.is_empty() || !retain, &groups));
+                let sent = stray.as_ref().filter(|_| !groups.is_empty());
+                assert_eq!(addressees.stray, sent.map(|(client, origin)| (client.as_str(), *origin)));
                 assert_eq!((read.properties, read.expires_at), (&set, application.expires_at));
             }).expect("it is read back");
         }

@@ -177,7 +177,7 @@ impl Cluster {
     }
 
     /// Another node whose claim counts.
-    pub(super) fn owner_elsewhere(&self, id: &str) -> Option<Claim> {
+    pub(in crate::cluster) fn owner_elsewhere(&self, id: &str) -> Option<Claim> {
         let me = self.me();
         self.session_owner(id).filter(|claim| claim.owner != me)
     }

@@ -70,8 +70,11 @@ impl Departure<'_> {
             }
             if self.hand_over(&*session, &claim.owner).await.is_ok() {
                 tracing::debug!(client = self.id, to = %claim.owner, "session handed over");
-                return session.forget();
+                session.forget();
+                let late = self.cluster.strays.complete(self.id);
+                return self.cluster.forward_strays(late, None, Instant::now());
             }
+            self.cluster.strays.forget(self.id);
             tracing::debug!(client = self.id, to = %claim.owner, "session not handed over yet");
             sleep(OFFER_AGAIN).await;
         }
@@ -107,7 +110,11 @@ impl Departure<'_> {
         while !session.is_settled() && Instant::now() < settled {
             sleep(Duration::from_millis(1)).await;
         }
-        self.cluster.fence(asked, if whole { patience / 4 } else { REST_PATIENCE }).await;
+        let missing = self.cluster.fence(asked, if whole { patience / 4 } else { REST_PATIENCE }).await;
+        if !missing.is_empty() {
+            // What these have for it comes later than the session can wait.
+            self.cluster.strays.begin(self.id, session.filters(), missing, Instant::now());
+        }
         let Some(state) = session.state() else {
             self.cluster.say(owner, self.id, offer, Step::Gone);
             return Err(Silent);

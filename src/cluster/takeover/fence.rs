@@ -1,9 +1,10 @@
 //! Waiting for what other nodes had sent before they knew better.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumormq_gossip::ReplicaId;
+use rumormq_gossip::{NodeName, ReplicaId};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -14,10 +15,16 @@ use crate::cluster::turn;
 
 impl Cluster {
     /// Waits until every publish is here that linked nodes, and this one, had matched before with earlier routes than they
-    /// have now. One node may have been asked already. False if somebody did not answer in time.
-    pub(super) async fn fence(self: &Arc<Self>, asked: Option<(ReplicaId, u64)>, patience: Duration) -> bool {
+    /// have now. One node may have been asked already. Returns those that cannot be reached, or did not answer in time.
+    pub(super) async fn fence(
+        self: &Arc<Self>,
+        asked: Option<(ReplicaId, u64)>,
+        patience: Duration,
+    ) -> Vec<NodeName> {
+        let mut missing: BTreeSet<NodeName> = BTreeSet::new();
         let mut nodes = JoinSet::new();
         for peer in self.peers.all() {
+            missing.insert(peer.name().clone());
             let Some(replica) = peer.destination() else { continue };
             let cluster = self.clone();
             let known = asked.as_ref().filter(|(asked, _)| *asked == replica).map(|(_, sequence)| *sequence);
@@ -30,16 +37,18 @@ impl Cluster {
                 while received.lock().sequence() < sequence {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
-                Some(())
+                Some(replica.name)
             }));
         }
         turn::all_over().await;
-        let answers = nodes.join_all().await;
-        answers.into_iter().all(|answer| matches!(answer, Ok(Some(()))))
+        for answered in nodes.join_all().await.into_iter().flatten().flatten() {
+            missing.remove(&answered);
+        }
+        missing.into_iter().collect()
     }
 
     /// The last forward that the node had entered for this one when its running publishes were over.
-    async fn ask_fence(&self, replica: &ReplicaId) -> Option<u64> {
+    pub(in crate::cluster) async fn ask_fence(&self, replica: &ReplicaId) -> Option<u64> {
         let token = self.takeovers.number();
         let (asker, answer) = oneshot::channel();
         self.takeovers.fences.lock().insert(token, asker);
