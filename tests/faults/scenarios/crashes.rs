@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use rumormq::admin::view::MemberState;
 
-use super::{Arena, minutes, nobody_moves};
+use super::{Arena, minutes};
 use crate::checker::Promises;
 use crate::nemesis::{Fault, Schedule, Settings};
 use crate::processes::awaits;
+use crate::workload::Mix;
 
 /// What the promise allows in all cases.
 const NOTICED: Duration = Duration::from_secs(5);
@@ -27,7 +28,7 @@ fn long_rolling_crashes() {
 /// Each node dies, one after the other; its clients go to others.
 fn rolls(rounds: u32, every: Duration, down: Duration) {
     let Some(arena) = Arena::open("crashes", &Settings::of_size(5)) else { return };
-    let workload = arena.workload(nobody_moves());
+    let workload = arena.workload(Mix::default());
     let nemesis = arena.nemesis();
     let round = Schedule::rolling(arena.cluster.size(), every, down, |node| Fault::Kill { node });
     for _ in 0..rounds {
@@ -51,7 +52,7 @@ fn long_power_cut_of_two_nodes() {
 fn cuts_power(time: Duration) {
     let Some(arena) = Arena::open("power", &Settings::of_size(5)) else { return };
     let cluster = &arena.cluster;
-    let workload = arena.workload(nobody_moves());
+    let workload = arena.workload(Mix::default());
     let nemesis = arena.nemesis();
     let until = Instant::now() + time;
     let lost = [0, 1];

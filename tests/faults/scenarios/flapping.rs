@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Arena, minutes, nobody_moves};
+use super::{Arena, minutes};
 use crate::checker::Promises;
 use crate::nemesis::{Fault, Schedule, Settings};
 use crate::processes::awaits;
+use crate::workload::Mix;
 
 /// Off for so long, and on for so long.
 const EVERY: Duration = Duration::from_secs(2);
@@ -28,7 +29,7 @@ fn long_flapping_network() {
 fn flaps(time: Duration) {
     let Some(arena) = Arena::open("flapping", &Settings::of_size(5)) else { return };
     let cluster = &arena.cluster;
-    let workload = arena.workload(nobody_moves());
+    let workload = arena.workload(Mix::default());
     let before = cluster.resident_mib();
     arena.nemesis().carries_out(&Schedule::flapping(&Fault::Split { side: vec![0, 1] }, EVERY, time));
     let heads = cluster.heads();

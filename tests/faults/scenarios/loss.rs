@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use rumormq::codec::packet::Packet;
 
 use super::figures::percentile;
-use super::{Arena, minutes, nobody_moves};
+use super::{Arena, minutes};
 use crate::checker::Promises;
 use crate::nemesis::{Cluster, Fault, Settings};
 use crate::processes::{Process, awaits};
 use crate::support::client::{self, Client, Q1, options, subscribe};
+use crate::workload::Mix;
 
 /// Longest that a route may take to be known everywhere, whatever is lost.
 const KNOWN_MAX: Duration = Duration::from_secs(60);
@@ -41,7 +42,7 @@ fn long_loss_of_30_percent() {
 
 fn loses(percent: u8, time: Duration) {
     let Some(arena) = Arena::open(&format!("loss-{percent}"), &Settings::of_size(5)) else { return };
-    let workload = arena.workload(nobody_moves());
+    let workload = arena.workload(Mix::default());
     let nemesis = arena.nemesis();
     let deaths = || arena.cluster.metric("member_transitions_total", &["to=\"dead\""]);
     let deaths_before = deaths();

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Arena, minutes, nobody_moves};
+use super::{Arena, minutes};
 use crate::checker::Promises;
 use crate::nemesis::{Fault, Schedule, Settings};
+use crate::workload::Mix;
 
 #[test]
 fn pause_of_a_node() {
@@ -22,7 +23,7 @@ fn long_pause_of_a_node() {
 fn pauses(rounds: u32, time: Duration) {
     let Some(arena) = Arena::open("pause", &Settings::of_size(5)) else { return };
     let cluster = &arena.cluster;
-    let workload = arena.workload(nobody_moves());
+    let workload = arena.workload(Mix::default());
     let nemesis = arena.nemesis();
     let incarnation = cluster.node(1).incarnation();
     for _ in 0..rounds {

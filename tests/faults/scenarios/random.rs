@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Arena, minutes, nobody_moves};
+use super::{Arena, minutes};
 use crate::checker::Promises;
 use crate::nemesis::{Schedule, Settings};
+use crate::workload::Mix;
 
 /// The load without faults, before memory is measured.
 const WARM_UP: Duration = Duration::from_secs(20);
@@ -29,7 +30,7 @@ fn harms(time: Duration, warm_up: Duration) {
     let cluster = &arena.cluster;
     let schedule = Schedule::random(arena.seed, cluster.size(), time, settings.clocks);
     println!("{schedule}");
-    let workload = arena.workload(nobody_moves());
+    let workload = arena.workload(Mix::default());
     std::thread::sleep(warm_up);
     let before = cluster.resident_mib();
     arena.nemesis().carries_out(&schedule);
