@@ -113,6 +113,13 @@ impl Peer {
         self.state.lock().destination() == Some(replica)
     }
 
+    /// The protocol version that the present way to it speaks; 0 where there is none.
+    pub fn protocol(&self) -> u16 {
+        let state = self.state.lock();
+        let link = state.relay.as_ref().map(|relay| &relay.via).or(state.link.as_ref());
+        link.map_or(0, |link| link.protocol)
+    }
+
     /// The incarnation of it to which there is a way.
     pub fn destination(&self) -> Option<ReplicaId> {
         self.state.lock().destination().cloned()
@@ -227,7 +234,7 @@ impl Peer {
         state.link = Some(link);
         state.queue = Vec::new();
         state.passing = Vec::new();
-        state.relay = None;
+        state.leave_relay_for_link();
         state.chooser.handle_link_up();
         state.progress = now;
         state.stream.handle_link_up(received, now, done);

@@ -1,5 +1,6 @@
 //! Scripts of single situations.
 
+mod between;
 mod registers;
 mod script;
 

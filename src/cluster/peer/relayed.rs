@@ -11,6 +11,7 @@ use rumormq_gossip::ReplicaId;
 use super::{Link, Peer, PeerState, QUEUE_MAX};
 use crate::cluster::forward::wire;
 use crate::cluster::host::Receipt;
+use crate::cluster::link::frame::Frame;
 use crate::cluster::link::kind;
 use crate::cluster::relay::way::{Look, Step};
 use crate::cluster::relay::wire::{self as relay_wire, AskPosition, Position, RelayHead};
@@ -99,7 +100,7 @@ impl Peer {
         match step {
             Step::Stay => {}
             Step::TakeLink => {
-                state.relay = None;
+                state.leave_relay_for_link();
                 state.rewind(now);
                 tracing::info!(peer = %self.name, "back to the link");
             }
@@ -223,6 +224,9 @@ impl PeerState {
             promising: former.is_none(),
             tokens: same.map_or(token, |same| *same.tokens.start())..=token,
         };
+        if let Some(former) = former.filter(|former| former.replica == *replica) {
+            carry_over(&former.queue, &mut relay.queue);
+        }
         relay.ask(token);
         self.relay = Some(relay);
         self.progress = now;
@@ -231,6 +235,15 @@ impl PeerState {
     pub(super) fn end_relay(&mut self) {
         self.relay = None;
         self.chooser.handle_relay_down();
+    }
+
+    /// The link is the way from now on. What no stream repeats goes over it.
+    pub(super) fn leave_relay_for_link(&mut self) {
+        let Some(relay) = self.relay.take() else { return };
+        if self.link.as_ref().is_some_and(|link| link.replica == relay.replica) {
+            carry_over(&relay.queue, &mut self.queue);
+            self.wake_link();
+        }
     }
 
     /// What was not acknowledged goes once more, by the present way.
@@ -266,9 +279,41 @@ impl PeerState {
     }
 }
 
+/// Appends those frames of a queue that nobody sends again.
+fn carry_over(mut queue: &[u8], to: &mut Vec<u8>) {
+    while let Ok(Some((frame, length))) = Frame::parse(queue) {
+        let (whole, rest) = queue.split_at(length);
+        if matches!(frame.kind, kind::TAKEOVER | kind::GOODBYE) {
+            to.extend_from_slice(whole);
+        }
+        queue = rest;
+    }
+}
+
 fn empty(queue: &mut Vec<u8>) {
     queue.clear();
     if queue.capacity() > CAPACITY_KEPT {
         *queue = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::link::frame;
+
+    #[test]
+    fn what_no_stream_repeats_changes_over_to_the_next_way() {
+        let queue = |kinds: &[u8]| {
+            let mut queue = Vec::new();
+            for kind in kinds {
+                frame::append(&mut queue, *kind, false, |out| out.extend_from_slice(b"body"))
+                    .expect("it fits");
+            }
+            queue
+        };
+        let mut next = queue(&[kind::PING]);
+        carry_over(&queue(&[kind::FORWARD, kind::TAKEOVER, kind::SETTLED, kind::TAKEOVER]), &mut next);
+        assert_eq!(next, queue(&[kind::PING, kind::TAKEOVER, kind::TAKEOVER]));
     }
 }

@@ -407,11 +407,20 @@ impl<'a> Offer<'a> {
 
     /// All pieces up to the last one. Every one of them buys the holder more time.
     async fn receive(&mut self, patience: Duration) -> Result<Vec<u8>, Failed> {
-        let mut received = Vec::new();
+        let (mut received, mut pieces) = (Vec::new(), 0..);
         let mut deadline = Instant::now() + patience;
         loop {
             match timeout(LOOK, self.steps.recv()).await {
-                Ok(Some(Step::Piece { bytes, last })) => {
+                Ok(Some(step @ (Step::Piece { .. } | Step::NumberedPiece { .. }))) => {
+                    let expected = pieces.next();
+                    let (bytes, last) = match step {
+                        Step::Piece { bytes, last } => (bytes, last),
+                        Step::NumberedPiece { number, bytes, last } if Some(number) == expected => {
+                            (bytes, last)
+                        }
+                        // One before it was lost on its way through a third node.
+                        _ => return Err(Failed::Silent),
+                    };
                     received.extend_from_slice(&bytes);
                     if received.len() > SESSION_MAX {
                         return Err(Failed::Malformed);

@@ -55,6 +55,8 @@ const SESSION_MAX: usize = 256 << 20;
 const REST_PATIENCE: Duration = Duration::from_secs(10);
 /// While so many sessions are on their way, what is left of older ones has to wait.
 const RESTS_MAX: usize = 1024;
+/// The first protocol version that knows [`Step::NumberedPiece`].
+const NUMBERED_SINCE: u16 = 2;
 /// A link whose queue is longer than this gets no further piece.
 const QUEUE_MAX: usize = 1 << 20;
 
@@ -366,7 +368,7 @@ impl Cluster {
                         self.say(from, &id, offer, Step::Gone);
                     }
                 }
-                Step::Piece { .. } | Step::Gone => {
+                Step::Piece { .. } | Step::NumberedPiece { .. } | Step::Gone => {
                     let task = takeovers.offers.lock().get(&(from.clone(), offer)).cloned();
                     let _ = task.map(|task| task.try_send(step));
                 }
@@ -393,10 +395,19 @@ impl Cluster {
     /// Sends bytes in pieces, no faster than the link takes them. False if it is gone.
     async fn ship(&self, to: &ReplicaId, id: &str, offer: u64, bytes: &[u8]) -> bool {
         let mut pieces = bytes.chunks(PIECE_MAX).peekable();
-        loop {
-            let piece = pieces.next().unwrap_or_default();
+        for number in 0.. {
+            let bytes = pieces.next().unwrap_or_default().to_vec();
             let last = pieces.peek().is_none();
-            self.say(to, id, offer, Step::Piece { bytes: piece.to_vec(), last });
+            let numbered = self.peers.find(&to.name).is_some_and(|peer| peer.protocol() >= NUMBERED_SINCE);
+            self.say(
+                to,
+                id,
+                offer,
+                match numbered {
+                    true => Step::NumberedPiece { number, bytes, last },
+                    false => Step::Piece { bytes, last },
+                },
+            );
             if last {
                 return true;
             }
@@ -404,9 +415,10 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             if !self.is_linked(to) {
-                return false;
+                break;
             }
         }
+        false
     }
 }
 

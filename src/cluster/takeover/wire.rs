@@ -79,6 +79,16 @@ pub enum Step {
     Gone,
     /// From the new owner: there is no use for it at the moment.
     Declined,
+    /// What [`Step::Piece`] is, by a way on which pieces may be lost. Since version 2.
+    NumberedPiece {
+        /// Counts the pieces of the record, and then those of the state, from 0 on.
+        number: u32,
+        /// Bytes of it.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+        /// The last one.
+        last: bool,
+    },
 }
 
 #[cfg(test)]
