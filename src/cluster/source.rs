@@ -41,10 +41,7 @@ struct Turn {
     received: u64,
     duplicate: u64,
     acknowledge: bool,
-    /// Publishes of QoS 0 up to this one are late: newer ones have come by another way.
-    overtaken: u64,
-    /// The newest of QoS 0.
-    at_most_once: u64,
+    /// Publishes of QoS 0 that newer ones have overtaken by another way.
     late: u64,
     /// Frames that answer, for the way that it came by.
     answers: Vec<u8>,
@@ -81,7 +78,6 @@ impl Source {
     /// Frames have come.
     pub fn begin(&mut self, now: Instant) {
         self.peer.note_heard(now);
-        self.turn.overtaken = self.received.lock().overtaken(self.way);
         self.inbound.begin(now);
     }
 
@@ -135,14 +131,10 @@ impl Source {
     /// The turn is over. What answers it is to go back the way that it came by.
     pub fn finish(&mut self, now: Instant) -> Vec<u8> {
         self.inbound.finish();
-        let Turn { received, duplicate, acknowledge, at_most_once, late, mut answers, .. } =
-            std::mem::take(&mut self.turn);
+        let Turn { received, duplicate, acknowledge, late, mut answers } = std::mem::take(&mut self.turn);
         self.peer.counters.received.inc_by(received);
         self.peer.counters.duplicate.inc_by(duplicate);
         self.peer.counters.dropped_overtaken.inc_by(late);
-        if at_most_once > 0 {
-            self.received.lock().note_at_most_once(self.way, at_most_once);
-        }
         if acknowledge {
             self.acknowledge(&mut answers, now);
         }
@@ -172,23 +164,22 @@ impl Source {
     }
 
     fn handle_forward(&mut self, frame: Frame<'_>, now: Instant) -> Result<(), LinkError> {
-        let Source { received, inbound, origin, turn, relayed, .. } = self;
+        let Source { received, inbound, origin, turn, relayed, way, .. } = self;
         if frame.late {
             inbound.expect_late();
         }
         wire::read(frame.body, now, |place, application, addressees| {
             let publish = PublishId { origin: *origin, number: place.publication.number };
+            // Held until it is delivered: another way may bring the next one at the same time.
+            let mut received = received.lock();
             if place.sequence == 0 {
                 turn.received += 1;
-                if publish.number < turn.overtaken {
-                    turn.late += 1;
-                    return Ok(());
+                match received.admit_at_most_once(*way, publish.number) {
+                    true => inbound.deliver(publish, application, place.publication.retained, addressees),
+                    false => turn.late += 1,
                 }
-                turn.at_most_once = turn.at_most_once.max(publish.number);
-                inbound.deliver(publish, application, place.publication.retained, addressees);
                 return Ok(());
             }
-            let mut received = received.lock();
             match received.admit(place.sequence) {
                 Admission::Next => {
                     turn.acknowledge = true;

@@ -67,25 +67,19 @@ impl HighWater {
         self.sequence
     }
 
-    /// The newest publish of QoS 0 that came by another way. What comes by this one and is older would be out of order
+    /// Takes note of a publish of QoS 0. False if a newer one has come by another way: it would be out of order
     /// [MQTT-4.6.0-6].
-    pub fn overtaken(&self, way: Way) -> u64 {
-        match self.newest {
-            (_, newest) if newest == way => self.newest_elsewhere,
-            (publish, _) => publish,
-        }
-    }
-
-    /// A publish of QoS 0 has come by this way.
-    pub fn note_at_most_once(&mut self, way: Way, publish: u64) {
+    pub fn admit_at_most_once(&mut self, way: Way, publish: u64) -> bool {
         let (newest, by) = self.newest;
         if by == way {
             self.newest.0 = newest.max(publish);
-        } else if publish > newest {
-            (self.newest, self.newest_elsewhere) = ((publish, way), newest);
-        } else {
-            self.newest_elsewhere = self.newest_elsewhere.max(publish);
+            return publish >= self.newest_elsewhere;
         }
+        if publish > newest {
+            (self.newest, self.newest_elsewhere) = ((publish, way), newest);
+            return true;
+        }
+        false
     }
 }
 
@@ -131,16 +125,17 @@ mod tests {
     fn what_comes_by_one_way_is_late_only_behind_what_came_by_the_other() {
         let ways = [Way::next(), Way::next(), Way::next()];
         let mut high_water = HighWater::default();
-        let mut after = |way: usize, publish: u64| {
-            high_water.note_at_most_once(ways[way], publish);
-            ways.map(|way| high_water.overtaken(way))
-        };
-        assert_eq!(after(0, 5), [0, 5, 5]);
-        // Publishers side by side do not always get into the queue in the order of their numbers.
-        assert_eq!(after(0, 4), [0, 5, 5]);
-        assert_eq!(after(1, 9), [9, 5, 9]);
-        assert_eq!(after(2, 7), [9, 7, 9]);
-        assert_eq!(after(2, 12), [12, 12, 9]);
-        assert_eq!(after(0, 20), [12, 20, 20]);
+        let mut admits = |way: usize, publish: u64| high_water.admit_at_most_once(ways[way], publish);
+        assert!(admits(0, 5));
+        assert!(
+            admits(0, 4),
+            "publishers side by side do not always get into the queue in the order of their numbers"
+        );
+        assert!(admits(1, 9));
+        assert!(!admits(0, 8));
+        assert!(!admits(2, 7));
+        assert!(admits(1, 8) && admits(2, 12));
+        assert!(!admits(1, 11) && admits(2, 10));
+        assert!(admits(0, 20) && !admits(2, 19));
     }
 }

@@ -76,7 +76,10 @@ impl Departure<'_> {
             }
             self.cluster.strays.forget(self.id);
             tracing::debug!(client = self.id, to = %claim.owner, "session not handed over yet");
-            sleep(OFFER_AGAIN).await;
+            tokio::select! {
+                () = sleep(OFFER_AGAIN) => {}
+                () = self.superseded(&claim.owner) => {}
+            }
         }
     }
 
@@ -110,7 +113,11 @@ impl Departure<'_> {
         while !session.is_settled() && Instant::now() < settled {
             sleep(Duration::from_millis(1)).await;
         }
-        let missing = self.cluster.fence(asked, if whole { patience / 4 } else { REST_PATIENCE }).await;
+        let missing = tokio::select! {
+            missing = self.cluster.fence(asked, if whole { patience / 4 } else { REST_PATIENCE }) => missing,
+            // Whoever has claimed it since must not wait for that.
+            () = self.superseded(owner) => return Err(Silent),
+        };
         if !missing.is_empty() {
             // What these have for it comes later than the session can wait.
             self.cluster.strays.begin(self.id, session.filters(), missing, Instant::now());
@@ -123,6 +130,13 @@ impl Departure<'_> {
         match self.next(owner, Some(offer), 3 * patience).await? {
             (_, Step::Kept) => Ok(()),
             _ => Err(Silent),
+        }
+    }
+
+    /// Waits until the claim of `owner` does not count any more.
+    async fn superseded(&self, owner: &ReplicaId) {
+        while self.cluster.owner_elsewhere(self.id).is_some_and(|claim| claim.owner == *owner) {
+            sleep(LOOK).await;
         }
     }
 

@@ -15,7 +15,8 @@ use crate::cluster::turn;
 
 impl Cluster {
     /// Waits until every publish is here that linked nodes, and this one, had matched before with earlier routes than they
-    /// have now. One node may have been asked already. Returns those that cannot be reached, or did not answer in time.
+    /// have now. One node may have been asked already. Returns those that cannot be reached, which are not waited for, or did
+    /// not answer in time.
     pub(super) async fn fence(
         self: &Arc<Self>,
         asked: Option<(ReplicaId, u64)>,
@@ -25,7 +26,8 @@ impl Cluster {
         let mut nodes = JoinSet::new();
         for peer in self.peers.all() {
             missing.insert(peer.name().clone());
-            let Some(replica) = peer.destination() else { continue };
+            // A dead one may still have a link.
+            let Some(replica) = peer.destination().filter(|replica| peer.reaches(replica)) else { continue };
             let cluster = self.clone();
             let known = asked.as_ref().filter(|(asked, _)| *asked == replica).map(|(_, sequence)| *sequence);
             nodes.spawn(timeout(patience, async move {
