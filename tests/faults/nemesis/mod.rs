@@ -16,7 +16,7 @@ pub use cluster::{Cluster, Settings};
 pub use fault::Fault;
 pub use schedule::Schedule;
 
-use crate::history::{FaultNumber, Node, Recorder};
+use crate::history::{FaultKind, FaultNumber, Node, Recorder};
 use crate::processes::netns::Hole;
 
 /// Does harm to a cluster.
@@ -44,9 +44,15 @@ impl<'a> Nemesis<'a> {
     /// Does it.
     pub fn begins(&self, fault: Fault) -> Ongoing {
         let kinds = fault.kinds(self.cluster.size(), self.cluster.keeps_data());
-        let recorded = kinds.into_iter().map(|kind| self.recorder.begins(kind)).collect();
+        // Who loses power is cut off first, which takes its time: until it is dead it goes on.
+        let (deaths, others): (Vec<_>, Vec<_>) = kinds
+            .into_iter()
+            .partition(|kind| matches!(kind, FaultKind::Kill { .. } | FaultKind::Stop { .. }));
+        let mut recorded: Vec<FaultNumber> =
+            others.into_iter().map(|kind| self.recorder.begins(kind)).collect();
         self.note("begins", &fault);
         let holes = self.holes(&fault);
+        recorded.extend(deaths.into_iter().map(|kind| self.recorder.begins(kind)));
         match &fault {
             Fault::Pause { node } => self.cluster.node(*node).freeze(),
             Fault::Kill { node } => self.cluster.node(*node).kill(),
