@@ -2,7 +2,7 @@
 //! version 1, built from the last commit that did.
 //!
 //! `RUMORMQ_VERSION_1` names the command of that build; `.ci/run` makes it with `tests/cluster/version_1`. Without it these
-//! tests are skipped, unless `RUMORMQ_REQUIRE_CLIENTS=1`.
+//! tests are skipped, unless `RUMORMQ_REQUIRE_CLIENTS=1`; they are where it is set and empty, for want of the history.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -27,6 +27,10 @@ const COOKIE: &str = "a secret for tests only";
 /// The command that speaks version 1. None, after saying so, where it was not built; then the test is to end.
 fn version_1() -> Option<String> {
     let command = std::env::var("RUMORMQ_VERSION_1").ok();
+    if command.as_deref() == Some("") {
+        eprintln!("SKIPPED: the history does not go back to version 1");
+        return None;
+    }
     if command.is_none() {
         let required = std::env::var("RUMORMQ_REQUIRE_CLIENTS").is_ok_and(|value| value == "1");
         assert!(!required, "RUMORMQ_VERSION_1 is required: tests/cluster/version_1 builds it");
