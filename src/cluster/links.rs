@@ -35,6 +35,8 @@ impl Cluster {
     }
 
     pub(crate) fn hello(&self) -> Hello {
+        // A stream's lock is held while clients' are taken, and so is never waited for under that of the replication.
+        let forwards_received = self.inbound.received();
         let replication = self.replication.lock();
         // Writing to memory does not fail.
         let gossip = postcard::to_stdvec(&replication.node.hello(Instant::now())).unwrap_or_default();
@@ -44,7 +46,7 @@ impl Cluster {
             replica: replication.node.me().clone(),
             addresses: self.config.advertise.clone(),
             gossip,
-            forwards_received: self.inbound.received(),
+            forwards_received,
             wall_clock_ms: wall_clock_ms(),
         }
     }

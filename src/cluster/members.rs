@@ -47,11 +47,15 @@ impl Members {
         };
         let member = known.entry(hello.replica.clone()).or_insert(member);
         member.addresses = hello.addresses.clone();
-        member.clock_skew_ms = Some(hello.wall_clock_ms as i64 - wall_clock_ms as i64);
+        // A peer may say anything.
+        member.clock_skew_ms = Some(hello.wall_clock_ms.wrapping_sub(wall_clock_ms) as i64);
     }
 
-    /// A peer is linked to it. Who is known already has told its addresses itself.
+    /// A peer is linked to it. Who is known already has told its addresses itself. What is no address is not kept.
     pub fn note_introduction(&self, replica: ReplicaId, addresses: Addresses) {
+        if !addresses.are_valid() {
+            return;
+        }
         let cluster_addr = addresses.cluster.parse().ok();
         let member = Member { cluster_addr, addresses, alive: false, clock_skew_ms: None };
         self.known.lock().entry(replica).or_insert(member);
@@ -172,5 +176,54 @@ async fn observe(cluster: &Cluster, observations: &mut Observations) {
             replica: observation.replica,
         };
         cluster.with_replication(now, |replication| replication.node.handle_observation(observation, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rumormq_gossip::{Incarnation, NodeName};
+
+    use super::*;
+    use crate::cluster::link::hello::SPOKEN;
+
+    #[test]
+    fn no_clock_of_a_peer_does_harm() {
+        let replica =
+            ReplicaId { name: NodeName::parse("a@h").expect("a name"), incarnation: Incarnation(1) };
+        let members = Members::default();
+        for (theirs, ours, skew) in [
+            (1_500, 1_000, 500),
+            (1_000, 1_500, -500),
+            (1 << 63, 1, i64::MAX),
+            (u64::MAX, 0, -1),
+            (0, u64::MAX, 1),
+        ] {
+            let hello = Hello {
+                cluster: "c".to_owned(),
+                protocol: SPOKEN,
+                replica: replica.clone(),
+                addresses: Addresses { cluster: "127.0.0.1:1".to_owned(), ..Addresses::default() },
+                gossip: Vec::new(),
+                forwards_received: BTreeMap::new(),
+                wall_clock_ms: theirs,
+            };
+            members.note_hello(&hello, ours);
+            assert_eq!(members.clock_skews(), [(replica.clone(), skew)]);
+        }
+    }
+
+    #[test]
+    fn an_introduction_with_no_address_is_none() {
+        let replica =
+            ReplicaId { name: NodeName::parse("a@h").expect("a name"), incarnation: Incarnation(1) };
+        let at = |cluster: &str| Addresses { cluster: cluster.to_owned(), ..Addresses::default() };
+        let members = Members::default();
+        for address in ["", "h", "h:x", &format!("{}:1", "h".repeat(1_000_000))] {
+            members.note_introduction(replica.clone(), at(address));
+        }
+        members.note_introduction(replica.clone(), Addresses { http: Some("h".repeat(300)), ..at("h:1") });
+        assert_eq!(members.look_up([&replica].into_iter())[0], None);
+        members.note_introduction(replica.clone(), at("127.0.0.1:1"));
+        assert_eq!(members.look_up([&replica].into_iter())[0], Some((at("127.0.0.1:1"), false)));
     }
 }

@@ -156,7 +156,8 @@ pub fn negotiate(mine: &Hello, theirs: &Hello) -> Result<u16, HelloError> {
 }
 
 impl Addresses {
-    fn are_valid(&self) -> bool {
+    /// Whether each is a `HOST:PORT` of bounded length.
+    pub fn are_valid(&self) -> bool {
         [Some(&self.cluster), self.mqtt.as_ref(), self.http.as_ref()].into_iter().flatten().all(|address| {
             let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
             address.len() <= MAX_ADDRESS_LEN
