@@ -8,7 +8,7 @@ use rumormq::codec::packet::{Packet, Publish, QoS};
 use crate::certificates::Authority;
 use crate::mosquitto::Mosquitto;
 use crate::processes::{Launch, PATIENCE, Process, awaits};
-use crate::support::client::{Client, Q0, Q1, Q2, ack, connect, lasting, options, publish};
+use crate::support::client::{Client, Q0, Q1, Q2, ack, connect, lasting, options, publish, subscribe};
 
 /// A configuration file that is there until the test ends.
 struct File(PathBuf);
@@ -85,7 +85,7 @@ fn await_inward(far: &mut Client, near: &mut Client, topic: &str, renamed: &str)
     });
     // Those on their way still.
     far.publishes(publish(1, Q0, topic, "last"));
-    await_last(near, "last");
+    takes_until(near, |packet| carries(packet, "last"));
 }
 
 const TOPICS: &str = "topics = [{ filter = \"out/#\", direction = \"out\", qos = 2, remote_prefix = \"r/\" }, \
@@ -193,20 +193,28 @@ fn restarts_of_either_side_lose_nothing() {
     publish_numbers(&mut client(address, "p"), "in", 0..50);
     node.restart();
     let mut near = client(node.mqtt_addr(), "near");
-    near.subscribes(&[("in", options(Q1))], "0x01");
+    // What waits on the other side may come before SUBACK.
+    near.sends(Packet::Subscribe(subscribe(1, &[("in", options(Q1))])));
+    takes_until(&mut near, |packet| matches!(packet, Packet::SubAck(_)));
     publish_numbers(&mut client(address, "p"), "in", 50..60);
-    await_last(&mut near, "59");
+    takes_until(&mut near, |packet| carries(packet, "59"));
 }
 
-/// Takes messages until this one has come.
-fn await_last(client: &mut Client, last: &str) {
+fn carries(packet: &Packet<'_>, payload: &str) -> bool {
+    matches!(packet, Packet::Publish(publish) if publish.payload == payload.as_bytes())
+}
+
+/// Takes what comes, up to this packet.
+fn takes_until(client: &mut Client, is_last: impl Fn(&Packet<'_>) -> bool) {
     loop {
         let frame = client.frame().expect("open");
-        let Packet::Publish(publish) = frame.packet() else { continue };
-        if let Some(id) = publish.packet_id {
+        let packet = frame.packet();
+        if let Packet::Publish(publish) = &packet
+            && let Some(id) = publish.packet_id
+        {
             client.sends(Packet::PubAck(ack(id.get())));
         }
-        if publish.payload == last.as_bytes() {
+        if is_last(&packet) {
             return;
         }
     }
