@@ -75,7 +75,9 @@ impl HighWater {
             self.newest.0 = newest.max(publish);
             return publish >= self.newest_elsewhere;
         }
-        if publish > newest {
+        // Numbers begin at 0.
+        let is_first = by == Way::default();
+        if is_first || publish > newest {
             (self.newest, self.newest_elsewhere) = ((publish, way), newest);
             return true;
         }
@@ -137,5 +139,12 @@ mod tests {
         assert!(admits(1, 8) && admits(2, 12));
         assert!(!admits(1, 11) && admits(2, 10));
         assert!(admits(0, 20) && !admits(2, 19));
+    }
+
+    #[test]
+    fn the_first_of_all_counts() {
+        let (mut high_water, way) = (HighWater::default(), Way::next());
+        assert!(high_water.admit_at_most_once(way, 0));
+        assert!(!high_water.admit_at_most_once(Way::next(), 0));
     }
 }
