@@ -12,12 +12,10 @@
 //! for what is missing (`repair`), and periodic digests tell who is behind. Only the second part repeats anything, so
 //! a lost message costs time and nothing else.
 
-mod beat;
 mod departed;
 mod digest;
 mod members;
 mod merge;
-mod neighbours;
 mod promises;
 mod push;
 mod registers;
@@ -38,13 +36,11 @@ use crate::event::{Event, RestartReason};
 use crate::head::Head;
 use crate::lane::Lane;
 use crate::link_graph::LinkGraph;
-use crate::mesh::Mesh;
 use crate::message::{Digest, Hello, Message, MessageError};
 use crate::registers::{Orphans, Registers};
 use crate::replica::{Incarnation, ReplicaId};
 use crate::set::ReplicatedSet;
 use crate::stamp::HybridClock;
-use beat::Reported;
 use departed::{Departed, Revoked};
 use members::Member;
 use push::Push;
@@ -73,11 +69,6 @@ pub struct Node {
     restart_asked: bool,
     links: BTreeMap<ReplicaId, Link>,
     graph: LinkGraph,
-    mesh: Mesh,
-    /// Others live than the mesh knows.
-    mesh_stale: bool,
-    /// What peers were told of this node's links.
-    reported: Reported,
     repairs: BTreeMap<(SetId, ReplicaId), Repair>,
     waiting: Waiting,
     settlement: Vec<Settlement>,
@@ -132,10 +123,6 @@ struct Link {
     asked: BTreeMap<(SetId, ReplicaId), (Frontier, u64)>,
     /// Acknowledgements to be sent.
     acks: BTreeSet<(SetId, ReplicaId)>,
-    /// What is said on it in a large cluster.
-    talk: beat::Talk,
-    /// Whether it is of use.
-    need: neighbours::Need,
 }
 
 /// A message to be made when the link takes it, from the state at that time.
@@ -180,9 +167,6 @@ impl Node {
             restart_asked: false,
             links: BTreeMap::new(),
             graph: Node::new_graph(&config, &me),
-            mesh: Mesh::new(config.full_mesh_up_to),
-            mesh_stale: false,
-            reported: Reported::default(),
             repairs: BTreeMap::new(),
             waiting: Waiting::new(config.max_waiting_bytes),
             outbox: VecDeque::new(),
@@ -276,7 +260,6 @@ impl Node {
         self.restart_asked = false;
         self.started = now;
         self.graph = Node::new_graph(&self.config, &self.me);
-        self.reported = Reported::default();
         self.outbox.clear();
     }
 
@@ -304,8 +287,6 @@ impl Node {
             pushes: BTreeMap::new(),
             asked: BTreeMap::new(),
             acks: BTreeSet::new(),
-            talk: beat::Talk::new(self.digest_round),
-            need: neighbours::Need::default(),
         };
         self.links.insert(peer.clone(), link);
         // The exchange of greetings was an answer.
@@ -317,9 +298,8 @@ impl Node {
         }
         self.review_member(&peer, now);
         self.merge_digest(&peer, &hello, now);
-        self.begin_pushes(&peer, &hello, now);
+        self.begin_pushes(&peer, now);
         self.greet(&peer, now);
-        self.note_greeting(&peer, &hello);
         true
     }
 
@@ -356,11 +336,6 @@ impl Node {
             }
             Message::Pull(pull) => self.handle_pull(from, pull),
             Message::Digest(digest) => self.handle_digest(from, &digest, now),
-            Message::Beat(beat) => self.handle_beat(from, &beat, now),
-            Message::Ask(ask) => {
-                self.handle_ask(from, &ask, now);
-                Ok(())
-            }
         };
         self.counters.messages_invalid += u64::from(handled.is_err());
         handled
@@ -386,7 +361,6 @@ impl Node {
         if self.next_review <= now {
             self.next_review = now + self.config.digest_interval / 2;
             self.review(now);
-            self.review_links(now);
         }
         if self.next_digest <= now {
             self.next_digest = now + self.config.digest_interval;

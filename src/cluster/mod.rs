@@ -9,7 +9,6 @@ mod buffers;
 mod complaints;
 pub mod config;
 pub mod counters;
-mod demand;
 mod dialer;
 mod endpoint;
 mod exclusive;
@@ -54,7 +53,6 @@ use tokio::task::AbortHandle;
 use complaints::Complaints;
 pub use config::ClusterConfig;
 use counters::ClusterCounters;
-use demand::Demand;
 use dialer::Dialer;
 pub use endpoint::Endpoint;
 use forward::inbound::InboundStreams;
@@ -109,7 +107,6 @@ pub struct Cluster {
     identity: u64,
     members: Members,
     dialer: Dialer,
-    demand: Demand,
     /// Whom this node has met. No other lock is taken under it.
     known: Mutex<KnownPeers>,
     membership: RwLock<Option<Membership>>,
@@ -164,7 +161,6 @@ impl Cluster {
             identity: identity_of(config.replica.name.as_str()),
             members: Members::default(),
             dialer: Dialer::new(&seeds),
-            demand: Demand::default(),
             known: Mutex::new(known),
             membership: RwLock::default(),
             publishes: AtomicU64::new(0),

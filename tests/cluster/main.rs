@@ -10,7 +10,6 @@ mod conflict;
 mod cookies;
 mod detection;
 mod exclusive;
-mod grid;
 mod identity;
 mod incarnations;
 mod intruders;

@@ -40,8 +40,6 @@ pub(super) struct Member {
     /// Digest round in which a lane of it changed here.
     changed_round: u64,
     conflict_reported: bool,
-    /// It was dead and is back, with what those had who were with it.
-    pub returned: bool,
 }
 
 /// What is known of a lane beyond what has been applied.
@@ -71,7 +69,6 @@ impl Member {
             lagging: vec![None; sets],
             changed_round: round,
             conflict_reported: false,
-            returned: false,
         }
     }
 
@@ -81,16 +78,6 @@ impl Member {
 
     pub fn conflict_reported(&self) -> bool {
         self.conflict_reported
-    }
-
-    /// It answers, and says nothing else: no evidence of links is needed.
-    fn is_beyond_doubt(&self) -> bool {
-        self.status == Status::Running && self.alive == Some(true)
-    }
-
-    /// It has been known for no longer than it takes to hear of all its links.
-    pub fn is_new(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.first_seen) < Duration::from_secs(3)
     }
 
     pub fn changed_round(&self) -> u64 {
@@ -321,15 +308,6 @@ impl Node {
         }
         self.departed.insert(replica, Departure::Left);
         self.drop_member(replica, Some(MemberState::Left), now);
-        // Of a name that has left, nobody takes in what an earlier start of it wrote: so nobody keeps what a dead one did.
-        let earlier = self
-            .incarnations(&replica.name)
-            .filter(|(other, member)| *other < replica && !member.is_live() && !self.vouches_for(other, now));
-        let earlier: Vec<ReplicaId> = earlier.map(|(other, _)| other.clone()).collect();
-        for earlier in earlier {
-            self.counters.superseded += 1;
-            self.drop_member(&earlier, None, now);
-        }
     }
 
     pub(super) fn live_members(&self) -> impl Iterator<Item = (&ReplicaId, &Member)> {
@@ -337,9 +315,10 @@ impl Node {
     }
 
     pub(super) fn review_member(&mut self, replica: &ReplicaId, now: Instant) {
-        let Some(member) = self.members.get(replica) else { return };
-        let vouched = !member.is_beyond_doubt() && self.vouches_for(replica, now);
-        self.set_state(replica, member.state_now(vouched), now);
+        let vouched = self.vouches_for(replica, now);
+        if let Some(state) = self.members.get(replica).map(|member| member.state_now(vouched)) {
+            self.set_state(replica, state, now);
+        }
     }
 
     fn set_state(&mut self, replica: &ReplicaId, to: Option<MemberState>, now: Instant) {
@@ -348,9 +327,7 @@ impl Node {
         if from == to {
             return;
         }
-        self.mesh_stale = true;
         if member.is_live() {
-            member.returned |= from == Some(MemberState::Dead);
             member.down_since = None;
         } else {
             member.down_since.get_or_insert(now);
@@ -361,20 +338,7 @@ impl Node {
 
     /// Looks at everybody: evidence grows old without any message.
     pub(super) fn review(&mut self, now: Instant) {
-        let mut before = &self.me.name;
-        let mut concerned = Vec::new();
-        for (replica, member) in &self.members {
-            // Of most, time alone changes nothing.
-            if *before == replica.name
-                || !member.is_beyond_doubt()
-                || member.state != Some(MemberState::Alive)
-            {
-                concerned.push(replica.clone());
-            }
-            before = &replica.name;
-        }
-        concerned.extend(self.incarnations(&self.me.name).map(|(replica, _)| replica.clone()));
-        for replica in concerned {
+        for replica in self.members.keys().cloned().collect::<Vec<_>>() {
             self.review_member(&replica, now);
             let Some(member) = self.members.get(&replica) else { continue };
             let down_for = member.down_since.map(|since| now.saturating_duration_since(since));
@@ -480,7 +444,6 @@ impl Node {
     /// changes of it.
     fn drop_member(&mut self, replica: &ReplicaId, to: Option<MemberState>, now: Instant) {
         let Some(member) = self.members.remove(replica) else { return };
-        self.mesh_stale = true;
         self.events.push_back(Event::Member { replica: replica.clone(), from: member.state, to });
         for set in self.set_ids() {
             self.repairs.remove(&(set, replica.clone()));

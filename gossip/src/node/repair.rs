@@ -250,11 +250,9 @@ impl Node {
         }
     }
 
-    /// When to ask for a lane that turned out to be behind: an owner that is linked pushes by itself, and in a large cluster
-    /// somebody passes it on.
+    /// When to ask for a lane that turned out to be behind: an owner that is linked pushes by itself.
     pub(super) fn expected_at(&self, replica: &ReplicaId, now: Instant) -> Instant {
-        let is_pushed = self.links.contains_key(replica) || !self.mesh.is_full();
-        if is_pushed { now + self.config.push_grace } else { now }
+        if self.links.contains_key(replica) { now + self.config.push_grace } else { now }
     }
 
     /// A waiting delta of the lane whose time has come.
