@@ -32,7 +32,8 @@ impl Relayed {
     ) -> Result<(), LinkError> {
         let (head, mut frames) = wire::read(body).ok_or(LinkError::MalformedFrame(kind::RELAYED))?;
         let Some(source) = self.source(cluster, &head.other) else {
-            cluster.counters.rejected.with_label_values(&["relay_unknown_origin"]).inc();
+            // A new start of a node, perhaps, of which its peer has heard first.
+            cluster.counters.relay_unroutable.inc();
             return Ok(());
         };
         source.begin(now);
