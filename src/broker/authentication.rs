@@ -1,5 +1,6 @@
 //! Who is it? By certificate, by password, or by an exchange of AUTH packets (4.12).
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Broker;
@@ -41,32 +42,34 @@ impl Broker {
         &self,
         connect: &Connect<'_>,
         certificate: Option<&str>,
+        peer: Option<SocketAddr>,
     ) -> Result<Authentication, Refused> {
         if let Some(name) = connect.properties.authentication_method {
             let Some(method) = self.access.method(name) else {
-                return Err(self.deny(Denial::Method, connect)); // [MQTT-4.12.0-1]
+                return Err(self.deny(Denial::Method, connect, peer)); // [MQTT-4.12.0-1]
             };
             let mut exchange = method.begin();
             return match answer(&mut *exchange, connect.properties.authentication_data) {
                 Ok(Answer::Ask(data)) => Ok(Authentication::Asking(exchange, data)),
                 Ok(Answer::Proved(proof)) => Ok(Authentication::Proved(proof)),
-                Err(denial) => Err(self.deny(denial, connect)),
+                Err(denial) => Err(self.deny(denial, connect, peer)),
             };
         }
         let credentials = Credentials { username: connect.username, password: connect.password, certificate };
         match self.access.check(credentials) {
             Verdict::Known(identity) => Ok(Authentication::Proved(Proof { identity, said: None })),
-            Verdict::Denied(denial) => Err(self.deny(denial, connect)),
+            Verdict::Denied(denial) => Err(self.deny(denial, connect, peer)),
             Verdict::Hashing(verification) => Ok(Authentication::Hashing(verification)),
         }
     }
 
     /// Counts a client that is not let in. What it is told does not say which users there are.
-    pub(super) fn deny(&self, denial: Denial, connect: &Connect<'_>) -> Refused {
+    pub(super) fn deny(&self, denial: Denial, connect: &Connect<'_>, peer: Option<SocketAddr>) -> Refused {
         self.metrics.authentications.with_label_values(&[denial.label()]).inc();
         if let Some(suppressed) = self.denials.may_log(denial, Instant::now()) {
             let (client, username) = (connect.client_id, connect.username.unwrap_or_default());
-            tracing::warn!(client, username, suppressed, "client not let in: {denial}");
+            let peer = peer.map(tracing::field::display);
+            tracing::warn!(client, username, peer, suppressed, "client not let in: {denial}");
         }
         Refused(reason_code(denial))
     }

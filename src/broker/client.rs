@@ -2,6 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -71,6 +72,8 @@ pub struct Attachment {
     pub direct: Option<Arc<dyn DirectWrite>>,
     /// Reaches the connection's task.
     pub signal: Arc<Signal>,
+    /// The client's address; of a part of this node, none.
+    pub peer: Option<SocketAddr>,
 }
 
 /// One client; outlives its connections for as long as its session does.
@@ -459,6 +462,10 @@ mod tests {
         Ok(slices.iter().map(|slice| slice.len()).sum())
     }
 
+    fn attachment(direct: Option<Arc<dyn DirectWrite>>, signal: Arc<Signal>) -> Attachment {
+        Attachment { direct, signal, peer: None }
+    }
+
     struct Refusing;
 
     impl DirectWrite for Refusing {
@@ -496,7 +503,7 @@ mod tests {
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(wakes.clone());
         let mut state = client.lock();
-        let epoch = state.attach(Attachment { direct: Some(Arc::new(Refusing)), signal: signal.clone() });
+        let epoch = state.attach(attachment(Some(Arc::new(Refusing)), signal.clone()));
         state.session.handle_connected(Negotiated {
             version: ProtocolVersion::V500,
             max_packet_size: u32::MAX,
@@ -537,7 +544,7 @@ mod tests {
                 return refuse(slices);
             }
             state.take_over();
-            state.attach(Attachment { direct: None, signal: Arc::default() });
+            state.attach(attachment(None, Arc::default()));
             Ok(take_all(slices)? - self.cut)
         }
     }
@@ -550,7 +557,7 @@ mod tests {
             let writer = Arc::new(Overtaken { client: OnceLock::new(), cut });
             writer.client.set(Arc::downgrade(&client)).expect("empty");
             let mut state = client.lock();
-            state.attach(Attachment { direct: Some(writer), signal: signal.clone() });
+            state.attach(attachment(Some(writer), signal.clone()));
             state.session.outbox().buffer().extend_from_slice(&[0; 10]);
             drop(state);
             client.flush(Instant::now());
@@ -570,7 +577,7 @@ mod tests {
         let writer = Arc::new(Refilling(OnceLock::new()));
         writer.0.set(Arc::downgrade(&client)).expect("empty");
         let mut state = client.lock();
-        let epoch = state.attach(Attachment { direct: Some(writer.clone()), signal: signal.clone() });
+        let epoch = state.attach(attachment(Some(writer.clone()), signal.clone()));
         state.session.outbox().buffer().push(0);
         drop(state);
         client.flush(now);

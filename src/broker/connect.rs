@@ -41,7 +41,7 @@ impl Broker {
             false if connect.client_id.starts_with(BRIDGE_CLIENTS) => {
                 return Err(Refused(ReasonCode::ClientIdentifierNotValid));
             }
-            false => self.authenticate(connect, request.certificate)?,
+            false => self.authenticate(connect, request.certificate, request.attachment.peer)?,
         };
         let (stage, question) = match authentication {
             Authentication::Proved(proof) => match self.before_open(connect, &proof.identity)? {

@@ -118,10 +118,10 @@ impl Broker {
                     return Err(Refused(ReasonCode::PacketTooLarge));
                 }
                 let opening = Opening { connect, identity, negotiated, attachment };
-                let identity = opening.identity.clone();
+                let (identity, peer) = (opening.identity.clone(), opening.attachment.peer);
                 let epoch = self.attach(&client, state, opening, batch);
                 let expiry_secs = self.session_expiry(connect).as_secs();
-                self.announce_connected(client.id(), &identity, connect, expiry_secs, batch);
+                self.announce_connected(client.id(), &identity, peer, connect, expiry_secs, batch);
                 let keep_alive = u64::from(keep_alive_secs);
                 let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
                 let method = said.and(connect.properties.authentication_method).map(Into::into);

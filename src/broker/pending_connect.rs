@@ -1,6 +1,7 @@
 //! A connect that takes time: between its CONNECT and its CONNACK something has to be found out.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -103,6 +104,10 @@ impl PendingConnect {
         Ok(())
     }
 
+    fn peer(&self) -> Option<SocketAddr> {
+        self.attachment.as_ref().and_then(|attachment| attachment.peer)
+    }
+
     fn connect(&self) -> Result<Box<Connect<'_>>, Refused> {
         match codec::decode(&self.frame, self.version) {
             Ok(Packet::Connect(connect)) => Ok(connect),
@@ -157,7 +162,7 @@ impl Broker {
                 pending.stage = Stage::Known(proof);
                 Ok(())
             }
-            Err(denial) => Err(self.deny(denial, &*pending.connect()?)),
+            Err(denial) => Err(self.deny(denial, &*pending.connect()?, pending.peer())),
         }
     }
 
@@ -174,7 +179,9 @@ impl Broker {
             match &mut pending.stage {
                 Stage::Hashing(verification) => match ready!(verification.as_mut().poll(cx)) {
                     Ok(identity) => pending.stage = Stage::Known(Proof { identity, said: None }),
-                    Err(denial) => return Poll::Ready(Err(self.deny(denial, &*pending.connect()?))),
+                    Err(denial) => {
+                        return Poll::Ready(Err(self.deny(denial, &*pending.connect()?, pending.peer())));
+                    }
                 },
                 Stage::Exchanging(_) => return Poll::Pending,
                 Stage::Opening(_, wait) => {
@@ -232,7 +239,7 @@ mod tests {
         let mut frame = Vec::new();
         let packet = Packet::Connect(Box::new(connect));
         codec::encode(&packet, ProtocolVersion::V500, u32::MAX, &mut frame).expect("a CONNECT");
-        let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()) };
+        let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()), peer: None };
         let (done, outcome) = oneshot::channel();
         let wait: Wait<Option<Arrival>> = Box::pin(async { outcome.await.expect("the test sends it") });
         let Ok(Packet::Connect(connect)) = codec::decode(&frame, ProtocolVersion::V500) else {

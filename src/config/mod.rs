@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 pub use advertise::advertised;
@@ -84,6 +85,10 @@ pub struct Config {
     pub advertise_mqtt: Option<HostPort>,
     /// The same for whoever collects metrics.
     pub advertise_http: Option<HostPort>,
+    /// Proxies that say on whose behalf they connect, by the PROXY protocol (version 1 or 2) on any of the listeners for clients:
+    /// their networks. Those have to say it, and nobody else may: a header from elsewhere ends the connection. Too wide a
+    /// network lets clients make up addresses. Empty: nobody says such things.
+    pub trusted_proxies: Vec<IpNet>,
     /// Accept clients without a user name and password: on an address other than loopback, where whoever reaches the port can
     /// then read and publish everything, and beside those that have one, where there is a password file.
     pub allow_anonymous: bool,
@@ -194,6 +199,7 @@ impl Default for Config {
             advertise_cluster: None,
             advertise_mqtt: None,
             advertise_http: None,
+            trusted_proxies: Vec::new(),
             allow_anonymous: false,
             tls_certificate_file: None,
             tls_key_file: None,

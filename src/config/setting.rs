@@ -63,7 +63,7 @@ impl Setting {
 
     /// Whether it has several values, separated by commas.
     pub fn is_list(&self) -> bool {
-        self.name == "join"
+        self.name == "join" || self.name == "trusted_proxies"
     }
 
     /// Gives the field the value that `text` means; the error says what is wrong with it.
@@ -209,6 +209,13 @@ pub const SETTINGS: &[Setting] = &[
     text(Listen, "advertise_http", "HOST:PORT", "What collectors of metrics are told to connect to", |c| {
         &mut c.advertise_http
     }),
+    text(
+        Listen,
+        "trusted_proxies",
+        "NETWORK",
+        "Proxies that have to say for whom they connect, by the PROXY protocol; may be repeated",
+        |c| &mut c.trusted_proxies,
+    ),
     text(Listen, "allow_anonymous", "", "Let clients in without a password, from anywhere", |c| {
         &mut c.allow_anonymous
     }),

@@ -1,13 +1,14 @@
 //! How the types of the fields are read and shown.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 use super::{AdminToken, ClientCertificates, Cookie, ForwardOverflow, HostPort, NodeName};
@@ -188,6 +189,26 @@ impl Text for Vec<HostPort> {
 
     fn show(&self) -> String {
         self.iter().map(HostPort::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// Separated by commas; an address is a network of one.
+impl Text for Vec<IpNet> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let networks = text.split(',').map(str::trim).filter(|network| !network.is_empty());
+        *self = networks.map(network).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(address.into()),
+        Err(_) => parse(text, "an address or a network, such as 10.0.0.5 or 10.0.0.0/8"),
     }
 }
 

@@ -383,7 +383,8 @@ impl<T: Transport> Connection<T> {
         if !self.place.is_open {
             return Err(refused(self.broker.reason_to_go(ReasonCode::ServerBusy)));
         }
-        let attachment = Attachment { direct: self.transport.direct(), signal: self.signal.clone() };
+        let (direct, peer) = (self.transport.direct(), self.transport.peer());
+        let attachment = Attachment { direct, signal: self.signal.clone(), peer };
         let certificate = self.transport.certificate_name();
         let internal = self.transport.is_internal();
         let request = Request { connect, frame, attachment, certificate, internal };
@@ -495,7 +496,8 @@ impl<T: Transport> Connection<T> {
                     Stop::End(End::Disconnected(ending)) => ending,
                     _ => Ending { publish_will: true, expiry_secs: None, cause: stop.cause() },
                 };
-                tracing::debug!(client = client.id(), ?stop, "connection ends");
+                let peer = self.transport.peer().map(tracing::field::display);
+                tracing::debug!(client = client.id(), peer, ?stop, "connection ends");
                 self.broker.disconnect(client, *epoch, ending, batch);
             }
             before @ (Phase::Connecting | Phase::Pending(_)) => {
@@ -506,7 +508,8 @@ impl<T: Transport> Connection<T> {
                     self.broker.metrics.connects.with_label_values(&["refused"]).inc();
                     self.refuse(refusal, &mut rest);
                 }
-                tracing::debug!(?stop, "connection ends before CONNECT was accepted");
+                let peer = self.transport.peer().map(tracing::field::display);
+                tracing::debug!(peer, ?stop, "connection ends before CONNECT was accepted");
             }
             Phase::Closing { rest: left, .. } => rest = left,
         }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::opening_error::OpeningError;
+use super::proxy::TrustedProxies;
 use crate::broker::Broker;
 use crate::cluster::handshakes::Handshakes;
 
@@ -24,6 +25,7 @@ pub struct Door {
     /// For clients that are told that all places are taken.
     refusals: Arc<Semaphore>,
     pub(super) handshakes: Handshakes,
+    pub(super) proxies: TrustedProxies,
     /// Guards nothing but the pace of the log.
     reports: Mutex<Reports>,
 }
@@ -49,14 +51,15 @@ struct Reports {
 }
 
 impl Door {
-    /// A door to this broker, within its limits.
-    pub fn new(broker: Arc<Broker>) -> Arc<Door> {
+    /// A door to this broker, within its limits, for clients and these proxies.
+    pub fn new(broker: Arc<Broker>, proxies: TrustedProxies) -> Arc<Door> {
         let places = Arc::new(Semaphore::new(broker.limits().max_connections));
         Arc::new(Door {
             broker,
             places,
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             handshakes: Handshakes::new(HANDSHAKES_MAX),
+            proxies,
             reports: Mutex::default(),
         })
     }

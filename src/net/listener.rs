@@ -53,11 +53,11 @@ impl Listener {
     pub async fn run(self, door: Arc<Door>) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let Some(place) = door.enter() else { continue };
                     // Without it small packets wait for acknowledgements; a socket that refuses is gone already.
                     let _ = stream.set_nodelay(true);
-                    opening::serve(&door, &self.protocol, stream, place);
+                    opening::serve(&door, &self.protocol, stream, peer, place);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
@@ -170,6 +171,10 @@ pub struct TlsStream {
 }
 
 impl Transport for TlsStream {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.stream.get_ref().0.peer()
+    }
+
     fn certificate_name(&self) -> Option<&str> {
         self.certificate_name.as_deref()
     }

@@ -1,6 +1,7 @@
 //! What the connection driver asks of a transport, and plain TCP, the one that other tasks can write to directly.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -15,6 +16,11 @@ use crate::broker::client::DirectWrite;
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// The way for other tasks to write, where the transport has one. Without, the connection's own task writes.
     fn direct(&self) -> Option<Arc<dyn DirectWrite>> {
+        None
+    }
+
+    /// The client's address, if it has one: where a proxy is in between, that of whom the proxy speaks for.
+    fn peer(&self) -> Option<SocketAddr> {
         None
     }
 
@@ -33,15 +39,16 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 pub struct Tcp {
     read: OwnedReadHalf,
     write: Arc<TcpWriter>,
+    peer: SocketAddr,
 }
 
 struct TcpWriter(OwnedWriteHalf);
 
 impl Tcp {
-    /// Takes over a connected stream.
-    pub fn new(stream: TcpStream) -> Tcp {
+    /// Takes over a connected stream, at whose other end `peer` is.
+    pub fn new(stream: TcpStream, peer: SocketAddr) -> Tcp {
         let (read, write) = stream.into_split();
-        Tcp { read, write: Arc::new(TcpWriter(write)) }
+        Tcp { read, write: Arc::new(TcpWriter(write)), peer }
     }
 
     fn stream(&self) -> &TcpStream {
@@ -52,6 +59,10 @@ impl Tcp {
 impl Transport for Tcp {
     fn direct(&self) -> Option<Arc<dyn DirectWrite>> {
         Some(self.write.clone())
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        Some(self.peer)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::cluster::link::tls::{LinkTls, LinkTlsError};
 use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken, SecretsError};
 use crate::config::{Config, ConfigError, advertised};
 use crate::net::tls::{Tls, TlsError};
-use crate::net::{Door, Listener, Protocol};
+use crate::net::{Door, Listener, Protocol, TrustedProxies};
 use crate::store::{Identity, StoreError};
 use keeper::{Keeper, Start};
 use view::View;
@@ -179,7 +179,7 @@ impl Node {
         cluster.ready().await?;
         view.set_ready();
         bridges.start();
-        let door = Door::new(broker.clone());
+        let door = Door::new(broker.clone(), TrustedProxies::new(config.trusted_proxies));
         let listening =
             clients.into_iter().map(|listener| tokio::spawn(listener.run(door.clone()))).collect();
         tracing::info!(node = %name, %mqtt, http = %http_addr, "started");

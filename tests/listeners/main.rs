@@ -2,6 +2,7 @@
 
 mod every_transport;
 mod openings;
+mod proxies;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod support;

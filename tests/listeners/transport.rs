@@ -51,17 +51,21 @@ impl Listening {
     }
 
     pub fn with(limits: Limits) -> Listening {
-        Listening::with_clients_of(None, ClientCertificates::Required, limits)
+        Listening::over(Node::with(limits), None, ClientCertificates::Required)
     }
 
     /// Clients are asked for certificates of this authority, if it is given.
     pub fn with_clients_of(known: Option<&Authority>, mode: ClientCertificates, limits: Limits) -> Listening {
+        Listening::over(Node::with(limits), known, mode)
+    }
+
+    /// Opens the other listeners of this broker.
+    pub fn over(node: Node, known: Option<&Authority>, mode: ClientCertificates) -> Listening {
         let authority = Authority::new();
         let Identity { certificate, key } = authority.server();
         let client_ca = known.map(Authority::certificate);
         let files = TlsFiles { certificate, key, client_ca, client_certificates: mode };
         let tls = Arc::new(Tls::load(files).expect("files as they should be"));
-        let node = Node::with(limits);
         let protocols = [Protocol::Mqtts(tls.clone()), Protocol::Ws, Protocol::Wss(tls.clone())];
         let [mqtts, ws, wss] = protocols.map(|protocol| node.listens(protocol));
         let addresses = [node.address, mqtts, ws, wss];
@@ -78,7 +82,11 @@ impl Listening {
 
     /// A stream without a word of MQTT on it.
     pub fn open(&self, transport: Transport) -> Box<dyn Stream> {
-        let tcp = self.tcp(transport);
+        self.open_over(transport, self.tcp(transport))
+    }
+
+    /// The same on a connection of TCP where something may have been said before.
+    pub fn open_over(&self, transport: Transport, tcp: TcpStream) -> Box<dyn Stream> {
         match transport {
             Transport::Tcp => Box::new(tcp),
             Transport::Tls => Box::new(self.secure(tcp)),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rumormq::access::{Access, AccessConfig};
 use rumormq::broker::{Broker, Extras, Limits};
 use rumormq::codec::packet::Connect;
-use rumormq::net::{Door, Listener, Protocol};
+use rumormq::net::{Door, Listener, Protocol, TrustedProxies};
 use tokio::runtime::Runtime;
 
 use super::client::{Client, PATIENCE, V311, connect};
@@ -58,20 +58,26 @@ impl Node {
     }
 
     pub fn with(limits: Limits) -> Node {
-        Node::with_broker(Broker::new(limits))
+        Node::with_broker(Broker::new(limits), TrustedProxies::default())
     }
 
     pub fn with_extras(limits: Limits, extras: Extras) -> Node {
-        Node::with_broker(Broker::with_extras(limits, extras))
+        Node::with_broker(Broker::with_extras(limits, extras), TrustedProxies::default())
     }
 
     pub fn with_access(limits: Limits, access: AccessConfig) -> Node {
-        Node::with_broker(Broker::new(limits).with_access(Access::new(access)))
+        Node::with_broker(Broker::new(limits).with_access(Access::new(access)), TrustedProxies::default())
     }
 
-    fn with_broker(broker: Broker) -> Node {
+    /// Clients in these networks are proxies.
+    pub fn behind(proxies: &[&str], limits: Limits) -> Node {
+        let networks = proxies.iter().map(|network| network.parse().expect("a network")).collect();
+        Node::with_broker(Broker::new(limits), TrustedProxies::new(networks))
+    }
+
+    fn with_broker(broker: Broker, proxies: TrustedProxies) -> Node {
         let broker = Arc::new(broker);
-        let door = Door::new(broker.clone());
+        let door = Door::new(broker.clone(), proxies);
         Node { broker, address: listen(Protocol::Mqtt, &door), door }
     }
 

@@ -3,6 +3,7 @@
 //! Costs one look at a counter where nobody in the cluster subscribes to anything below `$SYS`. A client whose identifier
 //! cannot be part of a topic name (it has a `+` or `#`) has no such topics.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ impl Broker {
         &self,
         client_id: &str,
         identity: &Identity,
+        peer: Option<SocketAddr>,
         connect: &Connect<'_>,
         expiry_secs: u64,
         batch: &mut Batch,
@@ -30,6 +32,7 @@ impl Broker {
             json!({
                 "clientid": client_id,
                 "username": identity.username(),
+                "ipaddress": peer.map(|peer| peer.ip().to_canonical().to_string()),
                 "protocol": "mqtt",
                 "proto_name": name,
                 "proto_ver": version,

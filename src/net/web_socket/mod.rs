@@ -9,6 +9,7 @@ mod deframer;
 mod opening;
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -99,6 +100,10 @@ impl<S: Transport> WebSocket<S> {
 }
 
 impl<S: Transport> Transport for WebSocket<S> {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer()
+    }
+
     fn certificate_name(&self) -> Option<&str> {
         self.stream.certificate_name()
     }
