@@ -229,6 +229,98 @@ fn nodes_do_not_outlive_a_dev_that_is_killed() {
     wait_until("the node is gone", || is_free(base));
 }
 
+/// A directory that is there until the test ends.
+struct TempDir(std::path::PathBuf);
+
+impl TempDir {
+    fn new(name: &str) -> TempDir {
+        let path = std::env::temp_dir().join(format!("rumormq-command-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        TempDir(path)
+    }
+
+    /// Writes a file; gives its path.
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn check_prints_every_setting_and_where_it_comes_from_and_no_secret() {
+    let dir = TempDir::new("check");
+    let cookie = dir.file("cookie", "a-secret-of-the-cluster\n");
+    let file = dir.file(
+        "rumormq.toml",
+        &format!(
+            "[listen]\nmqtt = \"127.0.0.1:1884\"\n[cluster]\ncookie_file = \"{cookie}\"\n\
+             [[auto_subscribe]]\ntopic = \"a\"\n"
+        ),
+    );
+    let arguments = ["check", "--config", &file, "--max-qos=1"];
+    let (code, table, error) = output(&arguments);
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{table}");
+    let row = |name: &str| {
+        let line = table.lines().find(|line| line.starts_with(name)).expect("a row");
+        line[name.len()..].split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("node "), "rumormq@127.0.0.1 default");
+    assert_eq!(row("[listen] mqtt "), format!("127.0.0.1:1884 {file}:2:8"));
+    assert_eq!(row("[listen] ws "), "- default");
+    assert_eq!(row("[cluster] cookie_file "), format!("{cookie} {file}:4:15"));
+    assert_eq!(row("[broker] max_qos "), "1 flag --max-qos");
+    assert_eq!(row("[[auto_subscribe]] "), format!("as the file says {file}:5:1"));
+    assert!(!table.contains("a-secret"), "{table}");
+
+    let (_, json, _) = output(&[&arguments[..], &["--json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["valid"], true);
+    let settings = report["settings"].as_array().unwrap();
+    let mqtt = settings.iter().find(|row| row["setting"] == "[listen] mqtt").unwrap();
+    assert_eq!(mqtt["from"], format!("{file}:2:8"));
+
+    let mut with_secret = command(&["check"]);
+    let shown = with_secret.env("RUMORMQ_COOKIE", "another-secret-of-the-cluster").output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("environment RUMORMQ_COOKIE") && !shown.contains("another-secret"), "{shown}");
+}
+
+#[test]
+fn check_tells_all_mistakes_at_once() {
+    let dir = TempDir::new("check-mistakes");
+    let file = dir.file("rumormq.toml", "[limits]\nmax_paket_size = 1\nmax_qos = 1\nmax_inflight = 0\n");
+    let (code, table, errors) = output(&["check", "--config", &file, "--mqtts=127.0.0.1:0"]);
+    assert_eq!((code, table.as_str()), (Some(2), ""), "{errors}");
+    let expected = [
+        format!(
+            "rumormq: {file}:2:1: [limits] max_paket_size is not a setting; did you mean [limits] max_packet_size?"
+        ),
+        format!("rumormq: {file}:3:1: [limits] max_qos belongs in section [broker]"),
+        format!("rumormq: {file}:4:16: [limits] max_inflight: 0 is not between 1 and 65535"),
+        "rumormq: mqtts needs a certificate and its key: give --tls-certificate-file FILE".to_owned(),
+    ];
+    assert_eq!(errors.lines().collect::<Vec<_>>(), expected);
+    // Those of files that it names as well.
+    let key = dir.file("key.pem", "nothing");
+    let tls = [format!("--tls-certificate-file={key}"), format!("--tls-key-file={key}")];
+    let (code, json, _) = output(&["check", "--json", "--mqtts=127.0.0.1:0", &tls[0], &tls[1]]);
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &report["valid"]), (Some(2), &serde_json::Value::Bool(false)));
+    let error = report["errors"][0].as_str().unwrap();
+    assert!(
+        error.contains("no certificate in PEM form; give the right file with --tls-certificate-file"),
+        "{error}"
+    );
+}
+
 /// Runs `rumormq passwd` with this on its standard input.
 fn passwd(arguments: &[&str], input: &str) -> (Option<i32>, String) {
     let mut command = command(&[&["passwd"], arguments].concat());

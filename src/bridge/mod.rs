@@ -80,6 +80,12 @@ impl Bridges {
     }
 }
 
+/// Whether the bridge's files can be used.
+pub fn check(config: &BridgeConfig) -> Result<(), RemoteError> {
+    run::password(config)?;
+    remote::Remote::new(config).map(drop)
+}
+
 impl Drop for Bridges {
     fn drop(&mut self) {
         self.running.iter().for_each(JoinHandle::abort);

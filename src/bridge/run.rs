@@ -80,17 +80,20 @@ fn lost_here(error: io::Error) -> RunError {
     RunError::Lost("this node", error)
 }
 
+/// The password that is in the bridge's file, if it has one.
+pub(super) fn password(config: &BridgeConfig) -> Result<Option<Vec<u8>>, RemoteError> {
+    let Some(path) = &config.password_file else { return Ok(None) };
+    let content = std::fs::read(path).map_err(|error| {
+        let (bridge, path) = (config.name.clone(), path.clone());
+        RemoteError::Password { bridge, path, error }
+    })?;
+    let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(Some(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
+}
+
 impl Bridge {
     /// A bridge that is not connected yet.
     pub fn new(config: BridgeConfig, node: Node) -> Result<Bridge, RemoteError> {
-        let password = config.password_file.as_ref().map(|path| {
-            let content = std::fs::read(path).map_err(|error| {
-                let (bridge, path) = (config.name.clone(), path.clone());
-                RemoteError::Password { bridge, path, error }
-            })?;
-            let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            Ok(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
-        });
         let plain = |name: &str| name.replace(|c: char| !c.is_ascii_alphanumeric() && !"-.".contains(c), "-");
         let default_id = || format!("bridge-{}-{}", config.name, plain(&node.name));
         let pick = |goes: fn(&BridgeTopic) -> bool, name: fn(&BridgeTopic) -> String| {
@@ -99,7 +102,7 @@ impl Bridge {
         };
         Ok(Bridge {
             remote: Remote::new(&config)?,
-            password: password.transpose()?,
+            password: password(&config)?,
             client_id: config.client_id.clone().unwrap_or_else(default_id),
             local_id: format!("{BRIDGE_CLIENTS}{}/{}", config.name, node.name),
             outward: pick(|topic| topic.out, BridgeTopic::local),

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use crate::config::ConfigError;
+use crate::config::ConfigErrors;
 use crate::node::StartError;
 
 /// What the command says before it exits with another code than 0.
@@ -11,7 +11,7 @@ use crate::node::StartError;
 pub(super) enum Failure {
     /// The configuration cannot be used.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] ConfigErrors),
     /// The node does not start.
     #[error(transparent)]
     Start(#[from] StartError),

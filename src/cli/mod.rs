@@ -4,10 +4,12 @@
 //! else to stderr. It is a program that embeds a node, and uses nothing that another could not.
 
 mod ask;
+mod check;
 mod client;
 mod dev;
 mod failure;
 mod flags;
+mod given;
 mod leave;
 mod logging;
 mod passwd;
@@ -23,6 +25,7 @@ use clap::{Parser, Subcommand};
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(run) => run.execute(),
+        Command::Check(check) => check.execute(),
         Command::Dev(dev) => dev.execute(),
         Command::Status(status) => status.execute(),
         Command::Nodes(nodes) => nodes.execute(),
@@ -34,7 +37,9 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("rumormq: {failure}");
+            for line in failure.to_string().lines() {
+                eprintln!("rumormq: {line}");
+            }
             failure.exit_code()
         }
     }
@@ -53,6 +58,8 @@ enum Command {
     /// Run a node
     #[command(after_help = run::AFTER_HELP)]
     Run(run::Run),
+    /// Check a configuration, and print what it resolves to: each setting, its value, and where that comes from
+    Check(check::Check),
     /// Run a cluster of nodes on this machine, to try things out
     Dev(dev::Dev),
     /// Show how a node and its cluster are

@@ -1,16 +1,15 @@
 //! `rumormq run`: one node, until a signal.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
-use super::flags::Flags;
+use super::given::Given;
 use super::logging;
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::{Config, ConfigErrors};
 use crate::node::Node;
 
 pub(super) const AFTER_HELP: &str = "\
@@ -23,14 +22,11 @@ secret is never a flag's value: it is in RUMORMQ_COOKIE, or in the file that --c
 /// Arguments of `rumormq run`.
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// Read settings from this TOML file [environment: RUMORMQ_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     /// Stop when standard input ends, so that a process which starts nodes takes them along however it dies
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
     #[command(flatten)]
-    flags: Flags,
+    given: Given,
 }
 
 impl Run {
@@ -40,18 +36,22 @@ impl Run {
         runtime()?.block_on(self.serve(config))
     }
 
-    fn resolve(&self) -> Result<Config, ConfigError> {
-        let environment = |name: &str| std::env::var(name).ok();
-        Sources { flags: &self.flags.0, environment: &environment, file: self.config.as_deref() }.resolve()
+    fn resolve(&self) -> Result<Config, ConfigErrors> {
+        self.given.explain().into_result()
     }
 
     /// Reads everything again that was read at the start, and has the node take over what it can.
     async fn reload(&self, node: &Node) {
-        let result = match self.resolve() {
-            Ok(config) => node.reload(&config).await,
-            Err(error) => Err(error.into()),
+        let config = match self.resolve() {
+            Ok(config) => config,
+            Err(errors) => {
+                for error in errors.0 {
+                    tracing::error!(%error, "cannot reload; everything is as it was");
+                }
+                return;
+            }
         };
-        match result {
+        match node.reload(&config).await {
             Ok(()) => tracing::info!(
                 "cookies and certificates are read again; other settings count after a restart"
             ),

@@ -23,42 +23,50 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// The configuration file is not TOML.
-    #[error("{} is not valid TOML: {error}", path.display())]
+    #[error("{place}: this is not valid TOML: {reason}")]
     NotToml {
-        /// The file.
-        path: PathBuf,
-        /// Where and what.
-        error: Box<toml::de::Error>,
+        /// Where.
+        place: Place,
+        /// What the parser says.
+        reason: String,
     },
     /// The configuration file has a table that is no section.
-    #[error("{}: [{name}] is not a section; did you mean {nearest}?", path.display())]
+    #[error("{place}: [{name}] is not a section; did you mean {nearest}?")]
     UnknownSection {
-        /// The file.
-        path: PathBuf,
+        /// Where it begins.
+        place: Place,
         /// The table's name.
         name: String,
         /// The most similar section or list, in its brackets.
         nearest: String,
     },
     /// The configuration file has a key that is no setting.
-    #[error("{}: {key} is not a setting; did you mean {nearest}?", path.display())]
+    #[error("{place}: {key} is not a setting; did you mean {nearest}?")]
     UnknownKey {
-        /// The file.
-        path: PathBuf,
+        /// Where it stands.
+        place: Place,
         /// The key with its section.
         key: String,
         /// The most similar setting, with its section.
         nearest: String,
     },
     /// The configuration file has a setting in a wrong place.
-    #[error("{}: {key} belongs {place}", path.display())]
+    #[error("{place}: {key} belongs {home}")]
     WrongSection {
-        /// The file.
-        path: PathBuf,
+        /// Where it stands.
+        place: Place,
         /// The key with the section it is in.
         key: String,
         /// Where it belongs.
-        place: String,
+        home: String,
+    },
+    /// What is wrong concerns a setting that stands in the configuration file.
+    #[error("{place}: {error}")]
+    InFile {
+        /// Where it stands.
+        place: Place,
+        /// What is wrong.
+        error: Box<ConfigError>,
     },
     /// There are two sources of cookies.
     #[error("RUMORMQ_COOKIE and a cookie file are both given; give one of them")]
@@ -114,6 +122,66 @@ pub enum ConfigError {
     HostName(String),
 }
 
+impl ConfigError {
+    /// The settings that this is about; the first is the one to look at. If another of them cannot be read, this error may
+    /// only follow from that.
+    pub(super) fn settings(&self) -> Vec<&str> {
+        match self {
+            ConfigError::Value { origin: Origin::Field("tombstone_ttl"), .. } => {
+                vec!["tombstone_ttl", "forget_after"]
+            }
+            ConfigError::Value { origin: Origin::Field("certificate_as_username"), .. } => {
+                vec!["certificate_as_username", "mqtts", "wss", "tls_client_ca_file"]
+            }
+            ConfigError::Value { origin: Origin::Field(name), .. } => vec![name],
+            ConfigError::AnonymousClients { listener, .. } => {
+                vec![
+                    listener,
+                    "password_file",
+                    "allow_anonymous",
+                    "tls_client_ca_file",
+                    "tls_client_certificates",
+                ]
+            }
+            ConfigError::NoTlsFile { listener, .. } => vec![listener],
+            ConfigError::OpenCluster(_) => vec!["cluster", "cookie_file"],
+            ConfigError::NothingToAdvertise { listener, .. } => vec![listener, "node"],
+            ConfigError::HostName(_) => vec!["node"],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration, at least one thing; shown one a line.
+#[derive(Debug)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ConfigError::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// A place in the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// The line; the first is 1.
+    pub line: usize,
+    /// The character in the line; the first is 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.path.display(), self.line, self.column)
+    }
+}
+
 /// Where a value comes from, as its writer would call it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -123,8 +191,13 @@ pub enum Origin {
     Environment(String),
     /// A key of a file.
     File {
-        /// The file.
-        path: PathBuf,
+        /// Where its value stands.
+        place: Place,
+        /// The key with its section.
+        key: String,
+    },
+    /// Nobody: it has its default.
+    Default {
         /// The key with its section.
         key: String,
     },
@@ -136,7 +209,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Flag(name) | Origin::Environment(name) => f.write_str(name),
-            Origin::File { path, key } => write!(f, "{}: {key}", path.display()),
+            Origin::File { place, key } => write!(f, "{place}: {key}"),
+            Origin::Default { key } => write!(f, "{key} (which has its default)"),
             Origin::Field(name) => write!(f, "the field {name}"),
         }
     }

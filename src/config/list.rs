@@ -1,8 +1,9 @@
 //! Settings that are lists of tables, such as `[[rewrite]]`: in the file only, for they have no text of their own.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
-use toml::Value;
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use toml::Spanned;
+use toml::de::{DeValue, Error, ValueDeserializer};
 
 use super::Config;
 
@@ -12,14 +13,8 @@ pub(super) struct List {
     pub(super) name: &'static str,
     /// Names of the keys that one table may have.
     pub(super) keys: fn() -> &'static [&'static str],
-    read: fn(&mut Config, &Value) -> Result<(), toml::de::Error>,
-}
-
-impl List {
     /// Adds what one table says.
-    pub(super) fn read(&self, config: &mut Config, table: &Value) -> Result<(), String> {
-        (self.read)(config, table).map_err(|error| error.message().to_owned())
-    }
+    pub(super) read: fn(&mut Config, Spanned<DeValue<'_>>) -> Result<(), Error>,
 }
 
 /// All of them.
@@ -41,8 +36,8 @@ pub(super) const LISTS: &[List] = &[
     },
 ];
 
-fn push<'de, T: Deserialize<'de>>(list: &mut Vec<T>, table: &Value) -> Result<(), toml::de::Error> {
-    list.push(T::deserialize(table.clone())?);
+fn push<T: DeserializeOwned>(list: &mut Vec<T>, table: Spanned<DeValue<'_>>) -> Result<(), Error> {
+    list.push(T::deserialize(ValueDeserializer::from(table))?);
     Ok(())
 }
 

@@ -29,12 +29,12 @@ use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 pub use advertise::advertised;
-pub use error::{ConfigError, Origin};
+pub use error::{ConfigError, ConfigErrors, Origin, Place};
 pub use host_port::{HostPort, InvalidHostPort};
 pub use rumormq_gossip::NodeName;
 pub use rumormq_gossip::seal::Cookie;
 pub use setting::{SETTINGS, Section, Setting};
-pub use sources::Sources;
+pub use sources::{Resolution, Sources};
 pub use token::{AdminToken, TokenError};
 
 use crate::access::acl::Acl;

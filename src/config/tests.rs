@@ -27,7 +27,7 @@ fn resolve(
     flags: &[(&'static str, &str)],
     environment: &[(&str, &str)],
     file: Option<&Path>,
-) -> Result<Config, ConfigError> {
+) -> Result<Config, ConfigErrors> {
     let flags: BTreeMap<_, _> = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     let environment = |name: &str| {
         environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
@@ -256,7 +256,9 @@ fn errors_name_where_the_value_stands_and_what_it_should_be() {
         assert_eq!(environment.to_string(), format!("{variable}: {reason}"));
         let file = file_with(setting, &format!("{value:?}"), "errors");
         let from_file = resolve(&[], &[], Some(&file.0)).unwrap_err();
-        assert_eq!(from_file.to_string(), format!("{}: {}: {reason}", file.0.display(), setting.key()));
+        let (line, column) = (if setting.section == Section::Top { 1 } else { 2 }, name.len() + 4);
+        let place = format!("{}:{line}:{column}", file.0.display());
+        assert_eq!(from_file.to_string(), format!("{place}: {}: {reason}", setting.key()));
     }
 }
 
@@ -265,29 +267,35 @@ fn keys_that_are_no_settings_are_told_of_the_nearest() {
     let table = [
         (
             "[limits]\nmax_paket_size = 1\n",
-            "[limits] max_paket_size is not a setting; did you mean [limits] max_packet_size?",
+            "2:1: [limits] max_paket_size is not a setting; did you mean [limits] max_packet_size?",
         ),
-        ("nod = \"a@h\"\n", "nod is not a setting; did you mean node?"),
-        ("[cluster]\njoins = \"a:1\"\n", "[cluster] joins is not a setting; did you mean [cluster] join?"),
-        ("[limit]\nmax_inflight = 1\n", "[limit] is not a section; did you mean [limits]?"),
-        ("max_inflight = 1\n", "max_inflight belongs in section [limits]"),
-        ("[cluster]\nmax_inflight = 1\n", "[cluster] max_inflight belongs in section [limits]"),
-        ("[limits]\nnode = \"a@h\"\n", "[limits] node belongs at the top of the file, above all sections"),
-        ("[[rewrites]]\naction = \"all\"\n", "[rewrites] is not a section; did you mean [[rewrite]]?"),
-        ("[rewrite]\naction = \"all\"\n", "[rewrite] is not a section; did you mean [[rewrite]]?"),
+        ("nod = \"a@h\"\n", "1:1: nod is not a setting; did you mean node?"),
+        (
+            "[cluster]\njoins = \"a:1\"\n",
+            "2:1: [cluster] joins is not a setting; did you mean [cluster] join?",
+        ),
+        ("[limit]\nmax_inflight = 1\n", "1:2: [limit] is not a section; did you mean [limits]?"),
+        ("max_inflight = 1\n", "1:1: max_inflight belongs in section [limits]"),
+        ("[cluster]\nmax_inflight = 1\n", "2:1: [cluster] max_inflight belongs in section [limits]"),
+        (
+            "[limits]\nnode = \"a@h\"\n",
+            "2:1: [limits] node belongs at the top of the file, above all sections",
+        ),
+        ("[[rewrites]]\naction = \"all\"\n", "1:3: [rewrites] is not a section; did you mean [[rewrite]]?"),
+        ("[rewrite]\naction = \"all\"\n", "1:2: [rewrite] is not a section; did you mean [[rewrite]]?"),
         (
             "[[rewrite]]\nsourc = \"a\"\n",
-            "[[rewrite]] sourc is not a setting; did you mean [[rewrite]] source?",
+            "2:1: [[rewrite]] sourc is not a setting; did you mean [[rewrite]] source?",
         ),
         (
             "[limits]\nmax_inflight = {}\n",
-            "[limits] max_inflight: a text, a number, true or false is expected, or a list of texts",
+            "2:16: [limits] max_inflight: a text, a number, true or false is expected, or a list of texts",
         ),
     ];
     for (content, message) in table {
         let file = TempFile::new("keys.toml", content);
         let error = resolve(&[], &[], Some(&file.0)).unwrap_err();
-        assert_eq!(error.to_string(), format!("{}: {message}", file.0.display()), "{content}");
+        assert_eq!(error.to_string(), format!("{}:{message}", file.0.display()), "{content}");
     }
 }
 
@@ -307,17 +315,20 @@ fn lists_are_read_in_order() {
 #[test]
 fn tables_of_lists_are_blamed_by_number() {
     let table = [
-        ("[[auto_subscribe]]\nqos = 1\n", "[[auto_subscribe]] number 1: missing field `topic`"),
+        ("[[auto_subscribe]]\nqos = 1\n", "1:1: [[auto_subscribe]] number 1: missing field `topic`"),
         (
             "[[auto_subscribe]]\ntopic = \"a\"\n[[auto_subscribe]]\ntopic = \"a/#/b\"\n",
-            "[[auto_subscribe]] number 2: topic \"a/#/b\" is not a topic filter",
+            "3:1: [[auto_subscribe]] number 2: topic \"a/#/b\" is not a topic filter",
         ),
-        ("[[auto_subscribe]]\ntopic = \"a\"\nqos = 3\n", "[[auto_subscribe]] number 1: qos is 0, 1 or 2"),
+        (
+            "[[auto_subscribe]]\ntopic = \"a\"\nqos = 3\n",
+            "1:1: [[auto_subscribe]] number 1: qos is 0, 1 or 2",
+        ),
     ];
     for (content, message) in table {
         let file = TempFile::new("blamed.toml", content);
         let error = resolve(&[], &[], Some(&file.0)).unwrap_err();
-        assert_eq!(error.to_string(), format!("{}: {message}", file.0.display()), "{content}");
+        assert_eq!(error.to_string(), format!("{}:{message}", file.0.display()), "{content}");
     }
 }
 
@@ -330,10 +341,60 @@ fn unreadable_files_are_blamed() {
     );
     let file = TempFile::new("syntax.toml", "node = \n");
     let syntax = resolve(&[], &[], Some(&file.0)).unwrap_err().to_string();
-    assert!(
-        syntax.starts_with(&format!("{} is not valid TOML: TOML parse error at line 1", file.0.display())),
-        "{syntax}"
+    assert!(syntax.starts_with(&format!("{}:1:8: this is not valid TOML: ", file.0.display())), "{syntax}");
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_and_what_follows_from_it_is_not() {
+    let file = TempFile::new(
+        "many.toml",
+        "nod = \"a@h\"\n[listen]\nmqtt = \"0.0.0.0:1883\"\ncluster = \"0.0.0.0:7883\"\n\
+         [cluster]\ncookie_file = \"/nowhere\"\njoin_grace = 5\n[[bridge]]\nnam = \"b\"\n",
     );
+    let errors = resolve(&[("phi", "high")], &[], Some(&file.0)).unwrap_err().to_string();
+    let path = file.0.display().to_string();
+    let lines: Vec<String> = errors.lines().map(|line| line.replace(&path, "FILE")).collect();
+    let expected = [
+        "FILE:1:1: nod is not a setting; did you mean node?",
+        "FILE:9:1: [[bridge]] nam is not a setting; did you mean [[bridge]] name?",
+        "FILE:6:15: [cluster] cookie_file: cannot read /nowhere: No such file or directory",
+        "--phi: \"high\" is not a number, such as 12",
+        "FILE:7:14: [cluster] join_grace: \"5\" is not a duration, such as 500ms, 10s, 5m, 2h or 7d",
+        "FILE:3:8: mqtt 0.0.0.0:1883 can be reached from other machines",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{errors}");
+    for (line, beginning) in lines.iter().zip(expected) {
+        assert!(line.starts_with(beginning), "{line}");
+    }
+    let file = TempFile::new("syntax.toml", "node = a\n[limits\nmax_qos == 1\n");
+    let errors = resolve(&[], &[], Some(&file.0)).unwrap_err();
+    assert!(errors.0.len() >= 3, "{errors}");
+}
+
+#[test]
+fn what_does_not_fit_together_is_told_with_its_place() {
+    let file = TempFile::new("together.toml", "[cluster]\ntombstone_ttl = \"2h\"\nforget_after = \"3h\"\n");
+    let error = resolve(&[], &[], Some(&file.0)).unwrap_err().to_string();
+    let place = format!("{}:2:17: [cluster] tombstone_ttl: ", file.0.display());
+    assert!(error.starts_with(&place), "{error}");
+    let error = resolve(&[("forget_after", "25h")], &[], None).unwrap_err().to_string();
+    assert!(error.starts_with("[cluster] tombstone_ttl (which has its default): "), "{error}");
+}
+
+#[test]
+fn every_value_is_known_with_where_it_comes_from() {
+    let file = TempFile::new("origins.toml", "node = \"a@h\"\n[listen]\nmqtt = \"127.0.0.1:1\"\n");
+    let flags = BTreeMap::from([("phi", "9".to_owned())]);
+    let environment = |name: &str| (name == "RUMORMQ_JOIN").then(|| "b:1".to_owned());
+    let sources = Sources { flags: &flags, environment: &environment, file: Some(&file.0) };
+    let resolution = sources.explain();
+    assert!(resolution.errors.is_empty());
+    let origin = |name| resolution.origin(setting(name));
+    assert_eq!(origin("phi"), Origin::Flag("--phi".to_owned()));
+    assert_eq!(origin("join"), Origin::Environment("RUMORMQ_JOIN".to_owned()));
+    let place = Place { path: file.0.clone(), line: 3, column: 8 };
+    assert_eq!(origin("mqtt"), Origin::File { place, key: "[listen] mqtt".to_owned() });
+    assert_eq!(origin("http"), Origin::Default { key: "[listen] http".to_owned() });
 }
 
 #[test]
@@ -444,7 +505,7 @@ fn names_from_certificates_need_clients_that_show_some() {
     assert!(with(&[as_name, ca]).is_ok());
     for error in [with(&[as_name]), resolve(&[as_name, ca], &[], None).map(drop)] {
         let text = error.unwrap_err().to_string();
-        assert!(text.contains("certificate_as_username") && text.contains("--tls-client-ca-file"), "{text}");
+        assert!(text.contains("certificate-as-username") && text.contains("--tls-client-ca-file"), "{text}");
     }
 }
 

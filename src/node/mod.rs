@@ -2,6 +2,7 @@
 
 mod keeper;
 mod metrics;
+mod preflight;
 mod view;
 
 use std::io;
@@ -29,6 +30,7 @@ use crate::net::tls::{Tls, TlsError};
 use crate::net::{Door, Listener, Protocol, TrustedProxies};
 use crate::store::{Identity, StoreError};
 use keeper::{Keeper, Start};
+pub use preflight::unusable_files;
 use view::View;
 
 /// Why a node does not start.

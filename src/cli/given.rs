@@ -1,0 +1,26 @@
+//! What a node is configured by: flags, environment and a file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::flags::Flags;
+use crate::config::{Resolution, Sources};
+
+/// Arguments of what runs or checks a node.
+#[derive(Debug, Args)]
+pub(super) struct Given {
+    /// Read settings from this TOML file [environment: RUMORMQ_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Given {
+    /// What they resolve to, now: files may have changed since the last time.
+    pub(super) fn explain(&self) -> Resolution {
+        let environment = |name: &str| std::env::var(name).ok();
+        Sources { flags: &self.flags.0, environment: &environment, file: self.config.as_deref() }.explain()
+    }
+}
