@@ -277,11 +277,13 @@ impl Node {
     /// A link to `peer` is up and both greetings have been exchanged. False if the peer is not admitted, for its greeting
     /// is too large or there are [`Config::max_members`] already: then nothing is kept of it, and the link is to be cut.
     pub fn handle_link_up(&mut self, peer: ReplicaId, hello: Hello, now: Instant) -> bool {
-        self.handle_link_down(&peer, now);
         if self.check_digest(&hello).is_err() {
+            self.handle_link_down(&peer, now);
             self.counters.messages_invalid += 1;
             return false;
         }
+        // Nobody is out of reach for the moment in which one link replaces another.
+        self.cut_link(&peer, now);
         let link = Link {
             clocks: vec![VClock::new(); self.sets.len()],
             pushes: BTreeMap::new(),
@@ -305,8 +307,16 @@ impl Node {
 
     /// The link to `peer` is gone, with everything that was on its way.
     pub fn handle_link_down(&mut self, peer: &ReplicaId, now: Instant) {
+        if self.cut_link(peer, now) {
+            self.review_member(peer, now);
+            self.settle_all(now);
+        }
+    }
+
+    /// Forgets a link, and draws no conclusions yet. False if there is none.
+    fn cut_link(&mut self, peer: &ReplicaId, now: Instant) -> bool {
         if self.links.remove(peer).is_none() {
-            return;
+            return false;
         }
         self.outbox.retain(|(to, _)| to != peer);
         self.graph.handle_link_down(peer);
@@ -316,8 +326,7 @@ impl Node {
         for repair in self.repairs.values_mut() {
             repair.forget_asked(peer, now);
         }
-        self.review_member(peer, now);
-        self.settle_all(now);
+        true
     }
 
     /// A message came over the link to `from`. An error says that the peer broke the protocol: cut the link.

@@ -104,7 +104,9 @@ impl Cluster {
             }
             // What tables have of a peer is bounded by whom the sets admit.
             if let Some(former) = &present {
-                replication.handle_link_down(&former.replica, now);
+                if former.replica != *theirs {
+                    replication.handle_link_down(&former.replica, now);
+                }
                 former.closed.notify_one();
             }
             if !replication.handle_link_up(theirs, gossip, now + self.config.puback_timeout, now) {

@@ -159,7 +159,8 @@ impl Member {
             .all(|(set, known)| applied(set) > 0 || known.said.is_some_and(|head| head.seq == 0))
     }
 
-    fn state_now(&self, vouched: bool) -> Option<MemberState> {
+    /// `vouched` is whether somebody has an answer of it, `parted` whether the only link to it was lost just now.
+    fn state_now(&self, vouched: bool, parted: bool) -> Option<MemberState> {
         match (self.status, self.alive) {
             (Status::Left, _) => Some(MemberState::Left),
             (Status::Stopped, _) => Some(MemberState::Stopped),
@@ -167,6 +168,8 @@ impl Member {
             (Status::Running, Some(false)) if vouched => Some(MemberState::Suspect),
             (Status::Running, Some(false)) => Some(MemberState::Dead),
             (Status::Running, None) if vouched => Some(MemberState::Alive),
+            // Two that have just met may drop the link on which they did for the one that crosses it.
+            (Status::Running, None) if parted => self.state.map(|_| MemberState::Suspect),
             // Met over a link that is silent now, and heartbeats have not arrived yet.
             (Status::Running, None) => self.state.map(|_| MemberState::Dead),
         }
@@ -316,9 +319,12 @@ impl Node {
 
     pub(super) fn review_member(&mut self, replica: &ReplicaId, now: Instant) {
         let vouched = self.vouches_for(replica, now);
-        if let Some(state) = self.members.get(replica).map(|member| member.state_now(vouched)) {
-            self.set_state(replica, state, now);
-        }
+        let Some(member) = self.members.get(replica) else { return };
+        let parted = member
+            .unlinked_at
+            .is_some_and(|at| now.saturating_duration_since(at) <= self.config.evidence_window);
+        let state = member.state_now(vouched, parted);
+        self.set_state(replica, state, now);
     }
 
     fn set_state(&mut self, replica: &ReplicaId, to: Option<MemberState>, now: Instant) {

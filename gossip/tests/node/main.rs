@@ -31,6 +31,28 @@ fn a_change_goes_to_linked_peers_at_once_and_settles() {
 }
 
 #[test]
+fn nobody_dies_when_the_first_link_is_replaced_or_lost() {
+    let mut script = Script::new(&["a", "b"]);
+    script.link("a", "b");
+    let b = script.me("b");
+    let states = |script: &Script| {
+        let events = script.events["a"].iter();
+        let states = events.filter_map(|event| match event {
+            Event::Member { to, .. } => *to,
+            _ => None,
+        });
+        states.collect::<Vec<_>>()
+    };
+    assert_eq!(states(&script), [MemberState::Alive]);
+    script.link("a", "b");
+    assert_eq!(states(&script), [MemberState::Alive], "another one has taken its place");
+    script.unlink("a", "b");
+    assert_eq!(script.nodes["a"].member_state(&b), Some(MemberState::Suspect), "its heartbeats may come yet");
+    script.pass(Duration::from_millis(1600), &["b"]);
+    assert_eq!(states(&script), [MemberState::Alive, MemberState::Suspect, MemberState::Dead]);
+}
+
+#[test]
 fn alone_everything_is_settled() {
     let mut script = Script::new(&["a"]);
     let seq = script.insert("a", "x");
