@@ -294,6 +294,16 @@ fn check_prints_every_setting_and_where_it_comes_from_and_no_secret() {
 }
 
 #[test]
+fn the_default_configuration_is_printed_and_accepted() {
+    let (code, file, _) = output(&["check", "--print-default"]);
+    assert_eq!((code, file.as_str()), (Some(0), include_str!("../examples/rumormq.toml")));
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/rumormq.toml");
+    let (code, table, error) = output(&["check", "--config", example]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(table.lines().skip(1).all(|row| row.ends_with(" default")), "{table}");
+}
+
+#[test]
 fn check_tells_all_mistakes_at_once() {
     let dir = TempDir::new("check-mistakes");
     let file = dir.file("rumormq.toml", "[limits]\nmax_paket_size = 1\nmax_qos = 1\nmax_inflight = 0\n");

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::given::Given;
 use super::logging;
 use super::table::Table;
-use crate::config::{Origin, Resolution, SETTINGS, Setting, Sources};
+use crate::config::{Origin, Resolution, SETTINGS, Setting, Sources, default_file};
 use crate::node::unusable_files;
 
 /// Arguments of `rumormq check`: those of `rumormq run`, which it stands for.
@@ -17,6 +17,9 @@ pub(super) struct Check {
     /// Print the result in JSON
     #[arg(long)]
     json: bool,
+    /// Print a configuration file that has every setting as a comment, with its default and what it means
+    #[arg(long)]
+    print_default: bool,
     #[command(flatten)]
     given: Given,
 }
@@ -41,6 +44,10 @@ struct Row {
 
 impl Check {
     pub(super) fn execute(self) -> Result<(), Failure> {
+        if self.print_default {
+            print!("{}", default_file());
+            return Ok(());
+        }
         logging::init(LevelFilter::WARN);
         let resolution = self.given.explain();
         let mut errors: Vec<String> = resolution.errors.iter().map(ToString::to_string).collect();

@@ -7,6 +7,7 @@
 //! Nothing here opens a socket or knows how the values are used.
 
 mod advertise;
+mod default_file;
 mod error;
 mod file;
 mod host_port;
@@ -29,6 +30,7 @@ use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 pub use advertise::advertised;
+pub use default_file::default_file;
 pub use error::{ConfigError, ConfigErrors, Origin, Place};
 pub use host_port::{HostPort, InvalidHostPort};
 pub use rumormq_gossip::NodeName;

@@ -88,6 +88,14 @@ impl Setting {
         }
     }
 
+    /// The least and the greatest that a number may be.
+    pub(super) fn range(&self) -> Option<(String, String)> {
+        match &self.field {
+            Field::Text(_) => None,
+            Field::Number(_, unit, range) => Some((unit.show(*range.start()), unit.show(*range.end()))),
+        }
+    }
+
     /// Whether the field's number is one it may have.
     pub(super) fn check(&self, config: &mut Config) -> Result<(), String> {
         match &self.field {
@@ -180,7 +188,8 @@ const LARGEST_PACKET: u64 = (crate::cluster::link::frame::MAX_BODY_LEN - (1 << 2
 
 use Section::{Access, Broker, Cluster, Limits, Listen, Tls, Top};
 
-/// All settings, in the order of help and README.
+/// All settings, in the order of help, README and `examples/rumormq.toml`, which is made of them:
+/// `cargo run -- check --print-default > examples/rumormq.toml`.
 pub const SETTINGS: &[Setting] = &[
     text(Top, "node", "NAME@HOST", "The node's name, unique in the cluster", |c| &mut c.node),
     text(Top, "data_dir", "DIR", "Where the node keeps its incarnation and its peers", |c| &mut c.data_dir),

@@ -76,6 +76,11 @@ impl Sources<'_> {
         let (mut given, mut errors, mut unreadable) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         for setting in SETTINGS {
             let Some((origin, text)) = self.value(setting, &file) else { continue };
+            // A file can list what it does not set. Elsewhere an empty text is an accident: a variable that was not set.
+            let is_blank = text.is_empty() && matches!(origin, Origin::File { .. });
+            if is_blank && setting.show(&Config::default()).is_empty() {
+                continue;
+            }
             match setting.set(&mut config, &text) {
                 Ok(()) => {
                     given.insert(setting.name, (origin, text));

@@ -615,3 +615,50 @@ fn faults_in_files_are_told_with_file_and_line() {
         assert!(missing.contains("cannot read /nowhere/file: "), "{missing}");
     }
 }
+
+#[test]
+fn the_example_is_what_the_code_generates() {
+    let example = include_str!("../../examples/rumormq.toml");
+    assert!(
+        example == default_file(),
+        "write it again: cargo run -- check --print-default > examples/rumormq.toml"
+    );
+}
+
+#[test]
+fn the_default_file_explains_every_setting_and_has_its_default() {
+    let undocumented: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+    let undocumented = undocumented.iter().filter(|name| default_file::documentation(name).is_empty());
+    assert_eq!(undocumented.collect::<Vec<_>>(), [&""; 0]);
+    let commented = TempFile::new("commented.toml", &default_file());
+    let uncommented: String = default_file()
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let table: toml::Table = uncommented.parse().unwrap();
+    let uncommented = TempFile::new("uncommented.toml", &uncommented);
+    for file in [commented, uncommented] {
+        let config = resolve(&[], &[], Some(&file.0)).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
+    for setting in SETTINGS {
+        let section = match setting.section {
+            Section::Top => Some(&table),
+            section => table[section.name()].as_table(),
+        };
+        assert!(section.unwrap().contains_key(setting.name), "{}", setting.name);
+    }
+}
+
+#[test]
+fn only_a_file_may_leave_a_setting_empty() {
+    let file = file_with(setting("acl_file"), "\"\"", "empty");
+    assert!(resolve(&[], &[], Some(&file.0)).unwrap().acl_file.is_none());
+    assert!(resolve(&[("acl_file", "")], &[], None).is_err());
+    assert!(resolve(&[], &[("RUMORMQ_ACL_FILE", "")], None).is_err());
+    let file = file_with(setting("mqtt"), "\"\"", "empty");
+    assert!(resolve(&[], &[], Some(&file.0)).is_err(), "it has a default, which is not empty");
+}
