@@ -121,6 +121,7 @@ impl Cluster {
             Ok((peer, done))
         })?;
         confirm_all(done, now);
+        self.speak();
         self.note_present(now);
         tracing::info!(peer = %theirs, dialled, protocol, "link up");
         Ok((peer, link, self.inbound.stream(theirs)))
@@ -130,8 +131,9 @@ impl Cluster {
     /// have been started again: so it is asked again after that.
     fn check_name(&self, gossip: &Digest, me: &ReplicaId, now: Instant) -> Result<(), LinkError> {
         const ASK_AGAIN_AFTER: Duration = Duration::from_millis(1200);
-        // This start's own answers are those on a link that crosses this one.
-        let is_other = |peer: &&ReplicaId| peer.name == me.name && *peer != me;
+        // Own answers are those on a link that crosses this one, or on one from before this node went on as a later start.
+        let own = [me.incarnation, self.config.replica.incarnation];
+        let is_other = |peer: &&ReplicaId| peer.name == me.name && !own.contains(&peer.incarnation);
         let Some(holder) = gossip.links.iter().map(|link| &link.peer).find(is_other) else { return Ok(()) };
         let first = *self.name_contested.get_or_init(|| now);
         match now.saturating_duration_since(first) < ASK_AGAIN_AFTER {

@@ -121,6 +121,8 @@ pub struct Cluster {
     /// The tasks that run until the node stops.
     tasks: Mutex<Vec<AbortHandle>>,
     ready: watch::Sender<bool>,
+    /// Whether the others may hear of this node.
+    speaks: AtomicBool,
     /// When a peer first said that another node has the name.
     name_contested: OnceLock<Instant>,
     /// Found out before the node was ready.
@@ -171,6 +173,7 @@ impl Cluster {
             counters: ClusterCounters::default(),
             tasks: Mutex::default(),
             ready: watch::Sender::new(false),
+            speaks: AtomicBool::new(false),
             name_contested: OnceLock::new(),
             name_taken: OnceLock::new(),
             behind: AtomicBool::new(false),
@@ -203,6 +206,7 @@ impl Cluster {
             phi: self.config.phi,
             initial_interval: 2 * self.config.gossip_interval,
             forget_after: self.config.gossip.forget_after,
+            silent: true,
             keys: self.secrets.keys(),
             ..MembershipConfig::new(
                 self.config.cluster.clone(),
@@ -218,7 +222,19 @@ impl Cluster {
         }
         *self.membership.write() = Some(membership);
         self.use_present_keys();
+        if self.speaks.load(Ordering::Acquire) {
+            self.speak();
+        }
         Ok(observations)
+    }
+
+    /// The name is this node's, as far as anybody can say: its heartbeats may be heard. Those of a newcomer that is refused
+    /// would be remembered as a later start of whoever holds the name.
+    fn speak(&self) {
+        self.speaks.store(true, Ordering::Release);
+        if let Some(membership) = &*self.membership.read() {
+            membership.speak();
+        }
     }
 
     /// Waits until the node may serve: it has what a reachable peer had, or waited long enough for one. An error says that
@@ -227,7 +243,13 @@ impl Cluster {
         let mut ready = self.ready.subscribe();
         let _ = tokio::time::timeout(self.config.join_grace, ready.wait_for(|ready| *ready)).await;
         self.ready.send_replace(true);
-        self.name_taken.get().cloned().map_or(Ok(()), Err)
+        match self.name_taken.get() {
+            Some(taken) => Err(taken.clone()),
+            None => {
+                self.speak();
+                Ok(())
+            }
+        }
     }
 
     /// Tells the others that this node stops, so that they need not find out. Links stay up for what is to be said yet.

@@ -30,6 +30,9 @@ pub struct MembershipConfig {
     pub initial_interval: Duration,
     /// How long a dead member is remembered. It is told of to newcomers for half of that.
     pub forget_after: Duration,
+    /// Neither speaks nor listens before [`Membership::speak`](super::Membership::speak): a node that does not know yet whether
+    /// it may have its name is not to be remembered by it.
+    pub silent: bool,
     /// Seals datagrams. `None` only frames them: for a trusted network.
     pub keys: Option<ClusterKeys>,
 }
@@ -54,6 +57,7 @@ impl MembershipConfig {
             phi: 12.0,
             initial_interval: Duration::from_millis(300),
             forget_after: Duration::from_secs(3600),
+            silent: false,
             keys: None,
         }
     }

@@ -39,6 +39,7 @@ const GOOD_LIFE: Duration = Duration::from_secs(60);
 pub struct Membership {
     shared: Arc<Shared>,
     codec: Arc<Mutex<Codec>>,
+    speaking: Arc<watch::Sender<bool>>,
     stop: Arc<watch::Sender<bool>>,
     stopped: watch::Receiver<bool>,
 }
@@ -107,6 +108,7 @@ impl Membership {
         let (seeds, given) = watch::channel(config.seeds.clone());
         let codec = link.codec.clone();
         let shared = Arc::new(Shared { counters, heard, seeds, waiting: Mutex::default() });
+        let (speaking, may_speak) = watch::channel(!config.silent);
         let (stop, stopping) = watch::channel(false);
         let (stopped_sender, stopped) = watch::channel(false);
         let (observations, observed) = mpsc::channel(OBSERVATIONS_WAITING);
@@ -119,11 +121,18 @@ impl Membership {
             config,
             link,
             shared: shared.clone(),
+            may_speak,
             stopping,
             observations,
         };
         tokio::spawn(driver.run(stopped_sender));
-        Ok((Membership { shared, codec, stop: Arc::new(stop), stopped }, observed))
+        let (speaking, stop) = (Arc::new(speaking), Arc::new(stop));
+        Ok((Membership { shared, codec, speaking, stop, stopped }, observed))
+    }
+
+    /// Begins to speak and to listen, where that was to wait; see [`MembershipConfig::silent`].
+    pub fn speak(&self) {
+        self.speaking.send_replace(true);
     }
 
     /// Tells the others the value of a key, from the next tick on. Of several values in one tick the last one counts.
@@ -202,12 +211,26 @@ struct Driver {
     /// When chitchat's state was last taken over.
     observed: Instant,
     seeds: Seeds,
+    may_speak: watch::Receiver<bool>,
     stopping: watch::Receiver<bool>,
     observations: mpsc::Sender<Observation>,
 }
 
 impl Driver {
     async fn run(mut self, stopped: watch::Sender<bool>) {
+        let may_speak = tokio::select! {
+            asked = self.may_speak.wait_for(|speaking| *speaking) => asked.is_ok(),
+            _ = self.stopping.wait_for(|stopping| *stopping) => false,
+        };
+        if may_speak {
+            self.observed = Instant::now();
+            self.lives().await;
+        }
+        stopped.send_replace(true);
+    }
+
+    /// One life of chitchat after the other, until the node stops.
+    async fn lives(&mut self) {
         let mut pause = FIRST_PAUSE;
         for restart in 0.. {
             let start = Instant::now();
@@ -229,7 +252,6 @@ impl Driver {
             pause = (pause * 2).min(LONGEST_PAUSE);
             self.observer.handle_deafness(Instant::now());
         }
-        stopped.send_replace(true);
     }
 
     /// One life of chitchat. It ends well only when the node stops.

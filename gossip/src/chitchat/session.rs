@@ -164,11 +164,11 @@ impl Link {
 #[async_trait]
 impl Transport for Link {
     async fn open(&self, _listen_addr: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
-        Ok(Box::new(SealedSocket {
-            link: self.clone(),
-            buffer: vec![0; MAX_DATAGRAM_LEN + 1],
-            listened: Instant::now(),
-        }))
+        let buffer = vec![0; MAX_DATAGRAM_LEN + 1];
+        let mut socket = SealedSocket { link: self.clone(), buffer, listened: Instant::now() };
+        // What came before anybody listened.
+        socket.drop_stale().await;
+        Ok(Box::new(socket))
     }
 }
 

@@ -169,6 +169,22 @@ async fn time_to_detect(size: usize, loss_percent: u64, trials: usize) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_silent_is_not_heard_of_until_it_speaks() {
+    let network = Network::new(0, 1);
+    let mut nodes = cluster(&network, 2).await;
+    let silent = start(MembershipConfig { silent: true, ..config(&network, 2, 1_700_000_000_000) }).await;
+    let refused = start(MembershipConfig { silent: true, ..config(&network, 3, 1_700_000_000_000) }).await;
+    nodes.extend([silent, refused]);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    nodes.iter_mut().for_each(Node::drain);
+    assert_eq!(nodes.iter().map(|node| node.others.len()).collect::<Vec<_>>(), [1, 1, 0, 0]);
+    nodes.pop().unwrap().membership.stop().await;
+    nodes[2].membership.speak();
+    until(&mut nodes, "all see all", |nodes| nodes.iter().all(|node| node.alive() == 2)).await;
+    assert!(nodes.iter().all(|node| node.others.len() == 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_false_death_in_ten_minutes_at_30_percent_loss() {
     assert_eq!(false_deaths(4, 30, 10, 12.0).await, 0);
 }
