@@ -82,6 +82,7 @@ pub mod seal;
 mod set;
 mod stamp;
 
+pub use chitchat::Sizes;
 pub use config::Config;
 pub use counters::Counters;
 pub use delta::{Delta, Frontier, Interval, SetId};

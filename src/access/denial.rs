@@ -21,6 +21,10 @@ pub enum Denial {
 }
 
 impl Denial {
+    /// Every reason.
+    pub const ALL: [Denial; 5] =
+        [Denial::WrongPassword, Denial::Anonymous, Denial::Method, Denial::Proof, Denial::Busy];
+
     /// The value of the metrics' `result` label.
     pub fn label(self) -> &'static str {
         match self {

@@ -1,13 +1,14 @@
 //! What one turn of a task gathers: who has to be flushed, and what was counted. Time is read once per turn.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::client::Client;
+use super::client::{Client, Written};
+use super::delivery_time;
 use super::metrics::Metrics;
 use crate::cluster::turn::Turn;
 use crate::codec::packet::QoS;
-use crate::session::{Delivered, DropReason};
+use crate::session::{Delivered, DropReason, Sent};
 
 /// The running turn of a connection, a link or a timer.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub struct Batch {
     pub crowd: Vec<Arc<Client>>,
     /// Bytes read from the client.
     pub bytes_in: u64,
-    /// Bytes written to clients.
-    pub bytes_out: u64,
+    bytes_out: u64,
+    packets_out: Sent,
     packets_in: [u64; 16],
     /// Memory for the frames of the message at hand.
     pub scratch: Vec<u8>,
@@ -33,6 +34,10 @@ pub struct Batch {
     delivered: [u64; 3],
     dropped: [u64; DROP_REASONS.len()],
     expired: u64,
+    /// The time that this turn's messages take is to be measured.
+    timed: bool,
+    /// What messages have taken that were written in this turn.
+    delay: Option<Duration>,
 }
 
 const DROP_REASONS: [DropReason; 4] =
@@ -44,7 +49,8 @@ const FLUSHES_A_TURN: usize = 64;
 impl Batch {
     /// The batch of a turn that begins at `now`.
     pub fn new(now: Instant) -> Batch {
-        Batch { turn: Some(Turn::begin()), ..Batch::between_turns(now) }
+        let timed = delivery_time::is_due(now);
+        Batch { turn: Some(Turn::begin()), timed, ..Batch::between_turns(now) }
     }
 
     /// An empty batch, for one who keeps it from turn to turn.
@@ -57,19 +63,29 @@ impl Batch {
             crowd: Vec::new(),
             bytes_in: 0,
             bytes_out: 0,
+            packets_out: Sent::default(),
             packets_in: [0; 16],
             scratch: Vec::new(),
             received: [0; 3],
             delivered: [0; 3],
             dropped: [0; DROP_REASONS.len()],
             expired: 0,
+            timed: false,
+            delay: None,
         }
     }
 
     /// Another turn begins.
     pub fn begin_turn(&mut self, now: Instant) {
         self.now = now;
+        self.timed = delivery_time::is_due(now);
         self.turn = Some(Turn::begin());
+    }
+
+    /// Flushes what an earlier turn has left. What came then cannot be timed any more.
+    pub fn take_on(&mut self, touched: Vec<Arc<Client>>) {
+        self.timed &= touched.is_empty();
+        self.touched = touched;
     }
 
     /// The turn is over.
@@ -120,13 +136,28 @@ impl Batch {
     /// Flushes a bounded number of the touched clients; true when none is left.
     pub fn flush_some(&mut self) -> bool {
         let from = self.touched.len().saturating_sub(FLUSHES_A_TURN);
+        let timed = self.timed && self.delivered != [0; 3];
+        let mut written_here = false;
         for client in self.touched.drain(from..) {
-            self.bytes_out += client.flush(self.now);
+            let written = client.flush(self.now, timed);
+            written_here |= written.all;
+            count(&written, &mut self.bytes_out, &mut self.packets_out, &mut self.delay);
+        }
+        if timed && self.touched.is_empty() {
+            self.timed = false;
+            let took = delivery_time::time(self.now);
+            // What is left to others, they will time.
+            self.delay = self.delay.max(written_here.then_some(took));
         }
         if self.touched.is_empty() && self.touched.capacity() > FLUSHES_A_TURN {
             self.touched = Vec::new();
         }
         self.touched.is_empty()
+    }
+
+    /// Bytes and packets have been written to a client.
+    pub fn count_written(&mut self, written: &Written) {
+        count(written, &mut self.bytes_out, &mut self.packets_out, &mut self.delay);
     }
 
     /// Flushes all touched clients.
@@ -140,6 +171,20 @@ impl Batch {
         take_into(&mut self.bytes_out, &metrics.bytes_out);
         for (count, counter) in self.packets_in.iter_mut().zip(&metrics.packets_in) {
             take_into(count, counter);
+        }
+        let out = &metrics.packets_out;
+        let sent = std::mem::take(&mut self.packets_out);
+        for (count, counter) in [
+            (sent.publish, &out.publish),
+            (sent.puback, &out.puback),
+            (sent.pubrec, &out.pubrec),
+            (sent.pubrel, &out.pubrel),
+            (sent.pubcomp, &out.pubcomp),
+        ] {
+            take_into(&mut u64::from(count), counter);
+        }
+        if let Some(delay) = self.delay.take() {
+            metrics.delivery_seconds.observe(delay.as_secs_f64());
         }
         for qos in 0..3 {
             take_into(&mut self.received[qos], &metrics.messages_received[qos]);
@@ -155,6 +200,12 @@ impl Batch {
             }
         }
     }
+}
+
+fn count(written: &Written, bytes: &mut u64, packets: &mut Sent, delay: &mut Option<Duration>) {
+    *bytes += written.bytes;
+    packets.add(written.packets);
+    *delay = (*delay).max(written.delay);
 }
 
 fn take_into(count: &mut u64, counter: &prometheus::IntCounter) {

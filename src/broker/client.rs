@@ -6,17 +6,18 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
 use rumormq_gossip::Stamp;
 
 use super::batch::Batch;
+use super::delivery_time::ReadAt;
 use super::session_record::SessionRecord;
 use crate::session::frames::Frames;
 use crate::session::outbox::{MAX_SLICES, Outbox};
-use crate::session::{Delivered, Delivery, Session};
+use crate::session::{Delivered, Delivery, Sent, Session};
 
 /// Writes to a connection's socket from any task, without waiting. Only plain TCP can; other transports are written by
 /// the connection's own task.
@@ -118,6 +119,21 @@ pub struct ClientState {
     pub throttled: bool,
     /// Bytes written and not counted yet.
     written: u64,
+    /// When a message was read that the connection's task is to write.
+    read_at: ReadAt,
+}
+
+/// What was written to a client by whomever, and not counted before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written {
+    /// Bytes that the socket took.
+    pub bytes: u64,
+    /// Packets given to the outbox.
+    pub packets: Sent,
+    /// The time that a message took whose writing was left to the connection's task.
+    pub delay: Option<Duration>,
+    /// Nothing waits to be written.
+    pub all: bool,
 }
 
 struct Former {
@@ -142,6 +158,7 @@ impl Client {
             pending_subscribes: 0,
             throttled: false,
             written: 0,
+            read_at: ReadAt::default(),
         };
         Client {
             id: id.into(),
@@ -193,23 +210,20 @@ impl Client {
     }
 
     /// Writes the outbox to the socket as far as the socket takes it; the rest is left to the connection's task.
-    /// Returns how many bytes were written, by whomever, since it was last asked.
-    pub fn flush(&self, now: Instant) -> u64 {
+    /// Returns what was written, by whomever, since it was last asked. With `timed` the time is taken that the rest needs,
+    /// since `now`.
+    pub fn flush(&self, now: Instant, timed: bool) -> Written {
         let mut state = self.state.lock();
-        state.touched = false;
-        if state.flushing || state.blocked || state.session.outbox().is_empty() {
-            return state.take_written();
-        }
-        let Some(attachment) = &state.attachment else { return state.take_written() };
-        if let Some(direct) = attachment.direct.clone() {
-            write(&mut state, &mut |slices| direct.try_write_vectored(slices), now);
-            if state.blocked {
-                state.leave_to_owner();
-            }
-        } else {
-            state.leave_to_owner();
+        flush(&mut state, now);
+        if timed && state.blocked {
+            state.read_at.note(now);
         }
         state.take_written()
+    }
+
+    /// The same for one who has nowhere to count it: whoever writes next does.
+    pub fn flush_uncounted(&self, now: Instant) {
+        flush(&mut self.state.lock(), now);
     }
 
     /// The connection may be read from again: wakes its task if it waits for that.
@@ -218,22 +232,22 @@ impl Client {
     }
 
     /// The connection's task writes, with its own transport, what other tasks could not; what the transport refuses again,
-    /// it must wake that task for. False where `epoch` is over.
+    /// it must wake that task for. Nothing where `epoch` is over.
     pub fn drain(
         &self,
         epoch: u64,
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
         now: Instant,
-    ) -> bool {
+    ) -> Option<Written> {
         let mut state = self.state.lock();
         if state.epoch != epoch {
-            return false;
+            return None;
         }
         if state.blocked && !state.flushing {
             state.blocked = false;
             self::write(&mut state, write, now);
         }
-        true
+        Some(state.take_written())
     }
 }
 
@@ -245,9 +259,15 @@ impl ClientState {
         }
     }
 
-    /// Takes the number of bytes written since it was last asked.
-    pub fn take_written(&mut self) -> u64 {
-        std::mem::take(&mut self.written)
+    /// Takes what was written since it was last asked.
+    pub fn take_written(&mut self) -> Written {
+        let all = self.session.outbox().is_empty() && !self.flushing;
+        Written {
+            bytes: std::mem::take(&mut self.written),
+            packets: self.session.take_sent(),
+            delay: if all { self.read_at.take() } else { None },
+            all,
+        }
     }
 
     /// Opens the next connection: whatever state of writing the one before left is void.
@@ -257,6 +277,7 @@ impl ClientState {
         self.blocked = false;
         self.within_frame = false;
         self.throttled = false;
+        self.read_at = ReadAt::default();
         self.attachment = Some(attachment);
         self.epoch
     }
@@ -304,6 +325,23 @@ impl ClientState {
         {
             attachment.signal.waker.wake();
         }
+    }
+}
+
+/// Writes what the socket takes, and wakes the connection's task for the rest.
+fn flush(state: &mut MutexGuard<'_, ClientState>, now: Instant) {
+    state.touched = false;
+    if state.flushing || state.blocked || state.session.outbox().is_empty() {
+        return;
+    }
+    let Some(attachment) = &state.attachment else { return };
+    if let Some(direct) = attachment.direct.clone() {
+        write(state, &mut |slices| direct.try_write_vectored(slices), now);
+        if state.blocked {
+            state.leave_to_owner();
+        }
+    } else {
+        state.leave_to_owner();
     }
 }
 
@@ -519,15 +557,15 @@ mod tests {
             wakes.0.swap(0, Ordering::Relaxed)
         };
         woken();
-        client.flush(now);
+        client.flush(now, false);
         assert_eq!(woken(), 1, "somebody has to write");
-        client.flush(now);
+        client.flush(now, false);
         assert_eq!(woken(), 0, "somebody will");
-        assert!(client.drain(epoch, &mut refuse, now));
+        assert!(client.drain(epoch, &mut refuse, now).is_some());
         assert_eq!(woken(), 0, "only the socket knows when to try again");
-        assert!(client.drain(epoch, &mut take_all, now));
+        assert!(client.drain(epoch, &mut take_all, now).is_some_and(|written| written.all));
         assert!(client.lock().session.outbox().is_empty());
-        assert!(!client.drain(epoch - 1, &mut take_all, now), "another connection's time");
+        assert!(client.drain(epoch - 1, &mut take_all, now).is_none(), "another connection's time");
     }
 
     /// Takes the client over while it writes, and writes all but so many bytes, then nothing more.
@@ -560,7 +598,7 @@ mod tests {
             state.attach(attachment(Some(writer), signal.clone()));
             state.session.outbox().buffer().extend_from_slice(&[0; 10]);
             drop(state);
-            client.flush(Instant::now());
+            client.flush(Instant::now(), false);
             assert_eq!(signal.closing(), Some(Close::TakenOver { between_frames: cut == 0 }));
             assert!(client.lock().former.is_none());
         }
@@ -580,12 +618,12 @@ mod tests {
         let epoch = state.attach(attachment(Some(writer.clone()), signal.clone()));
         state.session.outbox().buffer().push(0);
         drop(state);
-        client.flush(now);
+        client.flush(now, false);
         assert_eq!(wakes.0.swap(0, Ordering::Relaxed), 1, "the owner goes on");
         signal.waker.register(&waker);
-        assert!(client.drain(epoch, &mut |slices| writer.try_write_vectored(slices), now));
+        assert!(client.drain(epoch, &mut |slices| writer.try_write_vectored(slices), now).is_some());
         assert_eq!(wakes.0.swap(0, Ordering::Relaxed), 1, "and again after others had their turn");
-        assert!(client.drain(epoch, &mut take_all, now));
+        assert!(client.drain(epoch, &mut take_all, now).is_some_and(|written| written.all));
         assert!(client.lock().session.outbox().is_empty());
         assert_eq!(wakes.0.swap(0, Ordering::Relaxed), 0);
     }

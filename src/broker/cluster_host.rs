@@ -214,7 +214,7 @@ impl Confirm for Client {
     }
 
     fn flush(&self, now: Instant) {
-        Client::flush(self, now);
+        self.flush_uncounted(now);
         self.unthrottle();
     }
 }

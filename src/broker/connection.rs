@@ -103,7 +103,11 @@ impl ClientConnection {
             Packet::PubRec(ack) => self.with_session(batch, |session| session.handle_pubrec(ack, now)),
             Packet::PubRel(ack) => self.with_session(batch, |session| session.handle_pubrel(ack)),
             Packet::PubComp(ack) => self.with_session(batch, |session| session.handle_pubcomp(ack, now)),
-            Packet::PingReq => self.with_session(batch, |session| session.send(&Packet::PingResp)),
+            Packet::PingReq => self.with_session(batch, |session| {
+                if session.send(&Packet::PingResp) {
+                    broker.metrics.packets_out.pingresp.inc();
+                }
+            }),
             Packet::Subscribe(subscribe) => {
                 if self.was_told() {
                     broker.limits().capabilities.check_subscribe(subscribe)?;
@@ -128,8 +132,8 @@ impl ClientConnection {
                 let (reason, data) = state.handle_auth(broker, &identity, packet).map_err(End::Violation)?;
                 let answer = auth(reason, state.method(), &data);
                 let mut client = self.client.lock();
-                if client.epoch == self.epoch {
-                    client.session.send(&answer);
+                if client.epoch == self.epoch && client.session.send(&answer) {
+                    broker.metrics.packets_out.auth.inc();
                 }
                 drop(client);
                 batch.touch(&self.client);

@@ -13,6 +13,7 @@ mod cluster_host;
 mod connect;
 pub mod connection;
 mod delayed;
+mod delivery_time;
 mod detour;
 mod exclusive;
 mod extras;

@@ -152,6 +152,7 @@ impl Broker {
         state.record.shipped = false;
         state.session.handle_connected(negotiated);
         state.session.outbox().buffer().extend_from_slice(&batch.scratch);
+        self.metrics.packets_out.connack.inc();
         state.session.resume(batch.now);
         let is_subscribed = !state.record.subscriptions.is_empty();
         drop(state);
@@ -190,7 +191,7 @@ impl Broker {
     pub fn disconnect(&self, client: &Arc<Client>, epoch: u64, ending: Ending, batch: &mut Batch) {
         self.metrics.connections.dec();
         let mut state = client.lock();
-        batch.bytes_out += state.take_written();
+        batch.count_written(&state.take_written());
         let identity = state.record.identity.clone();
         if state.epoch != epoch {
             drop(state);

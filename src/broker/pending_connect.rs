@@ -157,7 +157,11 @@ impl Broker {
             return Err(Refused(ReasonCode::ProtocolError));
         };
         match answer(&mut **exchange, Some(auth.properties.authentication_data.unwrap_or_default())) {
-            Ok(Answer::Ask(data)) => pending.ask(&data),
+            Ok(Answer::Ask(data)) => {
+                pending.ask(&data)?;
+                self.metrics.packets_out.auth.inc();
+                Ok(())
+            }
             Ok(Answer::Proved(proof)) => {
                 pending.stage = Stage::Known(proof);
                 Ok(())

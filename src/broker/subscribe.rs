@@ -224,8 +224,10 @@ impl Broker {
             }
             _ => Properties::NONE,
         };
-        if let Some(packet_id) = packet_id {
-            state.session.send(&Packet::SubAck(ReasonCodes { packet_id, reasons, properties }));
+        if let Some(packet_id) = packet_id
+            && state.session.send(&Packet::SubAck(ReasonCodes { packet_id, reasons, properties }))
+        {
+            self.metrics.packets_out.suback.inc();
         }
         let (system, retained): (Vec<_>, Vec<_>) = retained.into_iter().partition(system::is_system);
         // Looked for by the client's own connection: this may be the task of a link, and there may be many.
@@ -284,8 +286,8 @@ impl Broker {
         let packet_id = unsubscribe.packet_id;
         let answer = ReasonCodes { packet_id, reasons, properties: Properties::NONE };
         let mut state = client.lock();
-        if state.epoch == epoch {
-            state.session.send(&Packet::UnsubAck(answer));
+        if state.epoch == epoch && state.session.send(&Packet::UnsubAck(answer)) {
+            self.metrics.packets_out.unsuback.inc();
         }
     }
 

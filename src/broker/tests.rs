@@ -256,7 +256,7 @@ fn what_was_held_for_a_session_that_does_not_come_reaches_other_members() {
     let mut member = connect_as(&broker, "m", true, PropertySet::EMPTY);
     handle(&broker, &mut member, subscribe_to("$share/g/t"));
     assert_eq!(written(&member.client), ["CONNACK", "SUBACK"]);
-    member.client.flush(Instant::now()); // As its own connection would.
+    member.client.flush(Instant::now(), false); // As its own connection would.
     drop(arriving);
     assert_eq!(written(&member.client), ["PUBLISH"]);
     assert!(member.client.lock().touch(), "nobody still promises to flush it");

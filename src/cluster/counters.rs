@@ -27,6 +27,14 @@ pub struct ClusterCounters {
     pub dropped_forgotten: IntCounter,
     /// Relay frames for nodes that are not known here.
     pub relay_unroutable: IntCounter,
+    /// Sessions that came here from other nodes, for a client that has connected here.
+    pub takeovers_arrived: IntCounter,
+    /// Sessions of which the rest came later than that.
+    pub takeovers_merged: IntCounter,
+    /// Sessions, or rests of them, that another node has and did not hand over.
+    pub takeovers_failed: IntCounter,
+    /// Sessions that went to other nodes.
+    pub takeovers_departed: IntCounter,
     /// From a local change to the last linked peer's acknowledgement.
     pub propagation_seconds: Histogram,
 }
@@ -71,7 +79,19 @@ impl Default for ClusterCounters {
             || IntCounter::new("forward", "counted here, named where it is shown").expect("a valid name");
         let strays =
             counters("strays_total", "Publishes that came late for sessions that had moved.", "result");
+        let takeovers = counters(
+            "takeovers_total",
+            "Sessions that followed their clients between this node and others, and those that did not come.",
+            "result",
+        );
+        for state in ["alive", "suspect", "dead", "stopped", "left", "forgotten"] {
+            member_transitions.with_label_values(&[state]);
+        }
         ClusterCounters {
+            takeovers_arrived: takeovers.with_label_values(&["arrived"]),
+            takeovers_merged: takeovers.with_label_values(&["merged"]),
+            takeovers_failed: takeovers.with_label_values(&["failed"]),
+            takeovers_departed: takeovers.with_label_values(&["departed"]),
             strays_forwarded: strays.with_label_values(&["forwarded"]),
             strays_lost: strays.with_label_values(&["lost"]),
             dropped_left: dropped(),

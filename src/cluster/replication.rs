@@ -44,6 +44,8 @@ pub struct Replication {
     planned: Option<Instant>,
     /// Another incarnation began.
     restarted: bool,
+    /// Since when everything known is applied, as far as one look a round can tell.
+    converged_since: Option<Instant>,
 }
 
 /// How far a peer's routes are known to reach beyond what is applied.
@@ -82,7 +84,17 @@ impl Replication {
             behind: BTreeMap::new(),
             planned: None,
             restarted: false,
+            converged_since: None,
         }
+    }
+
+    /// Looks whether everything known is applied; returns since when it has been.
+    pub fn note_convergence(&mut self, now: Instant) -> Option<Instant> {
+        self.converged_since = match self.node.converged() {
+            true => self.converged_since.or(Some(now)),
+            false => None,
+        };
+        self.converged_since
     }
 
     /// Adds the `new` filters; returns the sequence number by which all `granted` ones are routed.

@@ -56,7 +56,8 @@ impl Cluster {
         self.release_retaining(now);
         self.share_again(now);
         let (heads, synced) = {
-            let replication = self.replication.lock();
+            let mut replication = self.replication.lock();
+            replication.note_convergence(now);
             let synced = !*self.ready.borrow() && self.has_synced(&replication, now);
             (replication.published_heads(), synced)
         };

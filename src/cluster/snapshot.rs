@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rumormq_gossip::{Counters, Head, LinkState, MemberStatus, NodeName, ReplicaId, SetId};
 
@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub name_conflicts: usize,
     /// Whether this node has applied what it knows of.
     pub converged: bool,
+    /// For how long it has, to within a tenth of a second.
+    pub converged_for: Duration,
     /// How far clocks that run ahead have pushed the stamps of writes ahead of this node's clock, in milliseconds.
     pub stamps_ahead_ms: u64,
     /// What the replicated sets have counted.
@@ -32,7 +34,8 @@ pub struct Snapshot {
 impl Cluster {
     /// The members and how far they are followed.
     pub fn snapshot(&self, now: Instant) -> Snapshot {
-        let replication = self.replication.lock();
+        let mut replication = self.replication.lock();
+        let converged_since = replication.note_convergence(now);
         let node = &replication.node;
         let mut members = node.members(now);
         for member in &mut members {
@@ -48,7 +51,9 @@ impl Cluster {
             heads: node.heads(),
             members,
             name_conflicts: node.name_conflicts(),
-            converged: node.converged(),
+            converged: converged_since.is_some(),
+            converged_for: converged_since
+                .map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
             stamps_ahead_ms: node.stamps_ahead_ms(wall_clock_ms()),
             counters: *node.counters(),
         }

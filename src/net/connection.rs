@@ -179,14 +179,14 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Writes what the socket refused other tasks, what they could not write, and what the transport holds back.
-    fn poll_drain(&mut self, cx: &mut Context<'_>, batch: &Batch) {
+    fn poll_drain(&mut self, cx: &mut Context<'_>, batch: &mut Batch) {
         let transport = &mut self.transport;
-        if let Phase::Open(open) = &self.phase {
-            open.client.client.drain(
-                open.client.epoch,
-                &mut |slices| try_write(transport, cx, slices),
-                batch.now,
-            );
+        if let Phase::Open(open) = &self.phase
+            && let ClientConnection { client, epoch, .. } = &open.client
+            && let Some(written) =
+                client.drain(*epoch, &mut |slices| try_write(transport, cx, slices), batch.now)
+        {
+            batch.count_written(&written);
         }
         // Its errors show when it is read.
         let _ = Pin::new(transport).poll_flush(cx);
@@ -490,7 +490,9 @@ impl<T: Transport> Connection<T> {
                     let properties = self.broker.properties_of(reason).into();
                     let disconnect = Packet::Disconnect(Disconnect { reason, properties });
                     // 3.1.1 has no such packet: there, closing has to say it.
-                    let _ = codec::encode(&disconnect, open.version, max_packet_size, rest.buffer());
+                    if codec::encode(&disconnect, open.version, max_packet_size, rest.buffer()).is_ok() {
+                        self.broker.metrics.packets_out.disconnect.inc();
+                    }
                 }
                 let ending = match stop {
                     Stop::End(End::Disconnected(ending)) => ending,
@@ -526,6 +528,7 @@ impl<T: Transport> Connection<T> {
             // [MQTT-3.2.2-6]
             let connack = Packet::ConnAck(ConnAck { session_present: false, reason, properties });
             if codec::encode(&connack, version, max_packet_size, outbox.buffer()).is_ok() {
+                self.broker.metrics.packets_out.connack.inc();
                 return;
             }
         }
@@ -585,7 +588,7 @@ impl<T: Transport> Future for Connection<T> {
         let this = &mut *self;
         this.signal.waker.register(cx.waker());
         let mut batch = Batch::new(Instant::now());
-        batch.touched = std::mem::take(&mut this.touched);
+        batch.take_on(std::mem::take(&mut this.touched));
         batch.scratch = SCRATCH.take();
         let done = this.turn(cx, &mut batch);
         batch.report(&this.broker.metrics);

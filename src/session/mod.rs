@@ -13,6 +13,7 @@ mod outbound_alias;
 pub mod outbox;
 pub mod portable;
 mod queue;
+mod sent;
 mod share;
 mod window;
 
@@ -31,6 +32,7 @@ pub use limits::SessionLimits;
 use outbound_alias::{Naming, OutboundAliases};
 use outbox::Outbox;
 use queue::Queue;
+pub use sent::Sent;
 use window::{InFlight, Window};
 
 use crate::codec;
@@ -121,6 +123,7 @@ pub struct Session {
     queue: Queue,
     limits: Arc<SessionLimits>,
     expired: u64,
+    sent: Sent,
 }
 
 impl Session {
@@ -138,6 +141,7 @@ impl Session {
             queue: Queue::default(),
             limits,
             expired: 0,
+            sent: Sent::default(),
         }
     }
 
@@ -159,7 +163,7 @@ impl Session {
         let released: Vec<PacketId> =
             self.window.iter().filter(|(_, entry)| released(entry)).map(|(id, _)| id).collect();
         for packet_id in released {
-            self.answer(Packet::PubRel, packet_id, ReasonCode::Success);
+            self.send_pubrel(packet_id, ReasonCode::Success);
         }
         self.pump(now);
     }
@@ -179,7 +183,7 @@ impl Session {
     pub fn handle_publish(&mut self, qos: QoS, packet_id: PacketId) -> Incoming {
         if qos == QoS::ExactlyOnce && self.unreleased.contains(&packet_id) {
             if !self.acks.ask_again(packet_id) {
-                self.answer(Packet::PubRec, packet_id, ReasonCode::Success);
+                self.send_pubrec(packet_id, ReasonCode::Success);
             }
             return Incoming::Duplicate;
         }
@@ -242,10 +246,10 @@ impl Session {
                     queued.consume();
                 }
                 self.forget_resend(ack.packet_id);
-                self.answer(Packet::PubRel, ack.packet_id, ReasonCode::Success);
+                self.send_pubrel(ack.packet_id, ReasonCode::Success);
             }
             false if ack.reason.is_error() => {}
-            false => self.answer(Packet::PubRel, ack.packet_id, ReasonCode::PacketIdentifierNotFound),
+            false => self.send_pubrel(ack.packet_id, ReasonCode::PacketIdentifierNotFound),
         }
     }
 
@@ -258,7 +262,7 @@ impl Session {
         if self.unreleased.is_empty() && self.unreleased.capacity() > 256 {
             self.unreleased = HashSet::new();
         }
-        self.answer(Packet::PubComp, ack.packet_id, reason);
+        self.sent.pubcomp += u32::from(self.answer(Packet::PubComp, ack.packet_id, reason));
     }
 
     /// PUBCOMP ends a QoS 2 delivery.
@@ -336,13 +340,13 @@ impl Session {
         &mut self.outbox
     }
 
-    /// Appends a packet of the broker's own. Nothing is sent where no connection is, or the version has no such packet.
-    pub fn send(&mut self, packet: &Packet<'_>) {
-        if let Some(negotiated) = self.negotiated {
-            // What cannot be said within the client's limits is left unsaid [MQTT-3.1.2-24].
-            let _ =
-                codec::encode(packet, negotiated.version, negotiated.max_packet_size, self.outbox.buffer());
-        }
+    /// Appends a packet of the broker's own, which is not counted in [`Sent`]. False where nothing is sent: no connection
+    /// is open, the version has no such packet, or it cannot be said within the client's limits [MQTT-3.1.2-24].
+    pub fn send(&mut self, packet: &Packet<'_>) -> bool {
+        self.negotiated.is_some_and(|negotiated| {
+            let buffer = self.outbox.buffer();
+            codec::encode(packet, negotiated.version, negotiated.max_packet_size, buffer).is_ok()
+        })
     }
 
     // Queries.
@@ -384,6 +388,11 @@ impl Session {
         std::mem::take(&mut self.expired)
     }
 
+    /// Takes what was sent since it was last asked.
+    pub fn take_sent(&mut self) -> Sent {
+        std::mem::take(&mut self.sent)
+    }
+
     fn send_owed(&mut self, owed: Owed) {
         match owed.qos {
             QoS::ExactlyOnce => {
@@ -391,10 +400,20 @@ impl Session {
                     // A refused message's identifier is free again [MQTT-4.3.3-9].
                     self.unreleased.remove(&owed.packet_id);
                 }
-                self.answer(Packet::PubRec, owed.packet_id, owed.reason);
+                self.send_pubrec(owed.packet_id, owed.reason);
             }
-            _ => self.answer(Packet::PubAck, owed.packet_id, owed.reason),
+            _ => {
+                self.sent.puback += u32::from(self.answer(Packet::PubAck, owed.packet_id, owed.reason));
+            }
         }
+    }
+
+    fn send_pubrec(&mut self, packet_id: PacketId, reason: ReasonCode) {
+        self.sent.pubrec += u32::from(self.answer(Packet::PubRec, packet_id, reason));
+    }
+
+    fn send_pubrel(&mut self, packet_id: PacketId, reason: ReasonCode) {
+        self.sent.pubrel += u32::from(self.answer(Packet::PubRel, packet_id, reason));
     }
 
     fn answer(
@@ -402,8 +421,8 @@ impl Session {
         packet: fn(Ack<'static>) -> Packet<'static>,
         packet_id: PacketId,
         reason: ReasonCode,
-    ) {
-        self.send(&packet(Ack { packet_id, reason, properties: Properties::NONE }));
+    ) -> bool {
+        self.send(&packet(Ack { packet_id, reason, properties: Properties::NONE }))
     }
 
     fn enqueue(&mut self, frames: &mut Frames<'_>, qos: QoS, delivery: Delivery<'_>) -> Delivered {
@@ -428,9 +447,16 @@ impl Session {
     }
 
     fn append_frame(&mut self, frames: &mut Frames<'_>, copy: Copy<'_>) -> Result<(), TooLarge> {
-        let Some(aliases) = &mut self.aliases else { return frames.append(&copy, &mut self.outbox) };
-        let (topic, hash) = (frames.application().topic, frames.topic_hash());
-        aliases.append(topic, hash, |naming| frames.append(&Copy { naming, ..copy }, &mut self.outbox))
+        match &mut self.aliases {
+            None => frames.append(&copy, &mut self.outbox)?,
+            Some(aliases) => {
+                let (topic, hash) = (frames.application().topic, frames.topic_hash());
+                let append = |naming| frames.append(&Copy { naming, ..copy }, &mut self.outbox);
+                aliases.append(topic, hash, append)?;
+            }
+        }
+        self.sent.publish += 1;
+        Ok(())
     }
 
     fn may_send(&self, negotiated: Negotiated) -> bool {
@@ -510,11 +536,15 @@ impl Session {
             dup,
             naming: Naming::Name,
         };
-        let Some(aliases) = &mut self.aliases else {
-            return append_queued(queued, &copy, now, &mut self.outbox).is_ok();
+        let appended = match &mut self.aliases {
+            None => append_queued(queued, &copy, now, &mut self.outbox),
+            Some(aliases) => {
+                let Ok(topic) = Topic::new(queued.message.topic()) else { return false };
+                let append = |naming| append_queued(queued, &Copy { naming, ..copy }, now, &mut self.outbox);
+                aliases.append(topic, outbound_alias::hash(topic), append)
+            }
         };
-        let Ok(topic) = Topic::new(queued.message.topic()) else { return false };
-        let append = |naming| append_queued(queued, &Copy { naming, ..copy }, now, &mut self.outbox);
-        aliases.append(topic, outbound_alias::hash(topic), append).is_ok()
+        self.sent.publish += u32::from(appended.is_ok());
+        appended.is_ok()
     }
 }

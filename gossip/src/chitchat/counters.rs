@@ -1,15 +1,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::sizes::Sizes;
 use crate::seal::Rejections;
 
 /// What the membership counts, for metrics. All of them only grow.
 #[derive(Debug, Default)]
 pub struct GossipCounters {
     rejected: Rejections,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
-    datagrams_in: AtomicU64,
-    datagrams_out: AtomicU64,
+    incoming: Sizes,
+    outgoing: Sizes,
     send_dropped: AtomicU64,
     members_refused: AtomicU64,
     restarts: AtomicU64,
@@ -21,24 +20,14 @@ impl GossipCounters {
         &self.rejected
     }
 
-    /// Bytes of datagrams received, refused ones included.
-    pub fn bytes_in(&self) -> u64 {
-        self.bytes_in.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of datagrams sent.
-    pub fn bytes_out(&self) -> u64 {
-        self.bytes_out.load(Ordering::Relaxed)
-    }
-
     /// Datagrams received, refused ones included.
-    pub fn datagrams_in(&self) -> u64 {
-        self.datagrams_in.load(Ordering::Relaxed)
+    pub fn incoming(&self) -> &Sizes {
+        &self.incoming
     }
 
     /// Datagrams sent.
-    pub fn datagrams_out(&self) -> u64 {
-        self.datagrams_out.load(Ordering::Relaxed)
+    pub fn outgoing(&self) -> &Sizes {
+        &self.outgoing
     }
 
     /// Datagrams that the socket did not take: its buffer was full, or there was no way to their destination.
@@ -57,13 +46,11 @@ impl GossipCounters {
     }
 
     pub(super) fn received(&self, len: usize) {
-        self.datagrams_in.fetch_add(1, Ordering::Relaxed);
-        self.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
+        self.incoming.count_one(len);
     }
 
     pub(super) fn sent(&self, len: usize) {
-        self.datagrams_out.fetch_add(1, Ordering::Relaxed);
-        self.bytes_out.fetch_add(len as u64, Ordering::Relaxed);
+        self.outgoing.count_one(len);
     }
 
     pub(super) fn not_sent(&self) {

@@ -23,6 +23,7 @@ mod network;
 mod observer;
 mod seeds;
 mod session;
+mod sizes;
 
 #[cfg(test)]
 mod simulation;
@@ -35,3 +36,4 @@ pub use counters::GossipCounters;
 pub use membership::{Membership, PublishError, StartError};
 pub use network::Datagrams;
 pub use observer::{Liveness, Observation};
+pub use sizes::Sizes;

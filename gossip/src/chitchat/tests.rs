@@ -126,7 +126,8 @@ async fn false_deaths(size: usize, loss_percent: u64, minutes: u64, phi: f64) ->
     let network = Network::new(loss_percent, seed());
     let mut nodes = cluster_with(&network, size, |config| config.phi = phi).await;
     let start = Instant::now();
-    let sent = |nodes: &[Node]| nodes.iter().map(|node| node.membership.counters().bytes_out()).sum::<u64>();
+    let sent =
+        |nodes: &[Node]| nodes.iter().map(|node| node.membership.counters().outgoing().sum()).sum::<u64>();
     let sent_before = sent(&nodes);
     for _ in 0..minutes * 60 {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -225,8 +226,8 @@ async fn datagrams_stay_small_in_a_cluster_of_thirty() {
     println!(
         "30 nodes: longest datagram {} bytes, {} datagrams and {} bytes sent by one",
         network.longest(),
-        counters.datagrams_out(),
-        counters.bytes_out()
+        counters.outgoing().count(),
+        counters.outgoing().sum()
     );
     assert!(network.longest() <= MAX_SENT_DATAGRAM_LEN);
     assert_eq!(counters.rejected().total(), 0);
@@ -466,5 +467,5 @@ async fn two_nodes_meet_on_real_sockets() {
     }
     until(&mut nodes, "both see each other", |nodes| nodes.iter().all(|node| node.alive() == 1)).await;
     let counters = nodes[0].membership.counters();
-    assert!(counters.bytes_in() > 0 && counters.bytes_out() > 0);
+    assert!(counters.incoming().sum() > 0 && counters.outgoing().sum() > 0);
 }

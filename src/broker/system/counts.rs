@@ -29,7 +29,7 @@ impl Broker {
         let metrics = &self.metrics;
         let all = |counters: &[prometheus::IntCounter]| counters.iter().map(|counter| counter.get()).sum();
         Counts {
-            packets_received: all(&metrics.packets_in),
+            packets_received: metrics.packets_received(),
             publishes_received: all(&metrics.messages_received),
             publishes_sent: all(&metrics.messages_delivered),
             publishes_dropped: metrics.dropped(),

@@ -285,10 +285,12 @@ async fn take_best(cluster: &Arc<Cluster>, id: &str) -> Option<std::vec::IntoIte
         match take(cluster, id, &holder).await {
             Ok(()) => {
                 cluster.takeovers.arrivals.handle_arrived(id);
+                cluster.counters.takeovers_arrived.inc();
                 tracing::debug!(client = id, from = %holder.replica, "session taken over");
                 return Some(holders);
             }
             Err(failed) => {
+                cluster.counters.takeovers_failed.inc();
                 tracing::debug!(client = id, from = %holder.replica, ?failed, "session not taken over");
                 cluster.say(&holder.replica, id, holder.offer, Step::Declined);
             }
@@ -380,9 +382,13 @@ async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
     match offer.receive(REST_PATIENCE + cluster.takeovers.timeout).await {
         Ok(state) if cluster.host.merge(id, &state).is_ok() => {
             cluster.takeovers.taken.lock().insert(id, &holder.replica, holder.claim);
+            cluster.counters.takeovers_merged.inc();
             offer.say(Step::Kept);
         }
-        _ => offer.say(Step::Declined),
+        _ => {
+            cluster.counters.takeovers_failed.inc();
+            offer.say(Step::Declined);
+        }
     }
 }
 

@@ -69,6 +69,7 @@ impl Departure<'_> {
                 self.offer(&claim.owner);
             }
             if self.hand_over(&*session, &claim.owner).await.is_ok() {
+                self.cluster.counters.takeovers_departed.inc();
                 tracing::debug!(client = self.id, to = %claim.owner, "session handed over");
                 session.forget();
                 let late = self.cluster.strays.complete(self.id);

@@ -1,0 +1,14 @@
+//! What a monitoring system sees of a cluster: the metrics of real nodes.
+
+mod exposition;
+mod metrics;
+#[path = "../processes/mod.rs"]
+#[allow(dead_code, reason = "other targets use it, too")]
+mod processes;
+#[path = "../support"]
+#[allow(dead_code, reason = "other targets use it, too")]
+mod support {
+    pub mod client;
+    pub mod describe;
+}
+mod tool;
