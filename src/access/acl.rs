@@ -13,7 +13,7 @@ use crate::topic::{FilterError, Topic, TopicFilter};
 /// `client ID` before it names, or without such a line about those that have no user name. `pattern [...] FILTER` is about all
 /// clients, and in it `%c` stands for the client identifier and `%u` for the user name. Without a word of access both are
 /// allowed. Blank lines and lines that begin with `#` are passed over.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct Acl {
     everyone: Vec<Rule>,
     anonymous: Vec<Rule>,
@@ -21,6 +21,7 @@ pub struct Acl {
     clients: HashMap<Box<str>, Vec<Rule>>,
 }
 
+#[derive(PartialEq)]
 struct Rule {
     access: Access,
     pattern: Pattern,

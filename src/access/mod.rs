@@ -91,6 +91,19 @@ pub enum Verdict {
 impl Access {
     /// Access as configured.
     pub fn new(config: AccessConfig) -> Access {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok();
+        Access::with_key(config, key)
+    }
+
+    /// Access as it is configured now; it remembers the passwords that this one has seen and that still hold.
+    pub fn successor(&self, config: AccessConfig) -> Access {
+        if let (Some(passwords), Some(former)) = (&config.passwords, &self.passwords) {
+            passwords.remember(former);
+        }
+        Access::with_key(config, self.key.clone())
+    }
+
+    fn with_key(config: AccessConfig, key: Option<hmac::Key>) -> Access {
         let AccessConfig { passwords, acl, allow_anonymous, certificate_as_username, .. } = config;
         let mut methods: Vec<Box<dyn Method>> = Vec::new();
         if let Some(passwords) = passwords.as_ref().filter(|passwords| passwords.has_scram()) {
@@ -103,7 +116,7 @@ impl Access {
             allow_anonymous,
             certificate_as_username,
             hashing: Hashing::new(config.max_pending_authentications),
-            key: hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok(),
+            key,
         }
     }
 

@@ -59,6 +59,15 @@ impl PasswordVerifier {
         right
     }
 
+    /// Remembers what `former` has, if it is a verifier of the same password.
+    pub(super) fn remember(&self, former: &PasswordVerifier) {
+        if let Some(verified) = former.verified.get()
+            && self.hash == former.hash
+        {
+            let _ = self.verified.set(*verified);
+        }
+    }
+
     /// Whether this is the password, without remembering it.
     pub fn matches(&self, password: &[u8]) -> bool {
         Argon2::default().verify_password(password, &self.hash).is_ok()

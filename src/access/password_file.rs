@@ -106,6 +106,16 @@ impl PasswordFile {
         ScramVerifier { iterations, salt, stored_key: key, server_key: key }
     }
 
+    /// Remembers the passwords that `former` has seen, of the users that have kept theirs.
+    pub(super) fn remember(&self, former: &PasswordFile) {
+        for (name, user) in &self.users {
+            let former = former.users.get(name).and_then(|user| user.password.as_ref());
+            if let (Some(password), Some(former)) = (&user.password, former) {
+                password.remember(former);
+            }
+        }
+    }
+
     fn add(&mut self, line: &str) -> Result<(), Fault> {
         let (name, verifier) = line.split_once(':').ok_or(Fault::NoEntry)?;
         check_name(name)?;
@@ -151,6 +161,13 @@ pub fn check_name(name: &str) -> Result<(), InvalidUserName> {
 }
 
 /// How many users, and nothing of their secrets.
+/// What was read counts, not what was remembered since.
+impl PartialEq for PasswordFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
 impl fmt::Debug for PasswordFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PasswordFile({} users)", self.users.len())

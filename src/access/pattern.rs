@@ -14,7 +14,7 @@ pub struct Subject<'a> {
 }
 
 /// A topic filter in which `%c` stands for the client identifier and `%u` for the user name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pattern {
     filter: TopicFilter,
     has_names: bool,

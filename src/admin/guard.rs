@@ -14,6 +14,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use parking_lot::RwLock;
+
 use super::view::ErrorView;
 use crate::config::AdminToken;
 
@@ -24,7 +26,8 @@ pub(super) struct Caller(pub(super) SocketAddr);
 /// Lets changing requests pass, or not.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
-    token: Option<Arc<AdminToken>>,
+    /// Guards which token counts.
+    token: Arc<RwLock<Option<AdminToken>>>,
 }
 
 /// Why a changing request is refused: whose fault it is, and what would help.
@@ -40,11 +43,16 @@ enum Refused {
 impl Guard {
     /// Asks for this token, or for a caller on this machine.
     pub fn new(token: Option<AdminToken>) -> Guard {
-        Guard { token: token.map(Arc::new) }
+        Guard { token: Arc::new(RwLock::new(token)) }
+    }
+
+    /// Asks for this from now on.
+    pub fn replace(&self, token: Option<AdminToken>) {
+        *self.token.write() = token;
     }
 
     fn check(&self, caller: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Refused> {
-        if let Some(token) = &self.token {
+        if let Some(token) = &*self.token.read() {
             let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
             let given = given.and_then(|value| value.split_at_checked(7));
             return match given {

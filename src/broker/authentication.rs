@@ -44,8 +44,9 @@ impl Broker {
         certificate: Option<&str>,
         peer: Option<SocketAddr>,
     ) -> Result<Authentication, Refused> {
+        let access = self.access();
         if let Some(name) = connect.properties.authentication_method {
-            let Some(method) = self.access.method(name) else {
+            let Some(method) = access.method(name) else {
                 return Err(self.deny(Denial::Method, connect, peer)); // [MQTT-4.12.0-1]
             };
             let mut exchange = method.begin();
@@ -56,7 +57,7 @@ impl Broker {
             };
         }
         let credentials = Credentials { username: connect.username, password: connect.password, certificate };
-        match self.access.check(credentials) {
+        match access.check(credentials) {
             Verdict::Known(identity) => Ok(Authentication::Proved(Proof { identity, said: None })),
             Verdict::Denied(denial) => Err(self.deny(denial, connect, peer)),
             Verdict::Hashing(verification) => Ok(Authentication::Hashing(verification)),

@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Broker;
 use super::connection::End;
 use super::refused::Refused;
 use super::template::{Names, Template};
@@ -119,10 +118,10 @@ impl Capabilities {
     }
 }
 
-impl Broker {
+impl Capabilities {
     /// What a client is told that has to go elsewhere: `otherwise`, where there is nowhere to send it.
     pub fn reason_to_go(&self, otherwise: ReasonCode) -> ReasonCode {
-        match self.limits.capabilities.server_reference {
+        match self.server_reference {
             Some(_) => ReasonCode::UseAnotherServer,
             None => otherwise,
         }
@@ -130,7 +129,7 @@ impl Broker {
 
     /// The same where this server will not come back.
     pub fn reason_to_move(&self, otherwise: ReasonCode) -> ReasonCode {
-        match self.limits.capabilities.server_reference {
+        match self.server_reference {
             Some(_) => ReasonCode::ServerMoved,
             None => otherwise,
         }
@@ -138,7 +137,7 @@ impl Broker {
 
     /// The properties that go with a reason code.
     pub fn properties_of(&self, reason: ReasonCode) -> PropertySet<'_> {
-        let reference = self.limits.capabilities.server_reference.as_ref();
+        let reference = self.server_reference.as_ref();
         let reference =
             reference.filter(|_| matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved));
         PropertySet { server_reference: reference.map(|it| &*it.0), ..PropertySet::EMPTY }

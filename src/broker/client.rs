@@ -36,6 +36,8 @@ pub enum Close {
     },
     /// Another client has a subscription that it had exclusively.
     SubscriptionLost,
+    /// It had a subscription that the rules do not allow any more.
+    Forbidden,
     /// The node stops.
     ShuttingDown,
     /// The node leaves its cluster for good.

@@ -1,11 +1,11 @@
 //! One open connection as the broker handles it: packets in, effects out. The bytes come and go by `net`.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Broker;
 use super::authentication::auth;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
@@ -16,6 +16,7 @@ use super::permits::Permits;
 use super::publish::{Publisher, acknowledge};
 use super::reauthentication::ReAuthentication;
 use super::rewrite::RewriteCache;
+use super::{Broker, Limits};
 use crate::codec::packet::{Disconnect, Packet, Publish, QoS, ReasonCode};
 use crate::message::Application;
 use crate::router::MatchCache;
@@ -33,8 +34,12 @@ pub struct ClientConnection {
     aliases: TopicAliases,
     matches: MatchCache<Subscriber>,
     rewrites: RewriteCache,
+    /// What its client was granted.
+    limits: Arc<Limits>,
     /// None where everything is allowed.
     permits: Option<Box<Permits>>,
+    /// The generation of rules that these are of.
+    rules: u64,
     /// None where no Authentication Method was used.
     reauthentication: Option<Box<ReAuthentication>>,
 }
@@ -59,7 +64,7 @@ pub enum Hold {
 
 impl ClientConnection {
     /// A connection that was just accepted.
-    pub fn new(client: Arc<Client>, epoch: u64) -> ClientConnection {
+    pub fn new(client: Arc<Client>, epoch: u64, limits: Arc<Limits>) -> ClientConnection {
         let matches = MatchCache::new(
             Some(Subscriber(client.clone())),
             MatchCache::<Subscriber>::DEFAULT_CAPACITY_BYTES,
@@ -70,17 +75,19 @@ impl ClientConnection {
             aliases: TopicAliases::default(),
             matches,
             rewrites: RewriteCache::default(),
+            limits,
             permits: None,
+            rules: 0,
             reauthentication: None,
         }
     }
 
     /// A connection that was just accepted, with the rules that are for its client.
     pub fn of(broker: &Broker, connected: Connected) -> ClientConnection {
-        let permits = broker.permits(&connected.client);
+        let (rules, permits) = follow_rules(broker, &connected.client);
         let reauthentication = connected.method.map(|method| Box::new(ReAuthentication::new(method)));
-        let connection = ClientConnection::new(connected.client, connected.epoch);
-        ClientConnection { permits, reauthentication, ..connection }
+        let connection = ClientConnection::new(connected.client, connected.epoch, connected.limits);
+        ClientConnection { permits, rules, reauthentication, ..connection }
     }
 
     /// The connection is open, its CONNACK on the way: gives the client what it gets without asking.
@@ -110,14 +117,14 @@ impl ClientConnection {
             }),
             Packet::Subscribe(subscribe) => {
                 if self.was_told() {
-                    broker.limits().capabilities.check_subscribe(subscribe)?;
+                    self.limits.capabilities.check_subscribe(subscribe)?;
                 }
                 broker.subscribe(&self.client, self.epoch, subscribe, now);
                 batch.touch(&self.client);
             }
             Packet::Unsubscribe(unsubscribe) => {
                 // UNSUBACK has no such reason code, and of 3.1.1 none at all: it is not heard in part.
-                if unsubscribe.filters.len() > broker.limits().max_filters_per_subscribe {
+                if unsubscribe.filters.len() > self.limits.max_filters_per_subscribe {
                     return Err(End::Violation(ReasonCode::QuotaExceeded));
                 }
                 broker.unsubscribe(&self.client, self.epoch, unsubscribe, now);
@@ -183,7 +190,7 @@ impl ClientConnection {
     /// To be called before each read: goes on with the retained messages that the client is owed, and says why it is not
     /// to be read from at the moment, if so. Its connection is woken when either may change.
     pub fn before_read(&self, broker: &Broker, batch: &mut Batch) -> Option<Hold> {
-        let limits = broker.limits();
+        let limits = &*self.limits;
         let mut state = self.client.lock();
         if state.epoch != self.epoch {
             return None;
@@ -218,7 +225,7 @@ impl ClientConnection {
         let properties = &publish.properties;
         let topic = match (publish.topic, properties.topic_alias) {
             (Some(topic), None) => topic,
-            (_, Some(alias)) if alias.get() > broker.limits().topic_alias_maximum => {
+            (_, Some(alias)) if alias.get() > self.limits.topic_alias_maximum => {
                 return Err(End::Violation(ReasonCode::TopicAliasInvalid)); // [MQTT-3.3.2-9]
             }
             (Some(topic), Some(alias)) => {
@@ -235,7 +242,7 @@ impl ClientConnection {
         if !properties.subscription_identifiers.is_empty() {
             return Err(End::Violation(ReasonCode::ProtocolError)); // [MQTT-3.3.4-6]
         }
-        broker.limits().capabilities.check_publish(publish)?;
+        self.limits.capabilities.check_publish(publish)?;
         batch.count_received(publish.qos);
         if let Some(packet_id) = publish.packet_id {
             let mut state = self.client.lock();
@@ -265,6 +272,9 @@ impl ClientConnection {
             epoch: self.epoch,
             packet_id,
         });
+        if broker.rules.load(Ordering::Relaxed) != self.rules {
+            (self.rules, self.permits) = follow_rules(broker, &self.client);
+        }
         if let Some(permits) = &mut self.permits
             && !permits.may_publish(self.client.id(), topic)
         {
@@ -346,4 +356,12 @@ impl ClientConnection {
         let publish_will = disconnect.reason != ReasonCode::Success;
         End::Disconnected(Ending { publish_will, expiry_secs, cause: "normal" })
     }
+}
+
+/// The rules for a client, and their generation.
+#[cold]
+fn follow_rules(broker: &Broker, client: &Client) -> (u64, Option<Box<Permits>>) {
+    // In this order: rules that come meanwhile are seen at the next publish.
+    let generation = broker.rules.load(Ordering::Acquire);
+    (generation, broker.permits(client))
 }

@@ -100,7 +100,7 @@ impl Broker {
             subscriptions
                 .push((SubscriptionFilter::parse(&filter).map_err(|_| MalformedSession)?, subscription));
         }
-        let session = Session::new(self.limits.session.clone());
+        let session = Session::new(self.limits().session.clone());
         let client = Arc::new(Client::new(
             id,
             session,
@@ -111,7 +111,7 @@ impl Broker {
                     None => Identity::ANONYMOUS,
                 },
                 subscriptions: subscriptions.iter().cloned().collect(),
-                expiry: Duration::from_millis(record.expiry_ms).min(self.limits.max_session_expiry),
+                expiry: Duration::from_millis(record.expiry_ms).min(self.limits().max_session_expiry),
                 ..SessionRecord::default()
             },
         ));
@@ -143,7 +143,7 @@ impl Broker {
         }
         let state: SessionState = postcard::from_bytes(state).map_err(|_| MalformedSession)?;
         let session =
-            Session::import(state, self.limits.session.clone(), &|ticket| self.accept_ticket(ticket), now)
+            Session::import(state, self.limits().session.clone(), &|ticket| self.accept_ticket(ticket), now)
                 .map_err(|_| MalformedSession)?;
         let mut locked = client.lock();
         let held = std::mem::replace(&mut locked.session, session);
@@ -301,7 +301,7 @@ impl Departing for Kept {
         if !state.record.ended && state.epoch == self.epoch {
             // It is not over, only elsewhere: so are its messages and its will.
             state.session.release_tickets();
-            state.session = Session::new(broker.limits.session.clone());
+            state.session = Session::new(broker.limits().session.clone());
             state.record.will = None;
             broker.end_session(&self.client, state, &mut batch);
         }

@@ -28,6 +28,7 @@ mod publish;
 mod reauthentication;
 mod refused;
 mod registry;
+mod reload;
 mod retain;
 mod retained;
 mod rewrite;
@@ -42,6 +43,7 @@ mod topic_memo;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -58,7 +60,7 @@ pub use limits::Limits;
 use metrics::Metrics;
 pub use open::{BRIDGE_CLIENTS, BRIDGE_MARK, Connected, Ending};
 use owed_retained::OwedRetained;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 pub use pending_connect::PendingConnect;
 pub use refused::Refused;
 use registry::Registry;
@@ -71,14 +73,19 @@ use timers::{Due, Timers};
 
 use crate::access::{Access, AccessConfig, DenialLog};
 use crate::cluster::Cluster;
-use crate::router::{MatchingFilter, MatchingShare, Router};
+use crate::router::{MatchingFilter, MatchingShare, Router, Strategy};
 use crate::session::Session;
 use crate::topic::Topic;
 
 /// One node's broker.
 pub struct Broker {
-    limits: Limits,
-    access: Access,
+    /// Guards which limits count for what begins from now on.
+    limits: RwLock<Arc<Limits>>,
+    /// Guards who decides from now on.
+    access: RwLock<Arc<Access>>,
+    /// Changes with the rules about what clients may do.
+    rules: AtomicU64,
+    shared_strategy: Strategy,
     /// Memory of clients that are not let in yet.
     pub connecting: Budget,
     denials: DenialLog,
@@ -134,8 +141,10 @@ impl Broker {
     pub fn with_extras(limits: Limits, extras: Extras) -> Broker {
         Broker {
             connecting: Budget::new(limits.max_connecting_bytes),
-            limits,
-            access: Access::new(AccessConfig::default()),
+            shared_strategy: limits.shared_strategy,
+            limits: RwLock::new(Arc::new(limits)),
+            access: RwLock::new(Arc::new(Access::new(AccessConfig::default()))),
+            rules: AtomicU64::new(0),
             denials: DenialLog::default(),
             rewrite: Rewrite::new(extras.rewrite),
             auto_subscribe: extras.auto_subscribe,
@@ -155,7 +164,7 @@ impl Broker {
 
     /// The same broker, with this to decide who is let in.
     pub fn with_access(self, access: Access) -> Broker {
-        Broker { access, ..self }
+        Broker { access: RwLock::new(Arc::new(access)), ..self }
     }
 
     /// Joins the broker to its cluster; before, and without, it is alone.
@@ -218,9 +227,13 @@ impl Broker {
         census
     }
 
-    /// What clients are granted.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// What clients are granted from now on. A connection keeps what it has begun with, for it was told that.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.read().clone()
+    }
+
+    fn access(&self) -> Arc<Access> {
+        self.access.read().clone()
     }
 
     /// Does what has become due. Call it about ten times a second.
@@ -270,7 +283,7 @@ impl Broker {
         state.void();
         let for_others = self.take_shared(&mut state);
         // Cached matches may hold the client for a while yet; what it holds itself goes now.
-        state.session = Session::new(self.limits.session.clone());
+        state.session = Session::new(self.limits().session.clone());
         state.record.owed_retained = OwedRetained::default();
         state.owes_retained = false;
         let will = state.record.will.take();

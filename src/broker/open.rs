@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
-use super::Broker;
 use super::authentication::Proof;
 use super::batch::Batch;
 use super::client::{Attachment, Client, ClientState};
 use super::refused::Refused;
 use super::session_record::{PendingWill, SessionRecord};
 use super::timers::Due;
+use super::{Broker, Limits};
 use crate::access::Identity;
 use crate::codec;
 use crate::codec::packet::{ConnAck, Connect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode};
-use crate::session::{Negotiated, Session};
+use crate::session::{Negotiated, Session, SessionLimits};
 
 /// A connection that was accepted; its CONNACK is in the session's outbox.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Connected {
     pub silence_max: Option<Duration>,
     /// The Authentication Method that its client has used, and may use again.
     pub method: Option<Box<str>>,
+    /// What it was granted.
+    pub limits: Arc<Limits>,
 }
 
 /// What a connection is opened with.
@@ -47,7 +49,7 @@ impl Broker {
         identity: &Identity,
     ) -> Result<(), Refused> {
         let Some(will) = &connect.will else { return Ok(()) };
-        self.limits.capabilities.check_will(will)?;
+        self.limits().capabilities.check_will(will)?;
         match self.may_will(identity, id, will.topic) {
             true => Ok(()),
             false => Err(Refused(ReasonCode::NotAuthorized)),
@@ -74,17 +76,17 @@ impl Broker {
         if assigned.is_some() {
             self.check_will(connect, id, &identity)?;
         }
-        let capabilities = &self.limits.capabilities;
+        let limits = self.limits();
+        let capabilities = &limits.capabilities;
         let response = capabilities.response_information(connect, id, &identity);
         let told = connect.version == ProtocolVersion::V500;
         let keep_alive_secs = capabilities.keep_alive_secs(connect.keep_alive_secs, told);
         loop {
-            let make =
-                || Client::new(id, Session::new(self.limits.session.clone()), SessionRecord::default());
+            let make = || Client::new(id, Session::new(limits.session.clone()), SessionRecord::default());
             let client = self
                 .registry
-                .find_or_insert(id, self.limits.max_sessions, make)
-                .map_err(|_| Refused(self.reason_to_go(ReasonCode::QuotaExceeded)))?;
+                .find_or_insert(id, limits.max_sessions, make)
+                .map_err(|_| Refused(capabilities.reason_to_go(ReasonCode::QuotaExceeded)))?;
             // What is seen under the lock is done under it: other connections may ask for the same session now.
             let mut state = client.lock();
             if state.record.ended {
@@ -106,8 +108,8 @@ impl Broker {
                     ..PropertySet::EMPTY
                 };
                 capabilities.announce(keep_alive_secs, connect, &mut set);
-                let connack = self.connack(connect, set, state.epoch > 0);
-                let negotiated = self.negotiate(connect);
+                let connack = self.connack(connect, &limits, set, state.epoch > 0);
+                let negotiated = negotiate(connect, &limits.session);
                 // Nothing may be sent before CONNACK [MQTT-3.2.0-1]: who cannot take that cannot be served.
                 batch.scratch.clear();
                 let max_packet_size = negotiated.max_packet_size;
@@ -125,7 +127,7 @@ impl Broker {
                 let keep_alive = u64::from(keep_alive_secs);
                 let silence_max = (keep_alive > 0).then(|| Duration::from_millis(keep_alive * 1500));
                 let method = said.and(connect.properties.authentication_method).map(Into::into);
-                return Ok(Connected { client, epoch, silence_max, method });
+                return Ok(Connected { client, epoch, silence_max, method, limits: limits.clone() });
             }
         }
     }
@@ -174,7 +176,7 @@ impl Broker {
         }
         batch.touch(client);
         self.metrics.connections.inc();
-        if self.access.is_configured() {
+        if self.access().is_configured() {
             self.metrics.authentications.with_label_values(&["accepted"]).inc();
         }
         self.metrics.connects.with_label_values(&["accepted"]).inc();
@@ -217,7 +219,7 @@ impl Broker {
             state.record.will = None; // [MQTT-3.14.4-3]
         }
         if let Some(secs) = ending.expiry_secs {
-            state.record.expiry = self.limits.max_session_expiry.min(Duration::from_secs(secs.into()));
+            state.record.expiry = self.limits().max_session_expiry.min(Duration::from_secs(secs.into()));
         }
         if state.record.expiry.is_zero() {
             self.end_session(client, state, batch);
@@ -266,26 +268,13 @@ impl Broker {
             (_, _) if connect.clean_start => Duration::ZERO,
             (_, _) => Duration::MAX,
         };
-        asked.min(self.limits.max_session_expiry)
-    }
-
-    fn negotiate(&self, connect: &Connect<'_>) -> Negotiated {
-        let limits = &self.limits.session;
-        let asked = connect.properties.receive_maximum.map_or(u16::MAX, |maximum| maximum.get());
-        Negotiated {
-            version: connect.version,
-            max_packet_size: connect.properties.maximum_packet_size.map_or(u32::MAX, |size| size.get()),
-            receive_maximum: asked.min(limits.max_inflight.get()),
-            announced_receive_maximum: (connect.version == ProtocolVersion::V500)
-                .then_some(limits.receive_maximum.get()),
-            topic_alias_maximum: connect.properties.topic_alias_maximum.unwrap_or(0),
-            problem_information: connect.properties.request_problem_information != Some(false),
-        }
+        asked.min(self.limits().max_session_expiry)
     }
 
     fn connack<'a>(
         &'a self,
         connect: &Connect<'_>,
+        limits: &Limits,
         set: PropertySet<'a>,
         session_present: bool,
     ) -> Packet<'a> {
@@ -298,12 +287,25 @@ impl Broker {
         let properties = Properties::from(PropertySet {
             user_properties: name.map(|name| (BRIDGE_MARK, name)).into_iter().collect(),
             session_expiry_interval_secs: changed,
-            receive_maximum: Some(self.limits.session.receive_maximum),
-            maximum_packet_size: std::num::NonZeroU32::new(self.limits.max_packet_size),
-            topic_alias_maximum: Some(self.limits.topic_alias_maximum),
+            receive_maximum: Some(limits.session.receive_maximum),
+            maximum_packet_size: std::num::NonZeroU32::new(limits.max_packet_size),
+            topic_alias_maximum: Some(limits.topic_alias_maximum),
             ..set
         });
         Packet::ConnAck(ConnAck { session_present, reason: ReasonCode::Success, properties })
+    }
+}
+
+fn negotiate(connect: &Connect<'_>, limits: &SessionLimits) -> Negotiated {
+    let asked = connect.properties.receive_maximum.map_or(u16::MAX, |maximum| maximum.get());
+    Negotiated {
+        version: connect.version,
+        max_packet_size: connect.properties.maximum_packet_size.map_or(u32::MAX, |size| size.get()),
+        receive_maximum: asked.min(limits.max_inflight.get()),
+        announced_receive_maximum: (connect.version == ProtocolVersion::V500)
+            .then_some(limits.receive_maximum.get()),
+        topic_alias_maximum: connect.properties.topic_alias_maximum.unwrap_or(0),
+        problem_information: connect.properties.request_problem_information != Some(false),
     }
 }
 

@@ -125,7 +125,7 @@ impl Broker {
         identity: &Identity,
     ) -> Result<Option<Wait<Option<Arrival>>>, Refused> {
         let id = connect.client_id;
-        if id.len() > self.limits.max_client_id_len {
+        if id.len() > self.limits().max_client_id_len {
             return Err(Refused(ReasonCode::ClientIdentifierNotValid));
         }
         if id.is_empty() {

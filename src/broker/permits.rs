@@ -14,7 +14,7 @@ use crate::access::pattern::Subject;
 use crate::topic::{Topic, TopicFilter};
 
 /// The rules as they are for one connection's publishes, and what they said about its recent topics: a repeated topic costs
-/// a string comparison. The rules and the client's names do not change while it is connected.
+/// a string comparison. They are those of one generation of rules: with the next one there are new ones.
 pub(super) struct Permits {
     acl: Arc<Acl>,
     identity: Identity,
@@ -49,7 +49,7 @@ impl Permits {
 impl Broker {
     /// The rules for a connection of this client; none where everything is allowed.
     pub(super) fn permits(&self, client: &Client) -> Option<Box<Permits>> {
-        let acl = self.access.acl()?.clone();
+        let acl = self.access().acl()?.clone();
         let identity = client.lock().record.identity.clone();
         if identity.is_node() {
             return None;
@@ -59,7 +59,8 @@ impl Broker {
 
     /// Whether the client may subscribe to the filter.
     pub(super) fn may_subscribe(&self, client: &Client, filter: &TopicFilter) -> bool {
-        let Some(acl) = self.access.acl() else { return true };
+        let access = self.access();
+        let Some(acl) = access.acl() else { return true };
         let identity = client.lock().record.identity.clone();
         identity.is_node()
             || acl.may_subscribe(Subject { username: identity.username(), client_id: client.id() }, filter)
@@ -68,7 +69,8 @@ impl Broker {
     /// Whether a client may have a will on this topic, which is asked when it connects. What counts is the topic that the will
     /// is going to be published to.
     pub(super) fn may_will(&self, identity: &Identity, client_id: &str, topic: Topic<'_>) -> bool {
-        let Some(acl) = self.access.acl() else { return true };
+        let access = self.access();
+        let Some(acl) = access.acl() else { return true };
         let subject = Subject { username: identity.username(), client_id };
         let names = Names { client_id, user_name: identity.username() };
         let topic = match self.delayed.is_on() {

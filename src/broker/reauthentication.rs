@@ -38,7 +38,8 @@ impl ReAuthentication {
         }
         let (exchange, data) = match (packet.reason, &mut self.exchange) {
             (ReasonCode::ReAuthenticate, none @ None) => {
-                let Some(method) = broker.access.method(&self.method) else { return violation };
+                let access = broker.access();
+                let Some(method) = access.method(&self.method) else { return violation };
                 (none.insert(method.begin()), packet.properties.authentication_data)
             }
             (ReasonCode::ContinueAuthentication, Some(exchange)) => {

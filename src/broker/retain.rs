@@ -25,7 +25,7 @@ impl Broker {
         let topic = application.topic;
         let value = (!application.payload.is_empty()).then(|| value::write(application, now));
         let fits = value.as_ref().is_none_or(|value| {
-            let has_room = || self.retained.has_room(topic, value.len(), &self.limits);
+            let has_room = || self.retained.has_room(topic, value.len(), &self.limits());
             has_room() || {
                 // What has expired makes room.
                 self.tidy_retained(now);
@@ -85,7 +85,7 @@ impl Broker {
 
     /// Does what is due with retained messages.
     pub(super) fn tidy_retained(&self, now: Instant) {
-        if self.retained.has_outgrown(&self.limits) {
+        if self.retained.has_outgrown(&self.limits()) {
             let (messages, bytes) = (self.retained.len(), self.retained.bytes());
             tracing::warn!(
                 messages,

@@ -356,11 +356,11 @@ impl Broker {
 
     fn choice_of(&self, key: u64) -> Choice {
         let me = self.cluster.get().map_or(0, |cluster| cluster.identity());
-        Choice { strategy: self.limits.shared_strategy, key, me }
+        Choice { strategy: self.shared_strategy, key, me }
     }
 
     fn choice_key(&self, topic: &str, from: Option<&Client>) -> u64 {
-        match self.limits.shared_strategy {
+        match self.shared_strategy {
             Strategy::HashClient => Choice::key_of(from.map_or("", Client::id)),
             Strategy::HashTopic => Choice::key_of(topic),
             Strategy::Random | Strategy::RoundRobin | Strategy::LocalFirst | Strategy::Sticky => 0,

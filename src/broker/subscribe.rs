@@ -4,7 +4,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
 use super::exclusive::Held;
@@ -12,6 +11,7 @@ use super::rewrite::Rewritten;
 use super::session_record::granted;
 use super::system;
 use super::template::Names;
+use super::{Broker, Limits};
 use crate::codec::packet::{
     Packet, PacketId, Properties, PropertySet, ReasonCode, ReasonCodes, RetainHandling, Subscribe,
     SubscriptionOptions, Unsubscribe,
@@ -84,9 +84,10 @@ impl Broker {
             retained: Vec::new(),
         };
         let changing = client.change_subscriptions();
-        let (taken, surplus) = filters.split_at(filters.len().min(self.limits.max_filters_per_subscribe));
+        let limits = self.limits();
+        let (taken, surplus) = filters.split_at(filters.len().min(limits.max_filters_per_subscribe));
         for (text, options) in taken {
-            let reason = match self.subscribe_one(&mut subscribed, text, *options, identifier, now) {
+            let reason = match self.subscribe_one(&mut subscribed, &limits, text, *options, identifier, now) {
                 Ok(reason) | Err(reason) => reason,
             };
             subscribed.reasons.push(reason);
@@ -113,19 +114,20 @@ impl Broker {
     fn subscribe_one(
         &self,
         subscribed: &mut Subscribed,
+        limits: &Limits,
         text: &str,
         options: SubscriptionOptions,
         identifier: Option<NonZeroU32>,
         now: Instant,
     ) -> Result<ReasonCode, ReasonCode> {
-        if text.len() > self.limits.max_filter_len {
+        if text.len() > limits.max_filter_len {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let (filter, exclusive) = self.requested_filter(&subscribed.client, text)?;
-        if filter.filter.levels().count() > self.limits.max_filter_levels {
+        if filter.filter.levels().count() > limits.max_filter_levels {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let capabilities = &self.limits.capabilities;
+        let capabilities = &limits.capabilities;
         if !capabilities.wildcard_subscriptions && filter.filter.has_wildcards() {
             return Err(ReasonCode::WildcardSubscriptionsNotSupported);
         }
@@ -150,7 +152,7 @@ impl Broker {
         let refused = if state.epoch != subscribed.epoch {
             // Another connection has the session now, or it is over: nobody hears of this answer.
             Some(ReasonCode::UnspecifiedError)
-        } else if new && subscriptions.len() >= self.limits.max_subscriptions {
+        } else if new && subscriptions.len() >= limits.max_subscriptions {
             Some(ReasonCode::QuotaExceeded)
         } else {
             None
@@ -183,7 +185,7 @@ impl Broker {
     }
 
     /// What a client means by the text of a filter, by the rules that rename them, and whether it is to have it alone.
-    fn requested_filter(
+    pub(super) fn requested_filter(
         &self,
         client: &Client,
         text: &str,

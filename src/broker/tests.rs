@@ -53,7 +53,7 @@ fn connect_as(broker: &Broker, id: &str, clean_start: bool, set: PropertySet<'_>
     let request = Request { connect: &connect, frame: &[], attachment, certificate: None, internal: false };
     let progress = broker.connect(request, &mut batch()).expect("accepted");
     let Progress::Open(connected) = progress else { panic!("nothing to wait for") };
-    ClientConnection::new(connected.client, connected.epoch)
+    ClientConnection::new(connected.client, connected.epoch, connected.limits)
 }
 
 fn handle(broker: &Arc<Broker>, connection: &mut ClientConnection, packet: Packet<'_>) {

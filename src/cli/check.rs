@@ -48,7 +48,7 @@ impl Check {
             print!("{}", default_file());
             return Ok(());
         }
-        logging::init(LevelFilter::WARN);
+        logging::init(&LevelFilter::WARN.into());
         let resolution = self.given.explain();
         let mut errors: Vec<String> = resolution.errors.iter().map(ToString::to_string).collect();
         if errors.is_empty() {

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use super::given::Given;
-use super::logging;
-use crate::config::{Config, ConfigErrors};
+use super::logging::{self, Log};
+use crate::config::{Config, ConfigErrors, Counts};
 use crate::node::Node;
 
 pub(super) const AFTER_HELP: &str = "\
@@ -32,8 +32,8 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(self) -> Result<(), Failure> {
         let config = self.resolve()?;
-        logging::init(config.log_level);
-        runtime()?.block_on(self.serve(config))
+        let log = logging::init(&config.log_level);
+        runtime()?.block_on(self.serve(config, &log))
     }
 
     fn resolve(&self) -> Result<Config, ConfigErrors> {
@@ -41,25 +41,39 @@ impl Run {
     }
 
     /// Reads everything again that was read at the start, and has the node take over what it can.
-    async fn reload(&self, node: &Node) {
+    async fn reload(&self, node: &Node, log: &Log) {
         let config = match self.resolve() {
             Ok(config) => config,
             Err(errors) => {
                 for error in errors.0 {
-                    tracing::error!(%error, "cannot reload; everything is as it was");
+                    tracing::error!(%error, "cannot reload; everything is as it was: put it right, and send SIGHUP again");
                 }
                 return;
             }
         };
-        match node.reload(&config).await {
-            Ok(()) => tracing::info!(
-                "cookies and certificates are read again; other settings count after a restart"
-            ),
-            Err(error) => tracing::error!(%error, "cannot reload; everything is as it was"),
+        let changes = match node.reload(&config).await {
+            Ok(changes) => changes,
+            Err(error) => {
+                return tracing::error!(%error, "cannot reload; everything is as it was: put it right, and send SIGHUP again");
+            }
+        };
+        log.set_filter(&config.log_level);
+        tracing::info!(
+            changes = changes.len(),
+            "the configuration and the files that it names are read again"
+        );
+        for change in changes {
+            match change.counts {
+                Counts::Now => tracing::info!("{change}: counts now"),
+                Counts::NewConnections => {
+                    tracing::info!("{change}: counts for connections that open from now on")
+                }
+                Counts::Restart => tracing::warn!("{change}: restart the node for this to count"),
+            }
         }
     }
 
-    async fn serve(&self, config: Config) -> Result<(), Failure> {
+    async fn serve(&self, config: Config, log: &Log) -> Result<(), Failure> {
         let mut stop = Stop::new(self.until_stdin_ends)?;
         let mut hang_up = listen(SignalKind::hangup())?;
         let node = tokio::select! {
@@ -84,7 +98,7 @@ impl Run {
             tokio::select! {
                 () = stop.wait() => break false,
                 () = node.asked_to_leave() => break true,
-                _ = hang_up.recv() => self.reload(&node).await,
+                _ = hang_up.recv() => self.reload(&node, log).await,
             }
         };
         if leaves {

@@ -13,6 +13,8 @@ pub(super) struct List {
     pub(super) name: &'static str,
     /// Names of the keys that one table may have.
     pub(super) keys: fn() -> &'static [&'static str],
+    /// What the field has, as a text that differs where it does.
+    pub(super) show: fn(&Config) -> String,
     /// Adds what one table says.
     pub(super) read: fn(&mut Config, Spanned<DeValue<'_>>) -> Result<(), Error>,
 }
@@ -22,16 +24,19 @@ pub(super) const LISTS: &[List] = &[
     List {
         name: "rewrite",
         keys: keys_of::<crate::broker::RewriteRule>,
+        show: |config| format!("{:?}", config.extras.rewrite),
         read: |config, table| push(&mut config.extras.rewrite, table),
     },
     List {
         name: "auto_subscribe",
         keys: keys_of::<crate::broker::AutoSubscription>,
+        show: |config| format!("{:?}", config.extras.auto_subscribe),
         read: |config, table| push(&mut config.extras.auto_subscribe, table),
     },
     List {
         name: "bridge",
         keys: keys_of::<crate::bridge::BridgeConfig>,
+        show: |config| format!("{:?}", config.bridge),
         read: |config, table| push(&mut config.bridge, table),
     },
 ];

@@ -7,11 +7,13 @@
 //! Nothing here opens a socket or knows how the values are used.
 
 mod advertise;
+mod change;
 mod default_file;
 mod error;
 mod file;
 mod host_port;
 mod list;
+mod log_filter;
 mod setting;
 mod sources;
 #[cfg(test)]
@@ -30,9 +32,11 @@ use ipnet::IpNet;
 use tracing::level_filters::LevelFilter;
 
 pub use advertise::advertised;
+pub use change::{Change, Counts};
 pub use default_file::default_file;
 pub use error::{ConfigError, ConfigErrors, Origin, Place};
 pub use host_port::{HostPort, InvalidHostPort};
+pub use log_filter::{InvalidLogFilter, LogFilter};
 pub use rumormq_gossip::NodeName;
 pub use rumormq_gossip::seal::Cookie;
 pub use setting::{SETTINGS, Section, Setting};
@@ -105,10 +109,10 @@ pub struct Config {
     /// Whether a client that is asked for a certificate may go without. Optional suits a fleet that gets certificates one by
     /// one; it lets everybody in who has none.
     pub tls_client_certificates: ClientCertificates,
-    /// The users that may connect; see [`PasswordFile`]. Read once, at the start. None: nobody is asked for a password, and
+    /// The users that may connect; see [`PasswordFile`]. Read at the start and on SIGHUP. None: nobody is asked for a password, and
     /// nobody has a user name.
     pub password_file: Option<Arc<PasswordFile>>,
-    /// What clients may publish and subscribe to; see [`Acl`]. Read once, at the start. None: everything.
+    /// What clients may publish and subscribe to; see [`Acl`]. Read at the start and on SIGHUP. None: everything.
     pub acl_file: Option<Arc<Acl>>,
     /// Take the name in a client's certificate, where its listener asks for one, as its user name: it needs no password then.
     pub certificate_as_username: bool,
@@ -180,8 +184,8 @@ pub struct Config {
     pub bridge: Vec<BridgeConfig>,
 
     /// Least severe events that are logged. `info` adds starts, stops and changes of membership; `debug` a line a
-    /// connection, `trace` more. Heeded by the command only: a program that embeds a node installs its own subscriber.
-    pub log_level: LevelFilter,
+    /// connection, `trace` more. Modules may have levels of their own, as in `info,rumormq::cluster=debug`. Heeded by the command only: a program that embeds a node installs its own subscriber.
+    pub log_level: LogFilter,
 }
 
 impl Default for Config {
@@ -232,7 +236,7 @@ impl Default for Config {
             limits: Limits::default(),
             extras: Extras::default(),
             bridge: Vec::new(),
-            log_level: LevelFilter::INFO,
+            log_level: LevelFilter::INFO.into(),
         }
     }
 }

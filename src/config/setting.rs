@@ -88,6 +88,24 @@ impl Setting {
         }
     }
 
+    /// Whether two configurations agree on it; for what is read from a file, on what that contains.
+    pub(super) fn is_same(&self, one: &Config, other: &Config) -> bool {
+        let (mut one, mut other) = (one.clone(), other.clone());
+        match &self.field {
+            Field::Text(field) => field(&mut one).is_same(field(&mut other)),
+            Field::Number(field, ..) => field(&mut one).is_same(field(&mut other)),
+        }
+    }
+
+    /// Gives one configuration what another has.
+    pub(super) fn copy(&self, from: &Config, to: &mut Config) {
+        let mut from = from.clone();
+        match &self.field {
+            Field::Text(field) => field(to).copy(field(&mut from)),
+            Field::Number(field, ..) => field(to).copy(field(&mut from)),
+        }
+    }
+
     /// The least and the greatest that a number may be.
     pub(super) fn range(&self) -> Option<(String, String)> {
         match &self.field {
@@ -193,7 +211,9 @@ use Section::{Access, Broker, Cluster, Limits, Listen, Tls, Top};
 pub const SETTINGS: &[Setting] = &[
     text(Top, "node", "NAME@HOST", "The node's name, unique in the cluster", |c| &mut c.node),
     text(Top, "data_dir", "DIR", "Where the node keeps its incarnation and its peers", |c| &mut c.data_dir),
-    text(Top, "log_level", "LEVEL", "off, error, warn, info, debug or trace", |c| &mut c.log_level),
+    text(Top, "log_level", "LEVEL", "off, error, warn, info, debug or trace, also for single modules", |c| {
+        &mut c.log_level
+    }),
     text(Listen, "mqtt", "ADDR", "Where MQTT clients connect", |c| &mut c.mqtt),
     text(Listen, "mqtts", "ADDR", "Where MQTT clients connect by TLS, usually port 8883", |c| &mut c.mqtts),
     text(Listen, "ws", "ADDR", "Where MQTT clients connect by WebSocket, usually port 8083", |c| &mut c.ws),

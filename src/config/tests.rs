@@ -54,7 +54,7 @@ const READ_FROM_FILES: [&str; 4] = ["acl_file", "cookie_file", "http_token_file"
 fn three_values(setting: &Setting) -> [String; 3] {
     let [a, b, c] = match setting.name {
         "node" => ["a@h", "b@h", "c@h"],
-        "log_level" => ["warn", "error", "debug"],
+        "log_level" => ["warn", "info,rumormq::cluster=debug", "off,a=trace,b=warn"],
         "mqtt" | "mqtts" | "ws" | "wss" | "cluster" | "http" => ["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"],
         "advertise_mqtt" | "advertise_cluster" | "advertise_http" => ["a:1", "b.example.org:2", "[::1]:3"],
         "join" => ["a:1,b:2", "c:3", "[::1]:4"],
@@ -238,7 +238,11 @@ fn errors_name_where_the_value_stands_and_what_it_should_be() {
             "fair",
             "\"fair\" is not one of random, round_robin, local_first, hash_client, hash_topic, sticky",
         ),
-        ("log_level", "loud", "\"loud\" is not one of off, error, warn, info, debug and trace"),
+        (
+            "log_level",
+            "loud",
+            "\"loud\" is not one of off, error, warn, info, debug and trace, or a list such as info,rumormq::cluster=debug",
+        ),
         ("phi", "high", "\"high\" is not a number, such as 12"),
         ("join_grace", "10", "\"10\" is not a duration, such as 500ms, 10s, 5m, 2h or 7d"),
         ("gossip_interval", "1ms", "1ms is not between 20ms and 10s"),
@@ -661,4 +665,35 @@ fn only_a_file_may_leave_a_setting_empty() {
     assert!(resolve(&[], &[("RUMORMQ_ACL_FILE", "")], None).is_err());
     let file = file_with(setting("mqtt"), "\"\"", "empty");
     assert!(resolve(&[], &[], Some(&file.0)).is_err(), "it has a default, which is not empty");
+}
+
+#[test]
+fn what_differs_is_found_and_taken_over_unless_it_needs_a_restart() {
+    let default = Config::default();
+    assert_eq!(default.changes(&default.clone()), []);
+    for setting in SETTINGS.iter().filter(|setting| !READ_FROM_FILES.contains(&setting.name)) {
+        let mut other = default.clone();
+        setting.set(&mut other, &three_values(setting)[0]).unwrap();
+        let changes = default.changes(&other);
+        assert_eq!(changes.iter().map(|change| &change.key).collect::<Vec<_>>(), [&setting.key()]);
+        let adopting = setting.show(&default.adopting(&other));
+        let expected = match setting.counts() {
+            Counts::Restart => setting.show(&default),
+            Counts::Now | Counts::NewConnections => setting.show(&other),
+        };
+        assert_eq!(adopting, expected, "{}", setting.name);
+    }
+    // Of a file it is what it contains that counts.
+    let file = TempFile::new("adopted-rules", "topic a");
+    let with = || resolve(&[("acl_file", file.0.to_str().unwrap())], &[], None).unwrap();
+    let before = with();
+    assert_eq!(before.changes(&with()), []);
+    std::fs::write(&file.0, "topic b").unwrap();
+    let changes = before.changes(&with());
+    assert_eq!(changes, [Change { key: "[access] acl_file".to_owned(), values: None, counts: Counts::Now }]);
+    let mut other = default.clone();
+    other.bridge = vec![];
+    other.extras.auto_subscribe = vec![toml::from_str("topic = 'a'").unwrap()];
+    let changes = default.changes(&other);
+    assert_eq!((changes.len(), changes[0].counts), (1, Counts::Restart));
 }

@@ -1,5 +1,6 @@
 //! How the types of the fields are read and shown.
 
+use std::any::Any;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -8,18 +9,35 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use tracing::level_filters::LevelFilter;
-
-use super::{AdminToken, ClientCertificates, Cookie, ForwardOverflow, HostPort, NodeName};
+use super::{AdminToken, ClientCertificates, Cookie, ForwardOverflow, HostPort, LogFilter, NodeName};
 use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;
 use crate::broker::{ResponseTopic, ServerReference};
 use crate::codec::packet::QoS;
 use crate::router::Strategy;
+use ipnet::IpNet;
+
+/// A value that can be told from another one of its type, and replaced by it.
+pub(super) trait Field: Any {
+    fn is_same(&self, other: &dyn Field) -> bool;
+    /// Of another type: stays as it is.
+    fn copy(&mut self, other: &dyn Field);
+}
+
+impl<T: Any + Clone + PartialEq> Field for T {
+    fn is_same(&self, other: &dyn Field) -> bool {
+        (other as &dyn Any).downcast_ref::<T>() == Some(self)
+    }
+
+    fn copy(&mut self, other: &dyn Field) {
+        if let Some(other) = (other as &dyn Any).downcast_ref::<T>() {
+            self.clone_from(other);
+        }
+    }
+}
 
 /// A value that a text gives as a whole.
-pub(super) trait Text {
+pub(super) trait Text: Field {
     /// Reads it; the error says what is wrong with the text.
     fn read(&mut self, text: &str) -> Result<(), String>;
     /// The text that would give it; empty where none does.
@@ -27,7 +45,7 @@ pub(super) trait Text {
 }
 
 /// A number that has a unit and a range.
-pub(super) trait Number {
+pub(super) trait Number: Field {
     fn value(&self) -> u64;
     /// Sets it; a value beyond the type becomes the nearest it has.
     fn set(&mut self, value: u64);
@@ -146,9 +164,9 @@ impl Text for ClientCertificates {
     }
 }
 
-impl Text for LevelFilter {
+impl Text for LogFilter {
     fn read(&mut self, text: &str) -> Result<(), String> {
-        *self = parse(text, "one of off, error, warn, info, debug and trace")?;
+        *self = text.parse().map_err(|error| format!("{text:?} is {error}"))?;
         Ok(())
     }
 

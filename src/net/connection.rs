@@ -17,7 +17,7 @@ use super::transport::Transport;
 use crate::broker::batch::Batch;
 use crate::broker::client::{Attachment, Client, Close, Signal, write_out};
 use crate::broker::connection::{ClientConnection, End, Hold};
-use crate::broker::{Broker, Connected, Ending, PendingConnect, Progress, Refused, Request};
+use crate::broker::{Broker, Connected, Ending, Limits, PendingConnect, Progress, Refused, Request};
 use crate::codec;
 use crate::codec::DecodeError;
 use crate::codec::packet::{ConnAck, Connect, Disconnect, Packet, Properties, ProtocolVersion, ReasonCode};
@@ -43,6 +43,8 @@ pub struct Connection<T> {
     last_read: Instant,
     /// Bytes held of what all clients together may hold before they are let in.
     held: usize,
+    /// Of the time when it began, and from CONNACK on what its client was granted.
+    limits: Arc<Limits>,
     place: Place,
 }
 
@@ -92,7 +94,8 @@ thread_local! {
 impl<T: Transport> Connection<T> {
     /// A connection that was just accepted.
     pub fn new(broker: Arc<Broker>, transport: T, place: Place) -> Connection<T> {
-        let timer = Box::pin(tokio::time::sleep(broker.limits().connect_timeout));
+        let limits = broker.limits();
+        let timer = Box::pin(tokio::time::sleep(limits.connect_timeout));
         Connection {
             broker,
             transport,
@@ -105,6 +108,7 @@ impl<T: Transport> Connection<T> {
             timer,
             last_read: Instant::now(),
             held: 0,
+            limits,
             place,
         }
     }
@@ -303,7 +307,7 @@ impl<T: Transport> Connection<T> {
         if matches!(self.phase, Phase::Connecting) && !codec::may_be_connect(input) {
             return Err(Stop::Lost); // [MQTT-3.1.0-1]; what else it is need not be waited for.
         }
-        let limits = self.broker.limits();
+        let limits = &self.limits;
         match &self.phase {
             Phase::Open(_) | Phase::Closing { .. } => {
                 codec::frame_len(input, limits.max_packet_size).map_err(Stop::Undecodable)
@@ -381,7 +385,7 @@ impl<T: Transport> Connection<T> {
         let max_packet_size = connect.properties.maximum_packet_size.map_or(u32::MAX, |size| size.get());
         let refused = |reason| Stop::Refused(Refusal { reason, version, max_packet_size });
         if !self.place.is_open {
-            return Err(refused(self.broker.reason_to_go(ReasonCode::ServerBusy)));
+            return Err(refused(self.broker.limits().capabilities.reason_to_go(ReasonCode::ServerBusy)));
         }
         let (direct, peer) = (self.transport.direct(), self.transport.peer());
         let attachment = Attachment { direct, signal: self.signal.clone(), peer };
@@ -421,6 +425,7 @@ impl<T: Transport> Connection<T> {
     fn open(&mut self, version: ProtocolVersion, connected: Connected, batch: &mut Batch) {
         let silence_max = connected.silence_max;
         self.timer.as_mut().reset((Instant::now() + silence_max.unwrap_or(NEVER)).into());
+        self.limits = connected.limits.clone();
         let client = ClientConnection::of(&self.broker, connected);
         client.handle_opened(&self.broker, batch);
         self.phase = Phase::Open(Box::new(Open { silence_max, remembers: false, version, client }));
@@ -462,8 +467,13 @@ impl<T: Transport> Connection<T> {
             Close::TakenOver { between_frames: true } => Some(ReasonCode::SessionTakenOver),
             Close::TakenOver { between_frames: false } | Close::Broken => None,
             Close::SubscriptionLost => Some(ReasonCode::QuotaExceeded),
-            Close::ShuttingDown => Some(self.broker.reason_to_go(ReasonCode::ServerShuttingDown)),
-            Close::Leaving => Some(self.broker.reason_to_move(ReasonCode::ServerShuttingDown)),
+            Close::Forbidden => Some(ReasonCode::NotAuthorized),
+            Close::ShuttingDown => {
+                Some(self.broker.limits().capabilities.reason_to_go(ReasonCode::ServerShuttingDown))
+            }
+            Close::Leaving => {
+                Some(self.broker.limits().capabilities.reason_to_move(ReasonCode::ServerShuttingDown))
+            }
         };
         self.end(reason.map_or(Stop::Lost, |reason| Stop::End(End::Violation(reason))), batch);
     }
@@ -487,7 +497,8 @@ impl<T: Transport> Connection<T> {
                 }
                 drop(state);
                 if let (Some(reason), false) = (reason, interrupted) {
-                    let properties = self.broker.properties_of(reason).into();
+                    let limits = self.broker.limits();
+                    let properties = limits.capabilities.properties_of(reason).into();
                     let disconnect = Packet::Disconnect(Disconnect { reason, properties });
                     // 3.1.1 has no such packet: there, closing has to say it.
                     if codec::encode(&disconnect, open.version, max_packet_size, rest.buffer()).is_ok() {
@@ -524,7 +535,8 @@ impl<T: Transport> Connection<T> {
     /// Says no to a CONNECT, with advice if it fits.
     fn refuse(&self, refusal: Refusal, outbox: &mut Outbox) {
         let Refusal { reason, version, max_packet_size } = refusal;
-        for properties in [self.broker.properties_of(reason).into(), Properties::NONE] {
+        let limits = self.broker.limits();
+        for properties in [limits.capabilities.properties_of(reason).into(), Properties::NONE] {
             // [MQTT-3.2.2-6]
             let connack = Packet::ConnAck(ConnAck { session_present: false, reason, properties });
             if codec::encode(&connack, version, max_packet_size, outbox.buffer()).is_ok() {

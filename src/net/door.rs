@@ -1,6 +1,7 @@
 //! What all listeners of a node share: how many may come in, and what is counted of those that fail to.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,7 +22,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// The way in for clients, whichever listener they come to.
 pub struct Door {
     broker: Arc<Broker>,
-    places: Arc<Semaphore>,
+    /// Places that are taken.
+    taken: Arc<AtomicUsize>,
     /// For clients that are told that all places are taken.
     refusals: Arc<Semaphore>,
     pub(super) handshakes: Handshakes,
@@ -35,12 +37,23 @@ pub struct Door {
 pub struct Place {
     /// Whether a client may be served on it.
     pub(super) is_open: bool,
+    _seat: Option<Seat>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Place {
     /// A place that takes none from clients.
-    pub(super) const APART: Place = Place { is_open: true, _permit: None };
+    pub(super) const APART: Place = Place { is_open: true, _seat: None, _permit: None };
+}
+
+/// One of the places that are taken.
+#[derive(Debug)]
+struct Seat(Arc<AtomicUsize>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -53,10 +66,9 @@ struct Reports {
 impl Door {
     /// A door to this broker, within its limits, for clients and these proxies.
     pub fn new(broker: Arc<Broker>, proxies: TrustedProxies) -> Arc<Door> {
-        let places = Arc::new(Semaphore::new(broker.limits().max_connections));
         Arc::new(Door {
             broker,
-            places,
+            taken: Arc::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             handshakes: Handshakes::new(HANDSHAKES_MAX),
             proxies,
@@ -72,12 +84,14 @@ impl Door {
     /// A place among the open connections. Where all are taken, which is counted, one to be refused in; none where too many
     /// are in the course of that.
     pub(super) fn enter(&self) -> Option<Place> {
-        if let Ok(permit) = self.places.clone().try_acquire_owned() {
-            return Some(Place { is_open: true, _permit: Some(permit) });
+        let seat = Seat(self.taken.clone());
+        if self.taken.fetch_add(1, Ordering::Relaxed) < self.broker.limits().max_connections {
+            return Some(Place { is_open: true, _seat: Some(seat), _permit: None });
         }
+        drop(seat);
         self.broker.metrics.connects.with_label_values(&["full"]).inc();
         let permit = self.refusals.clone().try_acquire_owned().ok()?;
-        Some(Place { is_open: false, _permit: Some(permit) })
+        Some(Place { is_open: false, _seat: None, _permit: Some(permit) })
     }
 
     /// Counts a handshake that failed, and logs one a second.

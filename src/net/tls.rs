@@ -64,35 +64,33 @@ pub enum TlsError {
 
 /// What a handshake needs, as the files were when they were last read.
 pub struct Tls {
-    files: TlsFiles,
+    /// Guards which files are read the next time.
+    files: RwLock<TlsFiles>,
     /// Guards which configuration the next handshake takes.
     config: RwLock<Arc<ServerConfig>>,
 }
 
 /// What was read of the files.
-pub(crate) struct TlsConfig(Arc<ServerConfig>);
+pub(crate) struct TlsConfig(TlsFiles, Arc<ServerConfig>);
 
 impl Tls {
     /// Reads the files.
     pub fn load(files: TlsFiles) -> Result<Tls, TlsError> {
         let config = RwLock::new(files.read()?);
-        Ok(Tls { files, config })
+        Ok(Tls { files: RwLock::new(files), config })
     }
 
     /// Reads the files again: connections that come from now on get what is in them. After an error nothing has changed.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.replace(self.read()?);
+        let files = self.files.read().clone();
+        self.replace(TlsConfig::read(files)?);
         Ok(())
-    }
-
-    /// Reads the files again, for [`Tls::replace`].
-    pub(crate) fn read(&self) -> Result<TlsConfig, TlsError> {
-        self.files.read().map(TlsConfig)
     }
 
     /// Gives connections that come from now on what was read.
     pub(crate) fn replace(&self, read: TlsConfig) {
-        *self.config.write() = read.0;
+        *self.files.write() = read.0;
+        *self.config.write() = read.1;
     }
 
     /// Runs the handshake with a client.
@@ -102,6 +100,14 @@ impl Tls {
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let certificate_name = shown.and_then(certificate::name).map(String::into_boxed_str);
         Ok(TlsStream { stream, certificate_name })
+    }
+}
+
+impl TlsConfig {
+    /// Reads these files, for [`Tls::replace`].
+    pub(crate) fn read(files: TlsFiles) -> Result<TlsConfig, TlsError> {
+        let config = files.read()?;
+        Ok(TlsConfig(files, config))
     }
 }
 

@@ -3,6 +3,7 @@
 mod keeper;
 mod metrics;
 mod preflight;
+mod reload;
 mod view;
 
 use std::io;
@@ -123,6 +124,9 @@ pub struct Node {
     name: NodeName,
     /// The listeners for clients: the name of each one's setting, and where it listens. MQTT over plain TCP is the first.
     listeners: Vec<(&'static str, SocketAddr)>,
+    /// What counts at present. Guards that one reload comes after the other.
+    in_force: tokio::sync::Mutex<Config>,
+    guard: Guard,
     tls: Option<Arc<Tls>>,
     http: SocketAddr,
     cluster_addr: SocketAddr,
@@ -141,6 +145,7 @@ impl Node {
     /// Starts a node. Returns when clients may connect: it has what a reachable peer had, or waited `join_grace` for one.
     pub async fn start(config: Config) -> Result<Node, StartError> {
         config.validate()?;
+        let in_force = tokio::sync::Mutex::new(config.clone());
         let name = config.node_name()?;
         let bind = |listener, address| move |error| StartError::Bind { listener, address, error };
         let tls = config.tls_files()?.map(Tls::load).transpose()?.map(Arc::new);
@@ -164,7 +169,7 @@ impl Node {
         })?;
         let start = Start::begin(config.data_dir.clone(), &name).await?;
         let broker = Broker::with_extras(config.limits.clone(), config.extras.clone());
-        let broker = Arc::new(broker.with_access(access(&config)));
+        let broker = Arc::new(broker.with_access(Access::new(access(&config))));
         let settings = cluster_config(&config, &start.identity, advertise, reached)?;
         let cluster = Arc::new(Cluster::new(settings, broker.cluster_host()));
         broker.join(cluster.clone());
@@ -173,7 +178,8 @@ impl Node {
         let leave = Arc::new(Notify::new());
         let view = Arc::new(View::new(broker.clone(), cluster.clone(), draining.clone(), leave.clone()));
         let guard = Guard::new(config.http_token.clone());
-        let tasks = vec![tokio::spawn(http.run(view.clone(), guard)), tokio::spawn(tick(broker.clone()))];
+        let tasks =
+            vec![tokio::spawn(http.run(view.clone(), guard.clone())), tokio::spawn(tick(broker.clone()))];
         cluster.start(endpoint).await?;
         let keeper = start
             .dir
@@ -188,6 +194,8 @@ impl Node {
         Ok(Node {
             name,
             listeners,
+            in_force,
+            guard,
             tls,
             http: http_addr,
             cluster_addr,
@@ -222,26 +230,6 @@ impl Node {
     /// get what was read before.
     pub fn reload_certificates(&self) -> Result<(), TlsError> {
         self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
-    }
-
-    /// Takes over what a configuration has that may change while a node runs: the cookies, the certificates for other nodes, and,
-    /// from the files of the start, those for clients. Links and connections stay up; what opens from now on uses what is new.
-    /// After an error nothing has changed.
-    pub async fn reload(&self, config: &Config) -> Result<(), ReloadError> {
-        let (cluster, cookies) = (self.cluster.name().to_owned(), config.cookies.clone());
-        let (files, me) = (config.cluster_tls_files()?, self.name.clone());
-        // The derivation takes its time on purpose, and files may be slow.
-        let secrets = tokio::task::spawn_blocking(move || {
-            let tls = files.map(|files| LinkTls::load(&files, &me)).transpose()?;
-            Ok::<_, StartError>((keys(&cluster, &cookies)?, tls.map(Arc::new)))
-        });
-        let (keys, tls) = secrets.await.map_err(|_| ReloadError::Panicked)??;
-        let clients = self.tls.as_ref().map(|tls| tls.read()).transpose()?;
-        self.cluster.replace_secrets(keys, tls)?;
-        if let (Some(tls), Some(read)) = (&self.tls, clients) {
-            tls.replace(read);
-        }
-        Ok(())
     }
 
     /// Where nodes connect.
@@ -343,14 +331,14 @@ async fn tick(broker: Arc<Broker>) {
     }
 }
 
-fn access(config: &Config) -> Access {
-    Access::new(AccessConfig {
+fn access(config: &Config) -> AccessConfig {
+    AccessConfig {
         passwords: config.password_file.clone(),
         acl: config.acl_file.clone(),
         allow_anonymous: config.allow_anonymous,
         certificate_as_username: config.certificate_as_username,
         max_pending_authentications: config.limits.max_pending_authentications,
-    })
+    }
 }
 
 /// What a peer's part of a replicated set may hold: more than any node with these limits takes and takes over, for who

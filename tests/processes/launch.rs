@@ -40,6 +40,7 @@ pub struct Launch {
     http: SocketAddr,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    log_level: Option<&'static str>,
     binary: String,
     pub(super) log_file: Option<PathBuf>,
     pub(super) namespace: Option<Arc<Namespace>>,
@@ -76,6 +77,7 @@ impl Launch {
             http: any_port,
             arguments: Vec::new(),
             environment: Vec::new(),
+            log_level: Some("--log-level=debug"),
             binary: PRESENT.to_owned(),
             log_file: None,
             namespace: None,
@@ -129,6 +131,19 @@ impl Launch {
             ("NO_FAKE_STAT", "1"),
         ];
         self.environment.extend(settings.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self
+    }
+
+    /// Logs what it logs where it is told nothing by a flag.
+    #[must_use]
+    pub fn without_log_level(self) -> Launch {
+        Launch { log_level: None, ..self }
+    }
+
+    /// Sets one of its environment variables.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Launch {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -209,7 +224,8 @@ impl Launch {
             None => Command::new(binary),
         };
         command
-            .args(["run", "--until-stdin-ends", "--log-level=debug"])
+            .args(["run", "--until-stdin-ends"])
+            .args(self.log_level)
             .arg(format!("--node={}", self.name))
             .arg(format!("--mqtt={}", self.mqtt))
             .arg(format!("--cluster={}", self.cluster))
