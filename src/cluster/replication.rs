@@ -76,8 +76,10 @@ pub struct Effects {
 impl Replication {
     /// Empty sets.
     pub fn new(config: &ClusterConfig, now: Instant) -> Replication {
+        let mut node = Node::new(config.gossip.clone(), config.replica.clone(), &SETS, now);
+        node.handle_wall_clock(wall_clock_ms());
         Replication {
-            node: Node::new(config.gossip.clone(), config.replica.clone(), &SETS, now),
+            node,
             interest: Interest::default(),
             retaining: Retaining::default(),
             waiting: BTreeMap::new(),

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use rumormq_gossip::{LinkState, MemberState, MemberStatus};
 
-use super::Cluster;
 use super::replication::Replication;
 use super::strays;
+use super::{Cluster, wall_clock_ms};
 
 /// A starting node waits so long for links with all whom its first peer reaches. One may be out of reach for good.
 const MEET_MAX: Duration = Duration::from_secs(2);
@@ -28,7 +28,10 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
             () = cluster.due_earlier.notified() => {}
         }
         let now = Instant::now();
-        cluster.with_replication(now, |replication| replication.node.handle_tick(now));
+        cluster.with_replication(now, |replication| {
+            replication.node.handle_wall_clock(wall_clock_ms());
+            replication.node.handle_tick(now);
+        });
         if now >= next_round {
             next_round = now + ROUND;
             cluster.handle_round(now);

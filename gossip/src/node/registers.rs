@@ -79,7 +79,8 @@ impl Node {
         if !registers.holds(lanes, key) {
             return None;
         }
-        let stamp = self.clock.tick(wall_ms);
+        let replaced = registers.latest(lanes, key).map(|latest| latest.entry.stamp());
+        let stamp = self.clock.tick(wall_ms, replaced);
         let written = self.write_element(set, Entry::write_tombstone(key, remark, stamp, None), stamp, now);
         let at_most = now + self.config.tombstone_ttl;
         let (lanes, registers) = self.stamped_mut(set);
@@ -112,7 +113,14 @@ impl Node {
         Some(Written { seq, stamp, replaced })
     }
 
-    /// This stamp was seen outside of the sets: what is written from now on is later than it.
+    /// What the wall clock says, in milliseconds since 1970. Stamps that are more than a day ahead of it are compared with as any,
+    /// and what is written here is later than what it replaces; but they do not push all stamps of this node ahead. To be
+    /// told now and then: before the first time all are believed.
+    pub fn handle_wall_clock(&mut self, wall_ms: u64) {
+        self.clock.look(wall_ms);
+    }
+
+    /// This stamp was seen outside of the sets: what is written from now on is later than it, unless it is a day ahead.
     pub fn absorb(&mut self, stamp: Stamp) {
         self.clock.absorb(stamp);
     }
@@ -153,8 +161,9 @@ impl Node {
         wall_ms: u64,
         now: Instant,
     ) -> Written {
-        // The clock has absorbed the stamp of everything that is known here, of what is replaced, too.
-        let stamp = self.clock.tick(wall_ms);
+        let (lanes, registers) = self.stamped(set);
+        let replaced = registers.latest(lanes, key).map(|latest| latest.entry.stamp());
+        let stamp = self.clock.tick(wall_ms, replaced);
         self.write_element(set, Entry::write(key, value, stamp, None), stamp, now)
     }
 

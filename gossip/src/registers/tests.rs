@@ -190,7 +190,7 @@ impl World {
         if copy.is_dead {
             return;
         }
-        let stamp = copy.clock.tick(wall_ms);
+        let stamp = copy.clock.tick(wall_ms, None);
         let value = is_value.then(|| stamp.0.to_le_bytes().to_vec());
         let element = Entry::write(&[key], value.as_deref(), stamp, None);
         let (_, replaced) = copy.registers.write(&mut copy.set, element, now + Duration::from_secs(1));

@@ -116,6 +116,30 @@ fn a_clock_ahead_is_absorbed_and_shows() {
 }
 
 #[test]
+fn a_clock_far_ahead_is_outdone_and_not_followed() {
+    const YEAR_MS: u64 = 365 * 24 * 3_600_000;
+    let mut script = mesh();
+    for node in script.nodes.values_mut() {
+        node.handle_wall_clock(WALL_MS);
+    }
+    let now = script.now;
+    let ahead = script.node("a").write(RETAINED, b"x", b"1", WALL_MS + YEAR_MS, now);
+    script.pump();
+    let other = script.write("b", RETAINED, "y", "1");
+    assert_eq!(other.stamp.ms(), WALL_MS, "it goes by its own clock");
+    let later = script.write("b", RETAINED, "x", "2");
+    assert!(later.stamp > ahead.stamp);
+    script.pump();
+    for at in ["a", "b", "c"] {
+        assert_eq!(script.value(at, RETAINED, "x").as_deref(), Some("2"));
+    }
+    script.clear("c", RETAINED, "x");
+    script.pump();
+    assert_eq!(script.value("a", RETAINED, "x"), None);
+    assert_eq!(script.nodes["c"].stamps_ahead_ms(WALL_MS), 0);
+}
+
+#[test]
 fn what_was_cleared_stays_so_until_its_time_is_over() {
     let times = (Duration::from_secs(2), Duration::from_secs(4));
     let mut script = mesh_with(Config { forget_after: times.0, tombstone_ttl: times.1, ..Config::default() });
