@@ -65,6 +65,15 @@ impl From<NodeName> for String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u64);
 
+impl Incarnation {
+    /// The highest there is: the membership's messages have no place for more. In milliseconds, the year 2527.
+    pub const MAX: Incarnation = Incarnation((1 << 44) - 1);
+
+    /// The highest that is believed of others by hearsay, and outdone: in milliseconds, the year 2248. Who hears of a later start of
+    /// itself goes on as a still later one; so who could make up any would bring it to the end.
+    pub const MAX_HEARSAY: Incarnation = Incarnation((1 << 43) - 1);
+}
+
 /// One incarnation of one node: the writer of a lane, the `actor` of the CRDT literature.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReplicaId {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rumormq_gossip::{Digest, Message, MessageError, NodeName, ReplicaId};
+use rumormq_gossip::{Digest, Incarnation, Message, MessageError, NodeName, ReplicaId};
 use tokio::sync::Notify;
 
 use super::forward::inbound::Received;
@@ -148,6 +148,8 @@ impl Cluster {
         let remembered = gossip.applied.iter().map(|(replica, _)| replica);
         let gone = gossip.left.iter().chain(&gossip.forgotten);
         let starts = remembered.chain(gone).filter(|other| other.name == me.name);
+        // What nobody can have started as is made up, and would leave nothing to go on as.
+        let starts = starts.filter(|other| other.incarnation <= Incarnation::MAX_HEARSAY);
         match starts.map(|start| start.incarnation).max() {
             Some(highest) if highest > me.incarnation => {
                 tracing::warn!(?highest, "others remember a later start of this node: is its clock behind?");

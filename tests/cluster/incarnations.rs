@@ -45,7 +45,9 @@ fn a_start_with_a_clock_that_is_behind_counts_as_the_latest() {
     let node = std::thread::spawn(move || Launch::new("n1").join(seed).flag("--join-grace", "3s").start());
     let first = greet(&runtime, &listener, &[]).replica;
     let ahead = first.incarnation.0 + 1_000_000;
-    let remembered = [replica("n1@127.0.0.1", first.incarnation.0 - 1), replica("n1@127.0.0.1", ahead)];
+    // What nobody can have started as says nothing.
+    let remembered = [first.incarnation.0 - 1, ahead, Incarnation::MAX_HEARSAY.0 + 1, u64::MAX];
+    let remembered = remembered.map(|incarnation| replica("n1@127.0.0.1", incarnation));
     assert_eq!(greet(&runtime, &listener, &remembered).replica, first, "it learns of the other start here");
     assert_eq!(greet(&runtime, &listener, &[]).replica, replica("n1@127.0.0.1", ahead + 1));
     let node = node.join().expect("it starts");

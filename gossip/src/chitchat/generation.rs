@@ -10,8 +10,9 @@ use crate::{Incarnation, NodeName, ReplicaId};
 
 const RESTART_BITS: u32 = 20;
 
-/// The highest incarnation that has a generation: in milliseconds, the year 2527.
-pub(super) const MAX_INCARNATION: u64 = u64::MAX >> RESTART_BITS;
+/// The highest incarnation that has a generation.
+pub(super) const MAX_INCARNATION: u64 = Incarnation::MAX.0;
+const _: () = assert!(MAX_INCARNATION == u64::MAX >> RESTART_BITS);
 
 /// The generation of a restart. Restarts beyond a million share one: with the pauses between them that takes months.
 pub(super) fn generation(incarnation: Incarnation, restart: u32) -> u64 {

@@ -105,6 +105,9 @@ impl Node {
 
     /// Somebody has forgotten a node up to this incarnation, and it is back with that or an earlier one.
     fn handle_revoked(&mut self, replica: &ReplicaId) {
+        if !self.is_credible(replica) {
+            return;
+        }
         if replica.name == self.me.name {
             if replica.incarnation >= self.me.incarnation {
                 self.ask_restart(RestartReason::Forgotten, replica.incarnation);

@@ -220,6 +220,10 @@ impl Node {
         if *replica == self.me || self.members.contains_key(replica) {
             return true;
         }
+        let linked = self.links.contains_key(replica) && replica.incarnation <= Incarnation::MAX;
+        if !linked && !self.is_credible(replica) {
+            return false;
+        }
         if self.departed.contains(replica) {
             if self.links.contains_key(replica)
                 && let Some(forgotten) = self.departed.forgotten(replica)
@@ -240,6 +244,13 @@ impl Node {
         }
         self.members.insert(replica.clone(), Member::new(self.sets.len(), self.digest_round, now));
         true
+    }
+
+    /// Whether it is believed that there is, or was, such a replica where others say so.
+    pub(super) fn is_credible(&self, replica: &ReplicaId) -> bool {
+        replica.incarnation <= Incarnation::MAX_HEARSAY
+            || *replica == self.me
+            || self.members.contains_key(replica)
     }
 
     /// Whether somebody who lives had an answer of the replica lately: this node, or a linked peer that says so and is heard of
@@ -297,6 +308,9 @@ impl Node {
 
     /// A replica has left for good.
     pub(super) fn handle_left(&mut self, replica: &ReplicaId, now: Instant) {
+        if !self.is_credible(replica) {
+            return;
+        }
         if replica.name == self.me.name && *replica >= self.me {
             // This node serves, and nobody takes anything of it that is not later than what has left.
             self.ask_restart(RestartReason::Outdone, replica.incarnation);

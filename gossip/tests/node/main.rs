@@ -537,6 +537,53 @@ fn who_is_said_to_have_left_and_serves_goes_on_as_a_later_start() {
     assert_eq!(script.keys("a"), ["x"]);
 }
 
+/// A member may say anything of others. Who were brought to the highest incarnation there is could not start again.
+#[test]
+fn starts_that_nobody_can_have_had_are_made_up() {
+    let mut script = Script::new(&["a", "b", "c"]);
+    script.link("a", "b");
+    script.link("a", "c");
+    script.link("b", "c");
+    script.observe_all_alive();
+    script.insert("c", "x");
+    script.pump();
+    let (b, now) = (script.me("b"), script.now);
+    for name in ["a", "c"] {
+        for incarnation in [Incarnation::MAX_HEARSAY.0 + 1, Incarnation::MAX.0, u64::MAX] {
+            let made_up = replica(name, incarnation);
+            let digest = Digest {
+                applied: vec![(made_up.clone(), vec![(ROUTES, Head { seq: 7, ..Head::default() })])],
+                left: vec![made_up.clone()],
+                forgotten: vec![made_up.clone()],
+                ..Digest::default()
+            };
+            script.node("a").handle_message(&b, Message::Digest(Arc::new(digest)), now).unwrap();
+            script.observe("a", &made_up, false, Status::Running);
+            script.observe("a", &made_up, true, Status::Left);
+            assert_eq!(script.nodes["a"].member_state(&made_up), None);
+        }
+    }
+    script.pass(Duration::from_secs(10), &[]);
+    assert!(!script.take_events("a").iter().any(|event| matches!(event, Event::RestartLane { .. })));
+    assert_eq!((script.keys("a"), script.keys("b")), (vec!["x".to_owned()], vec!["x".to_owned()]));
+
+    // The highest that is believed is outdone, and whoever had to do that takes part as before.
+    let digest = Digest { left: vec![replica("c", Incarnation::MAX_HEARSAY.0)], ..Digest::default() };
+    script.node("c").handle_message(&b, Message::Digest(Arc::new(digest)), now).unwrap();
+    script.pump();
+    let restart = Event::RestartLane { reason: RestartReason::Outdone, after: Incarnation::MAX_HEARSAY };
+    assert!(script.take_events("c").contains(&restart));
+    script.unlink("a", "c");
+    script.unlink("b", "c");
+    let now = script.now;
+    script.node("c").restart_lane(Incarnation(Incarnation::MAX_HEARSAY.0 + 1), now);
+    script.link("a", "c");
+    script.observe_all_alive();
+    script.pass(Duration::from_secs(10), &[]);
+    assert_eq!(script.keys("a"), ["x"]);
+    assert_eq!(script.nodes["a"].member_state(&script.me("c")), Some(MemberState::Alive));
+}
+
 #[test]
 fn a_name_given_twice_is_reported_and_both_are_kept() {
     let mut script = Script::new(&["a", "b"]);
