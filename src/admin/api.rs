@@ -3,173 +3,154 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use serde::Deserialize;
 
-use super::cursor::Cursor;
+use super::endpoint::{Endpoint, document};
 use super::guard::{self, Guard};
-use super::view::{
-    ClearedView, ClusterView, ErrorView, HealthView, LeavingView, MatchView, RetainedPage, RoutesPage,
+use super::parameters::{
+    ClientsParameters, KickParameters, MatchParameters, RetainedParameters, RoutesParameters, ScopeParameter,
+    SubscriptionsParameters, TopicParameter,
 };
-use super::{NodeView, Readiness, RetainedQuery, RoutesQuery};
-use crate::topic::{Topic, TopicFilter};
+use super::refusal::Refusal;
+use super::view::{
+    ClearedView, ClientView, ClientsPage, ClusterView, HealthView, KickedView, LeavingView, MatchView,
+    PublishRequest, PublishedView, RetainedPage, RoutesPage, StatsView, SubscriptionsPage,
+};
+use super::{NodeView, Readiness, clients, routes};
 
-type View = State<Arc<dyn NodeView>>;
-
-/// All paths, answered by `view`; those that change something only to whom `guard` lets pass.
-pub fn router(view: Arc<dyn NodeView>, guard: Guard) -> axum::Router {
-    let changing = axum::Router::new()
-        .route("/api/v1/retained", delete(clear_retained))
-        .route("/api/v1/leave", post(leave))
-        .route_layer(from_fn_with_state(guard, guard::guard));
-    axum::Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/api/v1/cluster", get(cluster))
-        .route("/api/v1/routes", get(routes))
-        .route("/api/v1/match", get(matches))
-        .route("/api/v1/retained", get(retained))
-        .merge(changing)
-        .method_not_allowed_fallback(wrong_method)
-        .fallback(unknown_path)
-        .with_state(view)
+/// What every handler has.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) view: Arc<dyn NodeView>,
+    /// The description of the paths, as text.
+    document: Arc<str>,
 }
 
-async fn metrics(State(view): View) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], view.metrics())
+pub(super) type View = State<Shared>;
+
+/// All paths, answered by `view` to whom `guard` lets pass.
+pub fn router(view: Arc<dyn NodeView>, guard: Guard) -> axum::Router {
+    let endpoints = endpoints();
+    let document = document(&endpoints).to_string().into();
+    let mut router = axum::Router::new();
+    for Endpoint { path, changes, handler, .. } in endpoints {
+        let handler = match changes {
+            true => handler.route_layer(from_fn_with_state(guard.clone(), guard::guard_changing)),
+            false => handler,
+        };
+        router = router.route(path, handler);
+    }
+    router
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown_path)
+        .layer(from_fn_with_state(guard, guard::guard_reading))
+        .with_state(Shared { view, document })
+}
+
+/// The table of paths.
+fn endpoints() -> Vec<Endpoint> {
+    const OK: StatusCode = StatusCode::OK;
+    const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
+    vec![
+        Endpoint::get("/metrics", "metrics", "All metrics, for Prometheus.", metrics)
+            .answers_text("In the text format of Prometheus."),
+        Endpoint::get("/healthz", "health", "Whether the process is up.", healthz)
+            .answers::<HealthView>(OK, "It is."),
+        Endpoint::get("/readyz", "readiness", "Whether clients should be sent to this node.", readyz)
+            .answers::<HealthView>(OK, "They should.")
+            .answers::<HealthView>(StatusCode::SERVICE_UNAVAILABLE, "They should not; the reason says why."),
+        Endpoint::get("/api/v1/cluster", "cluster", "The members of the cluster, as this node sees them.", cluster)
+            .answers::<ClusterView>(OK, "The members."),
+        Endpoint::get("/api/v1/stats", "stats", "What the node does, in numbers, or all nodes.", stats)
+            .query::<ScopeParameter>()
+            .answers::<StatsView>(OK, "The numbers."),
+        Endpoint::get("/api/v1/routes", "routes", "The route table: who wants which topic filter.", routes::routes)
+            .query::<RoutesParameters>()
+            .answers::<RoutesPage>(OK, "A page of it."),
+        Endpoint::get("/api/v1/match", "match", "Who would get a publish to a topic.", routes::matches)
+            .query::<MatchParameters>()
+            .answers::<MatchView>(OK, "The filters that match."),
+        Endpoint::get("/api/v1/clients", "clients", "The clients with a session.", clients::list)
+            .query::<ClientsParameters>()
+            .answers::<ClientsPage>(OK, "A page of them."),
+        Endpoint::get("/api/v1/clients/{id}", "client", "One client.", clients::find)
+            .in_path("id", "The client identifier, percent-encoded.")
+            .query::<ScopeParameter>()
+            .answers::<ClientView>(OK, "The client.")
+            .refuses(NOT_FOUND, "There is no such client."),
+        Endpoint::delete(
+            "/api/v1/clients/{id}",
+            "kick",
+            "Disconnects a client (5.0: with 0x98) and ends its session, unless that is to stay. Its will is published.",
+            clients::kick,
+        )
+        .in_path("id", "The client identifier, percent-encoded.")
+        .query::<KickParameters>()
+        .answers::<KickedView>(OK, "It is gone.")
+        .refuses(NOT_FOUND, "There is no such client, or no connection to end."),
+        Endpoint::get("/api/v1/subscriptions", "subscriptions", "The clients' subscriptions.", clients::subscriptions)
+            .query::<SubscriptionsParameters>()
+            .answers::<SubscriptionsPage>(OK, "A page of them."),
+        Endpoint::get("/api/v1/retained", "retained", "The retained messages, which all nodes have.", routes::retained)
+            .query::<RetainedParameters>()
+            .answers::<RetainedPage>(OK, "A page of them."),
+        Endpoint::delete("/api/v1/retained", "clearRetained", "Clears a topic's retained message.", routes::clear_retained)
+            .query::<TopicParameter>()
+            .answers::<ClearedView>(OK, "It is cleared, on all nodes.")
+            .refuses(NOT_FOUND, "The topic has none."),
+        Endpoint::post("/api/v1/publish", "publish", "Publishes a message, past all access rules.", routes::publish)
+            .body::<PublishRequest>()
+            .answers::<PublishedView>(OK, "It is published.")
+            .refuses(StatusCode::PAYLOAD_TOO_LARGE, "It is larger than a packet, or a request, may be.")
+            .refuses(StatusCode::SERVICE_UNAVAILABLE, "There is no room to keep it until it can be delivered."),
+        Endpoint::post("/api/v1/leave", "leave", "Has the node leave its cluster for good, and end.", leave)
+            .answers::<LeavingView>(StatusCode::ACCEPTED, "It leaves."),
+        Endpoint::get("/api/v1/openapi.json", "openapi", "This description.", openapi)
+            .answers::<serde_json::Map<String, serde_json::Value>>(OK, "OpenAPI 3.1."),
+    ]
+}
+
+async fn metrics(State(shared): View) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.view.metrics())
 }
 
 async fn healthz() -> Json<HealthView> {
     Json(HealthView { status: "ok".to_owned(), reason: None })
 }
 
-async fn readyz(State(view): View) -> (StatusCode, Json<HealthView>) {
-    let (status, text, reason) = match view.readiness() {
+async fn readyz(State(shared): View) -> (StatusCode, Json<HealthView>) {
+    let (status, text, reason) = match shared.view.readiness() {
         Readiness::Ready => (StatusCode::OK, "ready", None),
         Readiness::NotReady(reason) => (StatusCode::SERVICE_UNAVAILABLE, "not ready", Some(reason)),
     };
     (status, Json(HealthView { status: text.to_owned(), reason }))
 }
 
-async fn cluster(State(view): View) -> Json<ClusterView> {
-    Json(view.cluster())
+async fn cluster(State(shared): View) -> Json<ClusterView> {
+    Json(shared.view.cluster())
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RoutesParameters {
-    filter: Option<String>,
-    node: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
+async fn stats(State(shared): View, given: ScopeParameter) -> Json<StatsView> {
+    Json(clients::stats(&shared.view, given.scope).await)
 }
 
-async fn routes(
-    State(view): View,
-    given: Result<Query<RoutesParameters>, QueryRejection>,
-) -> Result<Json<RoutesPage>, BadRequest> {
-    let Query(given) = given?;
-    let (limit, after) = (limit(given.limit)?, after(given.cursor)?);
-    Ok(Json(view.routes(&RoutesQuery { filter: given.filter, node: given.node, after, limit })))
-}
-
-fn limit(given: Option<usize>) -> Result<usize, BadRequest> {
-    match given {
-        None => Ok(RoutesQuery::DEFAULT_LIMIT),
-        Some(limit @ 1..=RoutesQuery::MAX_LIMIT) => Ok(limit),
-        Some(_) => Err(BadRequest(format!("limit is from 1 to {}", RoutesQuery::MAX_LIMIT))),
-    }
-}
-
-fn after(cursor: Option<String>) -> Result<Option<String>, BadRequest> {
-    let unknown = || BadRequest("cursor is not one that an earlier answer gave as next".to_owned());
-    cursor.map(|text| Cursor::decode(&text).map(|cursor| cursor.0).ok_or_else(unknown)).transpose()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RetainedParameters {
-    filter: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
-async fn retained(
-    State(view): View,
-    given: Result<Query<RetainedParameters>, QueryRejection>,
-) -> Result<Json<RetainedPage>, BadRequest> {
-    let Query(given) = given?;
-    let (limit, after) = (limit(given.limit)?, after(given.cursor)?);
-    let filter = given.filter.map(|filter| TopicFilter::parse(&filter)).transpose();
-    let filter = filter.map_err(|error| BadRequest(format!("filter: {error}")))?;
-    let query = RetainedQuery { filter, after, limit };
-    let page = tokio::task::spawn_blocking(move || view.retained(&query)).await;
-    // It does not panic; should it, one answer is empty.
-    Ok(Json(page.unwrap_or_default()))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TopicParameter {
-    topic: String,
-}
-
-async fn clear_retained(
-    State(view): View,
-    given: Result<Query<TopicParameter>, QueryRejection>,
-) -> Result<Response, BadRequest> {
-    let Query(TopicParameter { topic }) = given?;
-    let name = Topic::new(&topic).map_err(|error| BadRequest(format!("topic: {error}")))?;
-    Ok(match view.clear_retained(name) {
-        true => Json(ClearedView { topic }).into_response(),
-        false => refuse(StatusCode::NOT_FOUND, format!("{topic} has no retained message")),
-    })
-}
-
-async fn leave(State(view): View) -> (StatusCode, Json<LeavingView>) {
-    let node = view.cluster().node;
-    view.leave();
+async fn leave(State(shared): View) -> (StatusCode, Json<LeavingView>) {
+    let node = shared.view.name();
+    shared.view.leave();
     (StatusCode::ACCEPTED, Json(LeavingView { node }))
 }
 
-async fn matches(
-    State(view): View,
-    given: Result<Query<TopicParameter>, QueryRejection>,
-) -> Result<Json<MatchView>, BadRequest> {
-    let Query(given) = given?;
-    let topic = Topic::new(&given.topic).map_err(|error| BadRequest(format!("topic: {error}")))?;
-    Ok(Json(view.matches(topic)))
+async fn openapi(State(shared): View) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], shared.document.to_string()).into_response()
 }
 
-async fn unknown_path(uri: Uri) -> Response {
-    refuse(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
+async fn unknown_path(uri: Uri) -> Refusal {
+    Refusal::not_found(format!("there is nothing at {}", uri.path()))
 }
 
-async fn wrong_method() -> Response {
-    refuse(StatusCode::METHOD_NOT_ALLOWED, "this path does not answer this method".to_owned())
-}
-
-fn refuse(status: StatusCode, error: String) -> Response {
-    (status, Json(ErrorView { error })).into_response()
-}
-
-/// A request that does not say what it has to.
-struct BadRequest(String);
-
-impl IntoResponse for BadRequest {
-    fn into_response(self) -> Response {
-        refuse(StatusCode::BAD_REQUEST, self.0)
-    }
-}
-
-impl From<QueryRejection> for BadRequest {
-    fn from(rejection: QueryRejection) -> BadRequest {
-        BadRequest(rejection.body_text())
-    }
+async fn wrong_method() -> Refusal {
+    Refusal(StatusCode::METHOD_NOT_ALLOWED, "this path does not answer this method".to_owned())
 }

@@ -6,10 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::view::{
-    ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, RetainedPage, RetainedView,
-    RouteView, RoutesPage, SetView,
+    ClientView, ClientsPage, ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, NodeStats,
+    RetainedPage, RetainedView, RouteView, RoutesPage, SetView, SubscriptionView, SubscriptionsPage,
 };
-use super::{NodeView, Readiness, RetainedQuery, RoutesQuery};
+use super::{
+    Answers, ClientsQuery, FirstEntries, Later, NodeView, Readiness, RetainedQuery, RoutesQuery,
+    SubscriptionsQuery, answer,
+};
+use crate::broker::{Kick, Published, Unpublished};
+use crate::message::Message;
 use crate::topic::{Topic, TopicFilter};
 
 /// Its routes can change between two questions.
@@ -17,6 +22,10 @@ pub(crate) struct FakeNode {
     pub(crate) routes: Mutex<BTreeMap<String, BTreeSet<String>>>,
     pub(crate) readiness: Mutex<Readiness>,
     pub(crate) left: AtomicBool,
+    pub(crate) name: &'static str,
+    pub(crate) clients: Mutex<BTreeSet<String>>,
+    pub(crate) published: Mutex<Vec<Message>>,
+    pub(crate) others: Mutex<Vec<std::sync::Arc<FakeNode>>>,
 }
 
 impl FakeNode {
@@ -27,6 +36,10 @@ impl FakeNode {
             routes: Mutex::new(routes),
             readiness: Mutex::new(Readiness::Ready),
             left: AtomicBool::new(false),
+            name: "node1@h",
+            clients: Mutex::default(),
+            published: Mutex::default(),
+            others: Mutex::default(),
         }
     }
 
@@ -74,7 +87,35 @@ pub(crate) fn cluster() -> ClusterView {
     }
 }
 
+/// A client of this node, connected if its name does not end in `-away`.
+fn client(node: &str, id: &str) -> ClientView {
+    let connected = !id.ends_with("-away");
+    ClientView {
+        client: id.to_owned(),
+        node: node.to_owned(),
+        username: Some("alice".to_owned()).filter(|_| id.starts_with('a')),
+        connected,
+        address: Some("127.0.0.1:50000".to_owned()),
+        listener: Some("mqtt".to_owned()),
+        protocol: Some("5.0".to_owned()),
+        clean_start: Some(false),
+        keep_alive_secs: Some(60),
+        connected_ms: Some(7).filter(|_| connected),
+        disconnected_ms: Some(7).filter(|_| !connected),
+        session_expiry_secs: 3600,
+        subscriptions: 1,
+        inflight: 0,
+        queued: 0,
+        unacknowledged: 0,
+        will: false,
+    }
+}
+
 impl NodeView for FakeNode {
+    fn name(&self) -> String {
+        self.name.to_owned()
+    }
+
     fn cluster(&self) -> ClusterView {
         cluster()
     }
@@ -92,10 +133,10 @@ impl NodeView for FakeNode {
 
     /// There are three, of which none is ever cleared but `b/x`.
     fn retained(&self, query: &RetainedQuery) -> RetainedPage {
-        let mut page = BTreeMap::new();
+        let mut first = FirstEntries::of(&query.part);
         for topic in ["a/x", "b/x", "b/y"] {
             let matches = |filter: &TopicFilter| Topic::new(topic).is_ok_and(|topic| filter.matches(topic));
-            if query.filter.as_ref().is_none_or(matches) && query.admits(topic, &page) {
+            if query.filter.as_ref().is_none_or(matches) {
                 let message = RetainedView {
                     topic: topic.to_owned(),
                     qos: 1,
@@ -104,14 +145,83 @@ impl NodeView for FakeNode {
                     published_ms: 7,
                     expires_in: None,
                 };
-                query.take(message, &mut page);
+                first.insert(topic.to_owned(), message);
             }
         }
-        query.page(page)
+        first.into()
     }
 
     fn clear_retained(&self, topic: Topic<'_>) -> bool {
         topic.as_str() == "b/x"
+    }
+
+    fn clients(&self, query: &ClientsQuery) -> ClientsPage {
+        let mut first = FirstEntries::of(&query.part);
+        for id in self.clients.lock().iter() {
+            let view = client(self.name, id);
+            let wanted = query.prefix.as_ref().is_none_or(|prefix| id.starts_with(prefix))
+                && query.username.as_ref().is_none_or(|name| view.username.as_ref() == Some(name))
+                && query.connected.is_none_or(|connected| connected == view.connected);
+            if wanted {
+                first.insert(id.clone(), view);
+            }
+        }
+        first.into()
+    }
+
+    fn client(&self, id: &str) -> Option<ClientView> {
+        self.clients.lock().contains(id).then(|| client(self.name, id))
+    }
+
+    fn kick(&self, id: &str, kick: Kick) -> bool {
+        match kick {
+            Kick::Session => self.clients.lock().remove(id),
+            Kick::Connection => self.clients.lock().contains(id) && !id.ends_with("-away"),
+        }
+    }
+
+    fn subscriptions(&self, query: &SubscriptionsQuery) -> SubscriptionsPage {
+        let mut first = FirstEntries::of(&query.part);
+        for client in self.clients.lock().iter() {
+            for filter in ["#", "$share/g/a"] {
+                if query.client.as_ref().is_none_or(|wanted| wanted == client) {
+                    let (client, filter, node) = (client.clone(), filter.to_owned(), self.name.to_owned());
+                    let key = SubscriptionsQuery::key(&client, &filter);
+                    let (qos, no_local, retain_as_published, identifier) = (1, false, false, Some(7));
+                    let view = SubscriptionView {
+                        client,
+                        filter,
+                        node,
+                        qos,
+                        no_local,
+                        retain_as_published,
+                        identifier,
+                    };
+                    first.insert(key, view);
+                }
+            }
+        }
+        first.into()
+    }
+
+    fn stats(&self) -> NodeStats {
+        NodeStats { node: self.name.to_owned(), connections: 3, ..NodeStats::default() }
+    }
+
+    fn publish(&self, message: Message) -> Later<Result<Published, Unpublished>> {
+        let result = match message.topic() {
+            "$SYS/x" => Err(Unpublished::SystemTopic),
+            topic => Ok(Published { matched: topic == "a/x", acknowledged: true }),
+        };
+        self.published.lock().push(message);
+        Box::pin(async move { result })
+    }
+
+    fn ask_members(&self, question: Vec<u8>) -> Later<Answers> {
+        let ask = |other: &std::sync::Arc<FakeNode>| (other.name(), Ok(answer(&**other, &question, 1 << 20)));
+        let mut answers: Answers = self.others.lock().iter().map(ask).collect();
+        answers.push(("silent@h".to_owned(), Err("it has not answered".to_owned())));
+        Box::pin(async move { answers })
     }
 
     fn leave(&self) {

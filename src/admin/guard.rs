@@ -1,66 +1,107 @@
-//! Who may change something.
+//! Who may change something, and who may read.
 //!
-//! With a token configured, whoever shows it. Without one, whoever is on this machine; and because browsers are on this
-//! machine, too, and do what pages from anywhere ask them, the request has to be one that such a page cannot make: it names
-//! a loopback host, which a name that a stranger points here is not, and says that it speaks JSON, which a page of another
-//! origin may not without being asked first.
+//! With a token configured, whoever shows it. Without one, whoever is on this machine may change something; and because
+//! browsers are on this machine, too, and do what pages from anywhere ask them, the request has to be one that such a page
+//! cannot make: it names a loopback host, which a name that a stranger points here is not, and says that it speaks JSON, which
+//! a page of another origin may not without being asked first. Reading is for whoever reaches the address; but where that is
+//! loopback, a page that has its own name point here reads nothing, either: the request has to name a loopback host, or none,
+//! as no browser does.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-
 use parking_lot::RwLock;
 
-use super::view::ErrorView;
+use super::refusal::Refusal;
 use crate::config::AdminToken;
 
 /// Where a request comes from; the server adds it to each.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Caller(pub(super) SocketAddr);
+pub(super) struct Caller {
+    /// Who asks.
+    pub(super) address: SocketAddr,
+    /// The address that it has reached.
+    pub(super) reached: SocketAddr,
+}
 
 /// Lets changing requests pass, or not.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
-    /// Guards which token counts.
-    token: Arc<RwLock<Option<AdminToken>>>,
+    /// Guards which tokens count.
+    tokens: Arc<RwLock<Tokens>>,
+    /// What the node's own host is called.
+    hosts: Arc<[String]>,
 }
 
-/// Why a changing request is refused: whose fault it is, and what would help.
+/// What requests have to show, where they have to show something.
+#[derive(Debug, Default)]
+struct Tokens {
+    /// To change something; good for reading, too.
+    change: Option<AdminToken>,
+    /// To read.
+    read: Option<AdminToken>,
+}
+
+/// Why a request is refused: whose fault it is, and what would help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
     NoToken,
     WrongToken,
     NotLocal,
     ForeignHost,
+    ForeignHostRead,
     NotJson,
+    NoReadToken,
+    WrongReadToken,
 }
 
 impl Guard {
-    /// Asks for this token, or for a caller on this machine.
-    pub fn new(token: Option<AdminToken>) -> Guard {
-        Guard { token: Arc::new(RwLock::new(token)) }
+    /// Asks for this token, or for a caller on this machine, where something is to be changed; and for the other, or this one,
+    /// where something is to be read.
+    pub fn new(token: Option<AdminToken>, read_token: Option<AdminToken>) -> Guard {
+        let tokens = Tokens { change: token, read: read_token };
+        Guard { tokens: Arc::new(RwLock::new(tokens)), hosts: Arc::default() }
     }
 
-    /// Asks for this from now on.
-    pub fn replace(&self, token: Option<AdminToken>) {
-        *self.token.write() = token;
+    /// Asks for these from now on.
+    pub fn replace(&self, token: Option<AdminToken>, read_token: Option<AdminToken>) {
+        *self.tokens.write() = Tokens { change: token, read: read_token };
     }
 
+    /// These, too, are names that nobody else can give to this machine.
+    pub fn with_hosts(self, hosts: Vec<String>) -> Guard {
+        Guard { hosts: hosts.into(), ..self }
+    }
+
+    /// Whether a request may be answered that changes nothing.
+    fn check_read(&self, caller: Option<Caller>, headers: &HeaderMap) -> Result<(), Refused> {
+        let tokens = self.tokens.read();
+        if let Some(token) = &tokens.read {
+            let given = bearer(headers).ok_or(Refused::NoReadToken)?;
+            let is_admin = tokens.change.as_ref().is_some_and(|token| token.is(given));
+            return if token.is(given) | is_admin { Ok(()) } else { Err(Refused::WrongReadToken) };
+        }
+        let on_loopback = caller.is_none_or(|caller| caller.reached.ip().to_canonical().is_loopback());
+        match headers.get(header::HOST) {
+            Some(host) if on_loopback => {
+                let is_own =
+                    |host: &str| self.hosts.iter().any(|own| own.eq_ignore_ascii_case(without_port(host)));
+                let known = host.to_str().is_ok_and(|host| is_loopback(host) || is_own(host));
+                if known { Ok(()) } else { Err(Refused::ForeignHostRead) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a request may be answered that changes something.
     fn check(&self, caller: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Refused> {
-        if let Some(token) = &*self.token.read() {
-            let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-            let given = given.and_then(|value| value.split_at_checked(7));
-            return match given {
-                Some((scheme, given)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
-                    if token.is(given.trim_ascii()) { Ok(()) } else { Err(Refused::WrongToken) }
-                }
-                _ => Err(Refused::NoToken),
-            };
+        if let Some(token) = &self.tokens.read().change {
+            let given = bearer(headers).ok_or(Refused::NoToken)?;
+            return if token.is(given) { Ok(()) } else { Err(Refused::WrongToken) };
         }
         if !caller.is_some_and(|caller| caller.to_canonical().is_loopback()) {
             return Err(Refused::NotLocal);
@@ -77,9 +118,29 @@ impl Guard {
     }
 }
 
+/// The token that a request shows.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// The middleware of all paths. Those that change something have their own as well.
+pub(super) async fn guard_reading(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    // Whoever looks after the process has no token, and learns nothing.
+    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
+    if is_read && !is_probe {
+        let caller = request.extensions().get::<Caller>().copied();
+        if let Err(refused) = guard.check_read(caller, request.headers()) {
+            return refused.into_response();
+        }
+    }
+    next.run(request).await
+}
+
 /// The middleware of paths that change something.
-pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let caller = request.extensions().get::<Caller>().map(|caller| caller.0.ip());
+pub(super) async fn guard_changing(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Caller>().map(|caller| caller.address.ip());
     match guard.check(caller, request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
@@ -88,13 +149,16 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
 
 /// Whether the value of a Host header names this machine by a name that nobody else can give to it.
 fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => host.split(':').next(),
-    };
-    name.is_some_and(|name| {
-        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    })
+    let name = without_port(host);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The name or address in the value of a Host header.
+fn without_port(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.split(':').next().unwrap_or(host),
+    }
 }
 
 impl IntoResponse for Refused {
@@ -111,11 +175,22 @@ impl IntoResponse for Refused {
             Refused::ForeignHost => {
                 (StatusCode::FORBIDDEN, "the Host header has to name localhost or a loopback address")
             }
+            Refused::ForeignHostRead => (
+                StatusCode::FORBIDDEN,
+                "on a loopback address the Host header has to name localhost, a loopback address or the node's own host",
+            ),
             Refused::NotJson => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "this needs Content-Type: application/json")
             }
+            Refused::NoReadToken => (
+                StatusCode::UNAUTHORIZED,
+                "this needs Authorization: Bearer and the token for reading, or the admin token",
+            ),
+            Refused::WrongReadToken => {
+                (StatusCode::UNAUTHORIZED, "this is neither the token for reading nor the admin token")
+            }
         };
-        let mut response = (status, Json(ErrorView { error: error.to_owned() })).into_response();
+        let mut response = Refusal(status, error.to_owned()).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response
                 .headers_mut()
@@ -170,7 +245,7 @@ mod tests {
     #[test]
     fn with_a_token_it_alone_counts() {
         let token = AdminToken::parse_file(b"0123456789abcdef\n").unwrap();
-        let guard = Guard::new(Some(token));
+        let guard = Guard::new(Some(token), None);
         let check =
             |value: &str| guard.check("10.0.0.1".parse().ok(), &headers(&[(header::AUTHORIZATION, value)]));
         assert_eq!(check("Bearer 0123456789abcdef"), Ok(()));
@@ -187,5 +262,49 @@ mod tests {
         }
         let local = headers(&[(header::HOST, "localhost"), (header::CONTENT_TYPE, "application/json")]);
         assert_eq!(guard.check("127.0.0.1".parse().ok(), &local), Err(Refused::NoToken));
+    }
+
+    #[test]
+    fn on_loopback_pages_of_other_names_read_nothing() {
+        let guard = Guard::default();
+        let caller = |reached: &str| {
+            let reached = SocketAddr::new(reached.parse().unwrap(), 18083);
+            Some(Caller { address: "127.0.0.1:5000".parse().unwrap(), reached })
+        };
+        for host in ["localhost:18083", "127.0.0.1", "[::1]:18083"] {
+            let headers = headers(&[(header::HOST, host)]);
+            assert_eq!(guard.check_read(caller("127.0.0.1"), &headers), Ok(()), "{host}");
+        }
+        let foreign = headers(&[(header::HOST, "rebound.example:18083")]);
+        for reached in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(
+                guard.check_read(caller(reached), &foreign),
+                Err(Refused::ForeignHostRead),
+                "{reached}"
+            );
+        }
+        assert_eq!(guard.check_read(None, &foreign), Err(Refused::ForeignHostRead));
+        let own = guard.clone().with_hosts(vec!["Rebound.example".to_owned()]);
+        assert_eq!(own.check_read(None, &foreign), Ok(()), "its own name");
+        assert_eq!(
+            guard.check_read(caller("127.0.0.1"), &HeaderMap::new()),
+            Ok(()),
+            "no browser leaves it out"
+        );
+        assert_eq!(guard.check_read(caller("10.0.0.5"), &foreign), Ok(()), "open to whoever reaches it");
+    }
+
+    #[test]
+    fn a_token_for_reading_closes_reads() {
+        let token = |text: &str| AdminToken::parse_file(text.as_bytes()).ok();
+        let guard = Guard::new(token("0123456789abcdef-admin"), token("0123456789abcdef-read"));
+        let check = |value: &str| guard.check_read(None, &headers(&[(header::AUTHORIZATION, value)]));
+        assert_eq!(check("Bearer 0123456789abcdef-read"), Ok(()));
+        assert_eq!(check("Bearer 0123456789abcdef-admin"), Ok(()));
+        assert_eq!(check("Bearer 0123456789abcdef-other"), Err(Refused::WrongReadToken));
+        assert_eq!(check("Basic abc"), Err(Refused::NoReadToken));
+        assert_eq!(guard.check_read(None, &HeaderMap::new()), Err(Refused::NoReadToken));
+        let reader = headers(&[(header::AUTHORIZATION, "Bearer 0123456789abcdef-read")]);
+        assert_eq!(guard.check("127.0.0.1".parse().ok(), &reader), Err(Refused::WrongToken));
     }
 }

@@ -3,13 +3,24 @@
 //! A [`NodeView`] gives the answers, [`router`] turns requests into questions, [`HttpServer`] keeps those who ask within
 //! bounds: connections, sizes and times are limited, and nothing that a request says is trusted before it is parsed.
 //! Whoever reaches it may read; what changes something passes a [`Guard`]. It knows nothing of sessions, sockets or links.
+//!
+//! One table of paths both answers and describes them. What each node knows of itself alone is a `question`, which can be
+//! asked of all.
 
 mod api;
+mod clients;
 mod cursor;
+mod endpoint;
 #[cfg(test)]
 pub(crate) mod fake;
 mod guard;
 mod page;
+mod parameters;
+mod question;
+mod refusal;
+mod routes;
+#[cfg(test)]
+mod schema_check;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -17,14 +28,32 @@ pub mod view;
 
 pub use api::router;
 pub use guard::Guard;
-pub use page::{RetainedQuery, RoutesQuery};
+pub use page::{
+    ClientsQuery, DEFAULT_LIMIT, FirstEntries, MAX_LIMIT, Part, RetainedQuery, RoutesQuery,
+    SubscriptionsQuery,
+};
+pub use question::answer;
 pub use server::HttpServer;
 
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::broker::{Kick, Published, Unpublished};
+use crate::message::Message;
 use crate::topic::Topic;
-use view::{ClusterView, MatchView, RetainedPage, RoutesPage};
+use view::{
+    ClientView, ClientsPage, ClusterView, MatchView, NodeStats, RetainedPage, RoutesPage, SubscriptionsPage,
+};
+
+/// What comes later.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// The answers of other nodes by their names, each the text of one, or why there is none.
+pub type Answers = Vec<(String, Result<Vec<u8>, String>)>;
 
 /// A node as its HTTP API shows it. Each call is a snapshot of its own, and short: it runs on a task that serves others.
 pub trait NodeView: Send + Sync + 'static {
+    /// The node's name.
+    fn name(&self) -> String;
     /// The members of the cluster, as this node sees them.
     fn cluster(&self) -> ClusterView;
     /// One page of the route table. [`RoutesQuery::page`] makes it of all routes.
@@ -35,6 +64,20 @@ pub trait NodeView: Send + Sync + 'static {
     fn retained(&self, query: &RetainedQuery) -> RetainedPage;
     /// Clears a topic's retained message, on all nodes. False if there is none.
     fn clear_retained(&self, topic: Topic<'_>) -> bool;
+    /// One page of the clients with a session here. It may take a while, as may the next ones.
+    fn clients(&self, query: &ClientsQuery) -> ClientsPage;
+    /// A client with a session here.
+    fn client(&self, id: &str) -> Option<ClientView>;
+    /// Ends a client's connection, and its session if that is to go. False if it is not here, or there is nothing to end.
+    fn kick(&self, id: &str, kick: Kick) -> bool;
+    /// One page of the subscriptions of these clients.
+    fn subscriptions(&self, query: &SubscriptionsQuery) -> SubscriptionsPage;
+    /// What the node does, in numbers.
+    fn stats(&self) -> NodeStats;
+    /// Publishes a message, past all access rules.
+    fn publish(&self, message: Message) -> Later<Result<Published, Unpublished>>;
+    /// Asks all other nodes something that [`answer`] answers there.
+    fn ask_members(&self, question: Vec<u8>) -> Later<Answers>;
     /// Leaves the cluster for good, soon after this returns.
     fn leave(&self);
     /// All metrics, in the text format of Prometheus.

@@ -34,7 +34,7 @@ const CONNECTION_MAX: Duration = Duration::from_secs(300);
 const GRACE: Duration = Duration::from_secs(10);
 /// Most headers of a request.
 const MAX_HEADERS: usize = 64;
-/// Bytes of a request's head. The API reads no bodies.
+/// Bytes of a request's head.
 const MAX_HEAD: usize = 256 << 10;
 /// Rest after an accept failed for want of memory or file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -59,7 +59,8 @@ impl HttpServer {
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    let router = router.clone().layer(Extension(Caller(address)));
+                    let Ok(reached) = stream.local_addr() else { continue };
+                    let router = router.clone().layer(Extension(Caller { address, reached }));
                     connections.spawn(async move {
                         serve(stream, router).await;
                         drop(permit);

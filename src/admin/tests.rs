@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::cursor::Cursor;
 use super::fake::FakeNode;
+use super::schema_check::fault;
 use super::view::{RouteView, RoutesPage};
 use super::*;
 
@@ -61,7 +62,7 @@ impl Server {
     }
 
     async fn get(&self, path: &str) -> Answer {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await
     }
 
     async fn json(&self, path: &str) -> (u16, Value) {
@@ -220,6 +221,278 @@ async fn what_changes_something_is_guarded() {
     assert_eq!(server.json("/api/v1/retained").await.0, 200, "reading needs nothing");
 }
 
+impl Server {
+    /// Sends a request with a body as a program on this machine would.
+    async fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let length = body.len();
+        let answer = self
+            .send(&format!(
+                "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+                 content-length: {length}\r\n\r\n{body}"
+            ))
+            .await;
+        (answer.status, serde_json::from_str(&answer.body).unwrap())
+    }
+
+    fn has_clients(&self, ids: &[&str]) {
+        *self.node.clients.lock() = ids.iter().map(|id| (*id).to_owned()).collect();
+    }
+
+    /// Another node answers, too.
+    fn has_other(&self, name: &'static str, ids: &[&str]) -> Arc<FakeNode> {
+        let other = Arc::new(FakeNode { name, ..FakeNode::new(&[]) });
+        *other.clients.lock() = ids.iter().map(|id| (*id).to_owned()).collect();
+        self.node.others.lock().push(other.clone());
+        other
+    }
+}
+
+/// The values of a field of a list's entries.
+fn column<'a>(view: &'a Value, list: &str, field: &str) -> Vec<&'a str> {
+    view[list].as_array().unwrap().iter().map(|entry| entry[field].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn clients_come_in_pages_and_are_narrowed_down() {
+    let server = Server::start().await;
+    server.has_clients(&["a1", "a2", "b-away", "c/d"]);
+    let (status, page) = server.json("/api/v1/clients?limit=3").await;
+    assert_eq!((status, column(&page, "clients", "client")), (200, vec!["a1", "a2", "b-away"]));
+    assert_eq!(page["missing"], json!([]), "nobody else was asked");
+    let next = page["next"].as_str().unwrap();
+    let (_, page) = server.json(&format!("/api/v1/clients?limit=3&cursor={next}")).await;
+    assert_eq!((column(&page, "clients", "client"), &page["next"]), (vec!["c/d"], &Value::Null));
+    for (query, expected) in [
+        ("prefix=a", vec!["a1", "a2"]),
+        ("username=alice", vec!["a1", "a2"]),
+        ("connected=false", vec!["b-away"]),
+        ("connected=true&prefix=c%2F", vec!["c/d"]),
+        ("prefix=zz", vec![]),
+    ] {
+        let (_, page) = server.json(&format!("/api/v1/clients?{query}")).await;
+        assert_eq!(column(&page, "clients", "client"), expected, "{query}");
+    }
+    let (status, client) = server.json("/api/v1/clients/c%2Fd").await;
+    assert_eq!((status, &client["client"], &client["node"]), (200, &json!("c/d"), &json!("node1@h")));
+    let (status, error) = server.json("/api/v1/clients/nobody").await;
+    let expected = "client \"nobody\" has no session on this node (scope=cluster asks all)";
+    assert_eq!((status, &error["error"]), (404, &json!(expected)));
+}
+
+#[tokio::test]
+async fn the_whole_cluster_is_asked_and_who_is_silent_is_named() {
+    let server = Server::start().await;
+    server.has_clients(&["a", "c", "both-away"]);
+    let other = server.has_other("node2@h", &["b", "both", "d"]);
+    let silent = json!([{"node": "silent@h", "reason": "it has not answered"}]);
+    let mut path = "/api/v1/clients?scope=cluster&limit=2".to_owned();
+    let mut all = Vec::new();
+    loop {
+        let (status, page) = server.json(&path).await;
+        assert_eq!((status, &page["missing"]), (200, &silent));
+        let clients = column(&page, "clients", "client");
+        assert!(clients.len() <= 2, "{clients:?}");
+        let nodes = column(&page, "clients", "node");
+        all.extend(clients.into_iter().zip(nodes).map(|(id, node)| format!("{id} {node}")));
+        match page["next"].as_str() {
+            None => break,
+            Some(next) => path = format!("/api/v1/clients?scope=cluster&limit=2&cursor={next}"),
+        }
+    }
+    let expected = ["a node1@h", "b node2@h", "both node2@h", "both-away node1@h", "c node1@h", "d node2@h"];
+    assert_eq!(all, expected);
+    let (_, page) = server.json("/api/v1/subscriptions?scope=cluster&client=d").await;
+    assert_eq!(column(&page, "subscriptions", "filter"), ["#", "$share/g/a"]);
+    assert_eq!(column(&page, "subscriptions", "node"), ["node2@h", "node2@h"]);
+    let (_, stats) = server.json("/api/v1/stats?scope=cluster").await;
+    assert_eq!((column(&stats, "nodes", "node"), &stats["missing"]), (vec!["node1@h", "node2@h"], &silent));
+    let (_, stats) = server.json("/api/v1/stats").await;
+    assert_eq!((column(&stats, "nodes", "node"), &stats["missing"]), (vec!["node1@h"], &json!([])));
+
+    assert_eq!(server.json("/api/v1/clients/d").await.0, 404);
+    let (status, client) = server.json("/api/v1/clients/d?scope=cluster").await;
+    assert_eq!((status, &client["node"]), (200, &json!("node2@h")));
+    let (status, error) = server.json("/api/v1/clients/nobody?scope=cluster").await;
+    assert_eq!(status, 404);
+    assert!(error["error"].as_str().unwrap().ends_with("no answer from silent@h"), "{error}");
+
+    assert_eq!(server.call("DELETE", "/api/v1/clients/d", "").await.0, 404);
+    let (status, kicked) = server.call("DELETE", "/api/v1/clients/d?scope=cluster", "").await;
+    assert_eq!((status, kicked), (200, json!({"client": "d", "nodes": ["node2@h"], "missing": silent})));
+    assert!(!other.clients.lock().contains("d"));
+}
+
+#[tokio::test]
+async fn a_client_is_kicked_with_its_session_or_without() {
+    let server = Server::start().await;
+    server.has_clients(&["a", "b-away"]);
+    let kick = async |path: &str| server.call("DELETE", &format!("/api/v1/clients/{path}"), "").await.0;
+    assert_eq!(kick("a?session=keep").await, 200);
+    assert!(server.node.clients.lock().contains("a"));
+    assert_eq!(kick("a").await, 200);
+    assert!(!server.node.clients.lock().contains("a"));
+    assert_eq!(kick("a").await, 404);
+    assert_eq!(kick("b-away?session=keep").await, 404, "there is no connection");
+    assert_eq!(kick("b-away?session=end").await, 200);
+    assert_eq!(kick("b-away?session=maybe").await, 400);
+    let request = "DELETE /api/v1/clients/a HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\
+                   content-type: application/json\r\n\r\n";
+    assert_eq!(server.send(request).await.status, 403);
+}
+
+#[tokio::test]
+async fn the_operator_publishes() {
+    let server = Server::start().await;
+    let publish = async |body: Value| server.call("POST", "/api/v1/publish", &body.to_string()).await;
+    let (status, answer) = publish(json!({"topic": "a/x", "payload": "hello"})).await;
+    assert_eq!((status, answer), (200, json!({"topic": "a/x", "matched": true, "acknowledged": true})));
+    let properties = json!({
+        "payload_format_indicator": 0, "message_expiry_interval": 60, "content_type": "t", "response_topic": "r",
+        "correlation_data_base64": "AAE=", "user_properties": [["k", "1"], ["k", "2"]]
+    });
+    let request =
+        json!({"topic": "b", "payload_base64": "/wA=", "qos": 2, "retain": true, "properties": properties});
+    assert_eq!(publish(request).await.0, 200);
+    let object = json!({"topic": "b", "properties": {"user_properties": {"n": "v"}}});
+    assert_eq!(publish(object).await.1["matched"], json!(false));
+    let published = std::mem::take(&mut *server.node.published.lock());
+    assert_eq!(
+        (published[0].topic(), &published[0].payload()[..], published[0].retain),
+        ("a/x", &b"hello"[..], false)
+    );
+    assert_eq!(
+        (&published[1].payload()[..], published[1].qos as u8, published[1].retain),
+        (&b"\xff\0"[..], 2, true)
+    );
+    assert!(published[1].expires_at.is_some());
+    let properties = published[1].properties();
+    assert_eq!((properties.payload_format_indicator, properties.content_type), (Some(false), Some("t")));
+    assert_eq!(properties.response_topic.map(|topic| topic.as_str()), Some("r"));
+    assert_eq!(properties.correlation_data, Some(&b"\0\x01"[..]));
+    assert_eq!(properties.user_properties, [("k", "1"), ("k", "2")]);
+    assert_eq!(published[2].properties().user_properties, [("n", "v")]);
+    for (body, status, words) in [
+        ("", 400, "body: EOF"),
+        ("{}", 400, "missing field `topic`"),
+        (r#"{"topic": "a/+"}"#, 400, "topic: a topic name contains no wildcard"),
+        (r#"{"topic": "a", "qos": 3}"#, 400, "qos is 0, 1 or 2"),
+        (r#"{"topic": "a", "qqs": 1}"#, 400, "unknown field `qqs`"),
+        (
+            r#"{"topic": "a", "payload": "", "payload_base64": ""}"#,
+            400,
+            "payload and payload_base64 cannot both",
+        ),
+        (r#"{"topic": "a", "payload_base64": "?"}"#, 400, "payload_base64"),
+        (r##"{"topic": "a", "properties": {"response_topic": "#"}}"##, 400, "response_topic"),
+        (
+            r#"{"topic": "a", "properties": {"payload_format_indicator": 2}}"#,
+            400,
+            "payload_format_indicator is 0 or 1",
+        ),
+        (r#"{"topic": "$SYS/x"}"#, 403, "$SYS"),
+    ] {
+        let (got, view) = server.call("POST", "/api/v1/publish", body).await;
+        let error = view["error"].as_str().unwrap();
+        assert_eq!(got, status, "{body}: {error}");
+        assert!(error.contains(words), "{body}: {error}");
+    }
+    let large = json!({"topic": "a", "payload": "x".repeat(3 << 20)}).to_string();
+    assert_eq!(server.call("POST", "/api/v1/publish", &large).await.0, 413);
+}
+
+#[tokio::test]
+async fn pages_of_other_names_read_nothing() {
+    let server = Server::start().await;
+    for path in ["/metrics", "/api/v1/cluster", "/api/v1/clients", "/api/v1/openapi.json", "/nothing"] {
+        let request = |host: &str| format!("GET {path} HTTP/1.1\r\n{host}connection: close\r\n\r\n");
+        assert_eq!(server.send(&request("host: rebound.example:18083\r\n")).await.status, 403, "{path}");
+        assert_ne!(server.send(&request("host: [::1]:18083\r\n")).await.status, 403, "{path}");
+    }
+    let probe = "GET /readyz HTTP/1.1\r\nhost: balancer.example\r\nconnection: close\r\n\r\n";
+    assert_eq!(server.send(probe).await.status, 200);
+}
+
+/// Every path that is answered is described, and answers what the description says.
+#[tokio::test]
+async fn the_description_is_true() {
+    let server = Server::start().await;
+    server.has_clients(&["a1", "b-away"]);
+    server.has_other("node2@h", &["c"]);
+    let (status, document) = server.json("/api/v1/openapi.json").await;
+    assert_eq!((status, &document["openapi"]), (200, &json!("3.1.0")));
+    let paths = document["paths"].as_object().unwrap();
+    let mut seen = 0;
+    let mut names = BTreeSet::new();
+    for (path, operations) in paths {
+        for (method, operation) in operations.as_object().unwrap() {
+            assert!(names.insert(operation["operationId"].as_str().unwrap()), "{path}: one name for two");
+            for parameter in operation["parameters"].as_array().unwrap() {
+                assert!(
+                    parameter["description"].as_str().is_some_and(|text| !text.is_empty()),
+                    "{path} {parameter}"
+                );
+            }
+            if path == "/metrics" || path == "/api/v1/openapi.json" {
+                continue;
+            }
+            let (query, body) = match (method.as_str(), path.as_str()) {
+                ("get", "/api/v1/match") => ("?topic=t/a", ""),
+                ("delete", "/api/v1/retained") => ("?topic=b/x", ""),
+                ("delete", "/api/v1/clients/{id}") => ("?scope=cluster&session=keep", ""),
+                (
+                    "get",
+                    "/api/v1/clients/{id}" | "/api/v1/stats" | "/api/v1/clients" | "/api/v1/subscriptions",
+                ) => ("?scope=cluster", ""),
+                ("post", "/api/v1/publish") => ("", r#"{"topic": "a/x"}"#),
+                _ => ("", ""),
+            };
+            let concrete = format!("{}{query}", path.replace("{id}", "a1"));
+            let (status, answer) = server.call(&method.to_uppercase(), &concrete, body).await;
+            assert!((200..300).contains(&status), "{method} {concrete}: {status} {answer}");
+            let schema = &operation["responses"][status.to_string()]["content"]["application/json"]["schema"];
+            assert!(schema.is_object(), "{method} {path}: {status} is not described");
+            assert_eq!(fault(&document, schema, &answer, &concrete), None);
+            // The check can fail: no answer fits with a field too few.
+            if let Some(field) = answer.as_object().and_then(|fields| fields.keys().next()) {
+                let mut lacking = answer.clone();
+                lacking.as_object_mut().unwrap().remove(&field.clone());
+                assert_ne!(
+                    fault(&document, schema, &lacking, &concrete),
+                    None,
+                    "{method} {path} without {field}"
+                );
+            }
+            // So are its refusals.
+            let foreign =
+                format!("{method} {path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
+            let refused = server.send(&foreign.replacen(method, &method.to_uppercase(), 1)).await;
+            if refused.status == 403 {
+                let schema = &operation["responses"]["403"]["content"]["application/json"]["schema"];
+                let answer = serde_json::from_str(&refused.body).unwrap();
+                assert_eq!(fault(&document, schema, &answer, path), None);
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 14, "{seen} paths");
+}
+
+#[tokio::test]
+async fn a_request_to_publish_is_as_described() {
+    let (_, document) = Server::start().await.json("/api/v1/openapi.json").await;
+    let schema =
+        &document["paths"]["/api/v1/publish"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    let check = |request: Value| fault(&document, schema, &request, "request");
+    assert_eq!(check(json!({"topic": "a"})), None);
+    assert_eq!(
+        check(json!({"topic": "a", "properties": {"user_properties": [["a", "b"]], "content_type": null}})),
+        None
+    );
+    assert!(check(json!({"topic": "a", "qos": 3})).is_some());
+    assert!(check(json!({"topic": "a", "qqs": 1})).is_some());
+    assert!(check(json!({"payload": "a"})).is_some());
+}
+
 #[tokio::test]
 async fn bad_requests_say_what_is_wrong() {
     let server = Server::start().await;
@@ -250,7 +523,7 @@ async fn bad_requests_say_what_is_wrong() {
         assert!(error.contains(words), "{path}: {error}");
     }
     let posted = server
-        .send("POST /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        .send("POST /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         .await;
     assert_eq!(
         (posted.status, posted.body.as_str()),
@@ -313,7 +586,7 @@ async fn a_client_that_does_not_read_its_answer_is_hung_up_on() {
     let server = Server::start().await;
     let begun = tokio::time::Instant::now();
     let mut stream = server.connect().await;
-    let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(500);
+    let request = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(500);
     // The client keeps asking and never reads, until the socket is full or closed.
     while stream.write_all(&request).await.is_ok() {}
     assert!(begun.elapsed() <= Duration::from_secs(311), "{:?}", begun.elapsed());
@@ -323,7 +596,7 @@ async fn a_client_that_does_not_read_its_answer_is_hung_up_on() {
 async fn connections_go_with_the_server() {
     let server = Server::start().await;
     let mut stream = server.connect().await;
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
@@ -336,7 +609,7 @@ fn pages(routes: &[RouteView], limit: usize) -> Vec<RoutesPage> {
     let mut pages: Vec<RoutesPage> = Vec::new();
     loop {
         let after = pages.last().map(|page| Cursor::decode(page.next.as_ref().unwrap()).unwrap().0);
-        let query = RoutesQuery { filter: None, node: None, after, limit };
+        let query = RoutesQuery { part: Part { after, limit }, ..RoutesQuery::default() };
         pages.push(query.page(routes.iter().cloned()));
         if pages.last().unwrap().next.is_none() {
             return pages;

@@ -2,10 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod clients;
+mod publish;
+mod stats;
+
+pub use clients::{ClientView, ClientsPage, KickedView, Missing, SubscriptionView, SubscriptionsPage};
+pub use publish::{PublishProperties, PublishRequest, PublishedView, UserProperties};
+pub use stats::{NodeStats, PeerStats, StatsView};
+
 /// `GET /api/v1/cluster`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterView {
     /// The name of the node that answers.
     pub node: String,
@@ -19,7 +28,7 @@ pub struct ClusterView {
 }
 
 /// A member of the cluster.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemberView {
     /// Its name.
     pub name: String,
@@ -43,7 +52,7 @@ pub struct MemberView {
 }
 
 /// How far a node has followed a member's part of a replicated set.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SetView {
     /// The newest state that is known of.
     pub head: Option<HeadView>,
@@ -56,7 +65,7 @@ pub struct SetView {
 }
 
 /// A state of one member's part of a set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeadView {
     /// Number of the last operation.
     pub seq: u64,
@@ -65,7 +74,7 @@ pub struct HeadView {
 }
 
 /// Whether a member lives, as far as can be known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberState {
     /// It is heard of.
@@ -81,7 +90,7 @@ pub enum MemberState {
 }
 
 /// How a node reaches a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkKind {
     /// It is that member.
@@ -96,7 +105,7 @@ pub enum LinkKind {
 }
 
 /// `GET /api/v1/routes`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoutesPage {
     /// Sorted by filter.
     pub routes: Vec<RouteView>,
@@ -105,7 +114,7 @@ pub struct RoutesPage {
 }
 
 /// A topic filter and who wants what it matches.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct RouteView {
     /// The filter; for a shared subscription with `$share/NAME/` before it.
     pub filter: String,
@@ -117,7 +126,7 @@ pub struct RouteView {
 }
 
 /// `GET /api/v1/match`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MatchView {
     /// The topic that was asked about.
     pub topic: String,
@@ -126,7 +135,7 @@ pub struct MatchView {
 }
 
 /// `GET /api/v1/retained`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RetainedPage {
     /// Sorted by topic.
     pub retained: Vec<RetainedView>,
@@ -135,7 +144,7 @@ pub struct RetainedPage {
 }
 
 /// A retained message.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct RetainedView {
     /// Where it was published.
     pub topic: String,
@@ -152,21 +161,21 @@ pub struct RetainedView {
 }
 
 /// `DELETE /api/v1/retained`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClearedView {
     /// The topic that has no retained message any more.
     pub topic: String,
 }
 
 /// `POST /api/v1/leave`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeavingView {
     /// The node that leaves.
     pub node: String,
 }
 
 /// `GET /healthz` and `GET /readyz`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthView {
     /// `ok`, `ready` or `not ready`.
     pub status: String,
@@ -176,7 +185,7 @@ pub struct HealthView {
 }
 
 /// Any answer whose status is no success, except that of `/readyz`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorView {
     /// What is wrong with the request.
     pub error: String,

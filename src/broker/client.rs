@@ -38,6 +38,11 @@ pub enum Close {
     SubscriptionLost,
     /// It had a subscription that the rules do not allow any more.
     Forbidden,
+    /// An operator wants it gone.
+    Kicked {
+        /// Whether the last write ended with a packet, so that a DISCONNECT may follow.
+        between_frames: bool,
+    },
     /// The node stops.
     ShuttingDown,
     /// The node leaves its cluster for good.
@@ -77,6 +82,8 @@ pub struct Attachment {
     pub signal: Arc<Signal>,
     /// The client's address; of a part of this node, none.
     pub peer: Option<SocketAddr>,
+    /// The setting that its listener is named by; of a part of this node, none.
+    pub listener: Option<&'static str>,
 }
 
 /// One client; outlives its connections for as long as its session does.
@@ -141,7 +148,11 @@ pub struct Written {
 struct Former {
     epoch: u64,
     signal: Arc<Signal>,
+    why: Farewell,
 }
+
+/// What the connection is told, given whether a DISCONNECT may follow.
+type Farewell = fn(bool) -> Close;
 
 impl Client {
     /// A client without a connection.
@@ -291,21 +302,31 @@ impl ClientState {
 
     /// Ends the connection, if there is one, because another comes [MQTT-3.1.4-3].
     pub fn take_over(&mut self) {
+        self.part(|between_frames| Close::TakenOver { between_frames });
+    }
+
+    /// Ends the connection, if there is one, because an operator wants it so.
+    pub fn kick(&mut self) {
+        self.part(|between_frames| Close::Kicked { between_frames });
+    }
+
+    /// Takes the connection from the session, and has it end by itself.
+    fn part(&mut self, why: Farewell) {
         let Some(Attachment { signal, .. }) = self.attachment.take() else { return };
         if !self.flushing {
-            return signal.close(Close::TakenOver { between_frames: !self.within_frame });
+            return signal.close(why(!self.within_frame));
         }
         // Whoever writes to it at the moment will know in what state it is left.
-        let former = Former { epoch: self.epoch, signal };
+        let former = Former { epoch: self.epoch, signal, why };
         if let Some(earlier) = self.former.replace(Box::new(former)) {
-            earlier.signal.close(Close::TakenOver { between_frames: false });
+            earlier.signal.close((earlier.why)(false));
         }
     }
 
     /// A connection that has been taken over is not written to any more.
     fn release_former(&mut self, epoch: u64, between_frames: bool) {
         if let Some(former) = self.former.take_if(|former| former.epoch == epoch) {
-            former.signal.close(Close::TakenOver { between_frames });
+            former.signal.close((former.why)(between_frames));
         }
     }
 
@@ -503,7 +524,7 @@ mod tests {
     }
 
     fn attachment(direct: Option<Arc<dyn DirectWrite>>, signal: Arc<Signal>) -> Attachment {
-        Attachment { direct, signal, peer: None }
+        Attachment { direct, signal, peer: None, listener: None }
     }
 
     struct Refusing;

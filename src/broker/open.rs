@@ -9,10 +9,11 @@ use super::authentication::Proof;
 use super::batch::Batch;
 use super::client::{Attachment, Client, ClientState};
 use super::refused::Refused;
-use super::session_record::{PendingWill, SessionRecord};
+use super::session_record::{ConnectionRecord, PendingWill, SessionRecord};
 use super::timers::Due;
 use super::{Broker, Limits};
 use crate::access::Identity;
+use crate::cluster::wall_clock_ms;
 use crate::codec;
 use crate::codec::packet::{ConnAck, Connect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode};
 use crate::session::{Negotiated, Session, SessionLimits};
@@ -35,6 +36,7 @@ pub struct Connected {
 /// What a connection is opened with.
 struct Opening<'a> {
     connect: &'a Connect<'a>,
+    keep_alive_secs: u16,
     identity: Identity,
     negotiated: Negotiated,
     attachment: Attachment,
@@ -119,7 +121,7 @@ impl Broker {
                     }
                     return Err(Refused(ReasonCode::PacketTooLarge));
                 }
-                let opening = Opening { connect, identity, negotiated, attachment };
+                let opening = Opening { connect, keep_alive_secs, identity, negotiated, attachment };
                 let (identity, peer) = (opening.identity.clone(), opening.attachment.peer);
                 let epoch = self.attach(&client, state, opening, batch);
                 let expiry_secs = self.session_expiry(connect).as_secs();
@@ -141,11 +143,20 @@ impl Broker {
         opening: Opening<'_>,
         batch: &mut Batch,
     ) -> u64 {
-        let Opening { connect, identity, negotiated, attachment } = opening;
+        let Opening { connect, keep_alive_secs, identity, negotiated, attachment } = opening;
+        let connection = ConnectionRecord {
+            peer: attachment.peer,
+            listener: attachment.listener,
+            version: connect.version,
+            clean_start: connect.clean_start,
+            keep_alive_secs,
+            since_ms: wall_clock_ms(),
+        };
         let will = state.record.will.take();
         self.cancel_timers(&mut state);
         state.take_over();
         state.record.handle_connect(connect, identity, self.session_expiry(connect));
+        state.record.connection = Some(Box::new(connection));
         let epoch = state.attach(attachment);
         let cluster = self.cluster.get();
         if cluster.is_some() {
@@ -197,7 +208,8 @@ impl Broker {
         let identity = state.record.identity.clone();
         if state.epoch != epoch {
             drop(state);
-            return self.announce_disconnected(client.id(), &identity, "takenover", batch);
+            let cause = if ending.cause == "kicked" { ending.cause } else { "takenover" };
+            return self.announce_disconnected(client.id(), &identity, cause, batch);
         }
         if self.end_connection(client, state, ending, batch) {
             self.leave_to_others(client, batch);
@@ -215,6 +227,9 @@ impl Broker {
     ) -> bool {
         state.attachment = None;
         state.session.handle_disconnected();
+        if let Some(connection) = &mut state.record.connection {
+            connection.since_ms = wall_clock_ms();
+        }
         if !ending.publish_will {
             state.record.will = None; // [MQTT-3.14.4-3]
         }

@@ -243,7 +243,8 @@ mod tests {
         let mut frame = Vec::new();
         let packet = Packet::Connect(Box::new(connect));
         codec::encode(&packet, ProtocolVersion::V500, u32::MAX, &mut frame).expect("a CONNECT");
-        let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()), peer: None };
+        let attachment =
+            Attachment { direct: None, signal: Arc::new(Signal::default()), peer: None, listener: None };
         let (done, outcome) = oneshot::channel();
         let wait: Wait<Option<Arrival>> = Box::pin(async { outcome.await.expect("the test sends it") });
         let Ok(Packet::Connect(connect)) = codec::decode(&frame, ProtocolVersion::V500) else {

@@ -2,12 +2,13 @@
 //! subscribes or leaves, not per message.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::owed_retained::OwedRetained;
 use super::timers::TimerKey;
 use crate::access::Identity;
-use crate::codec::packet::{Connect, QoS, ReasonCode, Will};
+use crate::codec::packet::{Connect, ProtocolVersion, QoS, ReasonCode, Will};
 use crate::message::{Application, Message};
 use crate::router::Subscription;
 use crate::topic::SubscriptionFilter;
@@ -23,6 +24,8 @@ pub struct SessionRecord {
     pub owed_retained: OwedRetained,
     /// Published if the connection is lost.
     pub will: Option<Box<PendingWill>>,
+    /// What operators are shown of the present connection, or the last one.
+    pub connection: Option<Box<ConnectionRecord>>,
     /// How long the session outlives its connection.
     pub expiry: Duration,
     /// Ends the session.
@@ -34,6 +37,23 @@ pub struct SessionRecord {
     pub shipped: bool,
     /// The session is over; whoever still holds it must not use it.
     pub ended: bool,
+}
+
+/// A connection, as operators are shown it.
+#[derive(Clone, Debug)]
+pub struct ConnectionRecord {
+    /// The client's address; of a part of the node, none.
+    pub peer: Option<SocketAddr>,
+    /// The setting that its listener is named by.
+    pub listener: Option<&'static str>,
+    /// The protocol version spoken.
+    pub version: ProtocolVersion,
+    /// Whether it began with a new session.
+    pub clean_start: bool,
+    /// What was granted; 0 is none.
+    pub keep_alive_secs: u16,
+    /// When it opened or, if it is over, ended: in milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 /// A will that waits for its occasion.

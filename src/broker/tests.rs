@@ -49,7 +49,8 @@ fn connect_as(broker: &Broker, id: &str, clean_start: bool, set: PropertySet<'_>
         properties: set.into(),
     };
     // Without a direct writer everything stays in the outbox, where the test looks for it.
-    let attachment = Attachment { direct: None, signal: Arc::new(Signal::default()), peer: None };
+    let attachment =
+        Attachment { direct: None, signal: Arc::new(Signal::default()), peer: None, listener: None };
     let request = Request { connect: &connect, frame: &[], attachment, certificate: None, internal: false };
     let progress = broker.connect(request, &mut batch()).expect("accepted");
     let Progress::Open(connected) = progress else { panic!("nothing to wait for") };

@@ -8,7 +8,7 @@ use clap::Args;
 use super::client::{Client, parse};
 use super::failure::Failure;
 use super::table::Table;
-use crate::admin::RoutesQuery;
+use crate::admin::MAX_LIMIT;
 use crate::admin::view::{
     ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, RouteView, RoutesPage,
 };
@@ -75,7 +75,7 @@ impl Routes {
 
     /// The pages, joined.
     fn all(&self) -> Result<Vec<RouteView>, Failure> {
-        let limit = RoutesQuery::MAX_LIMIT.to_string();
+        let limit = MAX_LIMIT.to_string();
         let mut routes = Vec::new();
         let mut cursor: Option<String> = None;
         loop {

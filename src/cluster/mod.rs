@@ -2,8 +2,9 @@
 //!
 //! [`interest`] turns the first and last subscriber of a filter into changes of the replicated set; `replication` runs
 //! the set and turns what peers change into routes of the trie; [`link`] is the way to a peer, `relay` the way
-//! around through a third one, [`forward`] what publishes do there; `retained` is for the messages that outlive them; `members` keeps track of who is where and gets links dialled. The broker is known here only as
-//! a [`host::Host`].
+//! around through a third one, [`forward`] what publishes do there; `retained` is for the messages that outlive them;
+//! `members` keeps track of who is where and gets links dialled, `questions` asks them what an operator wants to know. The
+//! broker is known here only as a [`host::Host`].
 
 mod buffers;
 mod complaints;
@@ -23,6 +24,7 @@ mod links;
 mod members;
 mod peer;
 mod peers;
+mod questions;
 mod relay;
 mod replication;
 mod retained;
@@ -44,7 +46,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 use rumormq_gossip::chitchat::{GossipCounters, Membership, MembershipConfig, StartError};
-use rumormq_gossip::{LinkState, ReplicaId, SetId};
+use rumormq_gossip::{LinkState, NodeName, ReplicaId, SetId};
 use smallvec::SmallVec;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
@@ -65,6 +67,8 @@ use link::{frame, kind};
 use members::{Members, Observations};
 pub use peer::{ForwardDrop, Peer};
 use peers::Peers;
+use questions::Questions;
+pub use questions::{Answered, Answerer, Unanswered};
 pub use replication::state_label;
 use replication::{Replication, WhenRouted};
 pub use retained::Retained;
@@ -114,6 +118,7 @@ pub struct Cluster {
     /// Stands for this incarnation in the names of publishes.
     origin: AtomicU64,
     takeovers: Takeovers,
+    questions: Questions,
     links: AtomicU64,
     complaints: Complaints,
     /// What is counted.
@@ -168,6 +173,7 @@ impl Cluster {
             publishes: AtomicU64::new(0),
             origin: AtomicU64::new(origin_of(&config.replica)),
             takeovers: Takeovers::new(config.takeover_timeout),
+            questions: Questions::default(),
             links: AtomicU64::new(0),
             complaints: Complaints::default(),
             counters: ClusterCounters::default(),
@@ -454,6 +460,16 @@ impl Cluster {
     /// The membership's counters, while it runs.
     pub fn with_membership<R>(&self, look: impl FnOnce(&GossipCounters) -> R) -> Option<R> {
         self.membership.read().as_ref().map(|membership| look(membership.counters()))
+    }
+
+    /// This node's name.
+    pub fn name_of_node(&self) -> &NodeName {
+        &self.config.replica.name
+    }
+
+    /// Another node, if it was heard of.
+    pub fn peer(&self, name: &NodeName) -> Option<Arc<Peer>> {
+        self.peers.find(name)
     }
 
     /// All peers that were heard of.

@@ -122,6 +122,8 @@ impl Source {
                 let message: TakeoverMessage = read_body(frame)?;
                 cluster.handle_takeover(&self.replica, message);
             }
+            kind::QUESTION => cluster.handle_question(&self.peer, &self.replica, read_body(frame)?),
+            kind::ANSWER => cluster.handle_answer(&self.replica, read_body(frame)?),
             kind::GOODBYE => cluster.handle_goodbye(&self.replica, now),
             _ => return Ok(false),
         }

@@ -31,7 +31,7 @@ impl Setting {
     /// When a change of it counts.
     pub fn counts(&self) -> Counts {
         match (self.section, self.name) {
-            (_, "log_level" | "acl_file" | "http_token_file") => Counts::Now,
+            (_, "log_level" | "acl_file" | "http_token_file" | "http_read_token_file") => Counts::Now,
             (Section::Tls | Section::Access, _) | (_, "allow_anonymous" | "cookie_file") => {
                 Counts::NewConnections
             }

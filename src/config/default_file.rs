@@ -71,6 +71,7 @@ pub(super) fn documentation(setting: &str) -> String {
         // What is in the file, not the file, is the field.
         "cookie_file" => "cookies",
         "http_token_file" => "http_token",
+        "http_read_token_file" => "http_read_token",
         name => name,
     };
     let declaration = format!("    pub {field}: ");

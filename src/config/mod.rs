@@ -84,6 +84,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// What requests that change something have to show. None: only programs on this machine may change anything.
     pub http_token: Option<AdminToken>,
+    /// The secret that HTTP requests have to show to read anything. Without one whoever reaches the address may read.
+    pub http_read_token: Option<AdminToken>,
     /// What other nodes are told to connect to, where that is not the name's host with the bound port: behind address
     /// translation, or where the name's host is not an address. A wrong one leaves the node without links.
     pub advertise_cluster: Option<HostPort>,
@@ -202,6 +204,7 @@ impl Default for Config {
             wss: None,
             http: loopback(18083),
             http_token: None,
+            http_read_token: None,
             advertise_cluster: None,
             advertise_mqtt: None,
             advertise_http: None,

@@ -229,6 +229,13 @@ pub const SETTINGS: &[Setting] = &[
         "The secret that HTTP requests have to show to change anything",
         |c| &mut c.http_token,
     ),
+    text(
+        Listen,
+        "http_read_token_file",
+        "FILE",
+        "The secret that HTTP requests have to show to read anything",
+        |c| &mut c.http_read_token,
+    ),
     text(Listen, "advertise_mqtt", "HOST:PORT", "What clients are told to connect to", |c| {
         &mut c.advertise_mqtt
     }),

@@ -48,7 +48,8 @@ fn file_with(setting: &Setting, value: &str, test: &str) -> TempFile {
 }
 
 /// Settings whose value is what a file contains, which has no text of its own.
-const READ_FROM_FILES: [&str; 4] = ["acl_file", "cookie_file", "http_token_file", "password_file"];
+const READ_FROM_FILES: [&str; 5] =
+    ["acl_file", "cookie_file", "http_read_token_file", "http_token_file", "password_file"];
 
 /// Three values of a setting, none of them its default.
 fn three_values(setting: &Setting) -> [String; 3] {
@@ -164,6 +165,7 @@ fn every_field_has_a_setting() {
         .map(|name| match name {
             "cookies" => "cookie_file",
             "http_token" => "http_token_file",
+            "http_read_token" => "http_read_token_file",
             name => name,
         })
         .collect();

@@ -387,8 +387,8 @@ impl<T: Transport> Connection<T> {
         if !self.place.is_open {
             return Err(refused(self.broker.limits().capabilities.reason_to_go(ReasonCode::ServerBusy)));
         }
-        let (direct, peer) = (self.transport.direct(), self.transport.peer());
-        let attachment = Attachment { direct, signal: self.signal.clone(), peer };
+        let (direct, peer, listener) = (self.transport.direct(), self.transport.peer(), self.place.listener);
+        let attachment = Attachment { direct, signal: self.signal.clone(), peer, listener };
         let certificate = self.transport.certificate_name();
         let internal = self.transport.is_internal();
         let request = Request { connect, frame, attachment, certificate, internal };
@@ -466,6 +466,8 @@ impl<T: Transport> Connection<T> {
         let reason = match why {
             Close::TakenOver { between_frames: true } => Some(ReasonCode::SessionTakenOver),
             Close::TakenOver { between_frames: false } | Close::Broken => None,
+            Close::Kicked { between_frames: true } => Some(ReasonCode::AdministrativeAction),
+            Close::Kicked { between_frames: false } => None,
             Close::SubscriptionLost => Some(ReasonCode::QuotaExceeded),
             Close::Forbidden => Some(ReasonCode::NotAuthorized),
             Close::ShuttingDown => {
@@ -657,6 +659,7 @@ impl Stop {
             Stop::End(End::Violation(
                 ReasonCode::ServerShuttingDown | ReasonCode::UseAnotherServer | ReasonCode::ServerMoved,
             )) => "shutdown",
+            Stop::End(End::Violation(ReasonCode::AdministrativeAction)) => "kicked",
             Stop::End(End::Violation(_)) => "protocol_error",
             Stop::Undecodable(_) => "malformed_packet",
             Stop::Wait | Stop::Lost | Stop::Refused(_) => "tcp_closed",

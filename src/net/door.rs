@@ -37,13 +37,15 @@ pub struct Door {
 pub struct Place {
     /// Whether a client may be served on it.
     pub(super) is_open: bool,
+    /// The setting that its listener is named by; of a part of this node, none.
+    pub(super) listener: Option<&'static str>,
     _seat: Option<Seat>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Place {
     /// A place that takes none from clients.
-    pub(super) const APART: Place = Place { is_open: true, _seat: None, _permit: None };
+    pub(super) const APART: Place = Place { is_open: true, listener: None, _seat: None, _permit: None };
 }
 
 /// One of the places that are taken.
@@ -83,15 +85,16 @@ impl Door {
 
     /// A place among the open connections. Where all are taken, which is counted, one to be refused in; none where too many
     /// are in the course of that.
-    pub(super) fn enter(&self) -> Option<Place> {
+    pub(super) fn enter(&self, listener: &'static str) -> Option<Place> {
+        let listener = Some(listener);
         let seat = Seat(self.taken.clone());
         if self.taken.fetch_add(1, Ordering::Relaxed) < self.broker.limits().max_connections {
-            return Some(Place { is_open: true, _seat: Some(seat), _permit: None });
+            return Some(Place { is_open: true, listener, _seat: Some(seat), _permit: None });
         }
         drop(seat);
         self.broker.metrics.connects.with_label_values(&["full"]).inc();
         let permit = self.refusals.clone().try_acquire_owned().ok()?;
-        Some(Place { is_open: false, _seat: None, _permit: Some(permit) })
+        Some(Place { is_open: false, listener, _seat: None, _permit: Some(permit) })
     }
 
     /// Counts a handshake that failed, and logs one a second.

@@ -54,7 +54,7 @@ impl Listener {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    let Some(place) = door.enter() else { continue };
+                    let Some(place) = door.enter(self.protocol.name()) else { continue };
                     // Without it small packets wait for acknowledgements; a socket that refuses is gone already.
                     let _ = stream.set_nodelay(true);
                     opening::serve(&door, &self.protocol, stream, peer, place);

@@ -1,9 +1,11 @@
 //! A node in a program: starts the listeners, the broker and its cluster, and stops them.
 
+mod clients;
 mod keeper;
 mod metrics;
 mod preflight;
 mod reload;
+mod stats;
 mod view;
 
 use std::io;
@@ -25,8 +27,8 @@ use crate::broker::{Broker, Limits};
 use crate::cluster::forward::stream::ForwardLimits;
 use crate::cluster::link::hello::Addresses;
 use crate::cluster::link::tls::{LinkTls, LinkTlsError};
-use crate::cluster::{Cluster, ClusterConfig, Endpoint, NameTaken, SecretsError};
-use crate::config::{Config, ConfigError, advertised};
+use crate::cluster::{Answerer, Cluster, ClusterConfig, Endpoint, NameTaken, SecretsError};
+use crate::config::{Config, ConfigError, HostPort, advertised};
 use crate::net::tls::{Tls, TlsError};
 use crate::net::{Door, Listener, Protocol, TrustedProxies};
 use crate::store::{Identity, StoreError};
@@ -177,7 +179,10 @@ impl Node {
         let draining = Arc::new(AtomicBool::new(false));
         let leave = Arc::new(Notify::new());
         let view = Arc::new(View::new(broker.clone(), cluster.clone(), draining.clone(), leave.clone()));
-        let guard = Guard::new(config.http_token.clone());
+        let answerer: Arc<dyn Answerer> = view.clone();
+        cluster.answer_by(Arc::downgrade(&answerer));
+        let guard = Guard::new(config.http_token.clone(), config.http_read_token.clone())
+            .with_hosts(own_hosts(&name, config.advertise_http.as_ref()));
         let tasks =
             vec![tokio::spawn(http.run(view.clone(), guard.clone())), tokio::spawn(tick(broker.clone()))];
         cluster.start(endpoint).await?;
@@ -321,6 +326,12 @@ async fn resolve(host: &str, bound: SocketAddr) -> Option<SocketAddr> {
     let of_family = found.iter().find(|address| address.is_ipv4() == bound.is_ipv4());
     let bound = (!bound.ip().is_unspecified()).then_some(bound);
     of_family.or(found.first()).copied().or(bound)
+}
+
+/// What this machine is called by those who are told of the node.
+fn own_hosts(name: &NodeName, advertised: Option<&HostPort>) -> Vec<String> {
+    let hosts = [Some(name.host()), advertised.map(HostPort::host)];
+    hosts.into_iter().flatten().map(str::to_owned).collect()
 }
 
 async fn tick(broker: Arc<Broker>) {

@@ -37,7 +37,7 @@ impl Node {
         if let (Some(tls), Some(read)) = (&self.tls, clients) {
             tls.replace(read);
         }
-        self.guard.replace(next.http_token.clone());
+        self.guard.replace(next.http_token.clone(), next.http_read_token.clone());
         self.broker.replace_limits(next.limits.clone());
         let has_other_rules = next.acl_file != in_force.acl_file;
         if has_other_rules || is_other_access(&in_force, &next) {

@@ -9,15 +9,20 @@ use rumormq_gossip::{Head, LaneStatus, LinkState, MemberState as State, MemberSt
 
 use tokio::sync::Notify;
 
-use super::metrics;
+use super::stats::Stats;
+use super::{clients, metrics};
 use crate::admin::view::{
-    ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, RetainedPage, RetainedView,
-    RouteView, RoutesPage, SetView,
+    ClientView, ClientsPage, ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, NodeStats,
+    RetainedPage, RetainedView, RouteView, RoutesPage, SetView, SubscriptionsPage,
 };
-use crate::admin::{NodeView, Readiness, RetainedQuery, RoutesQuery};
-use crate::broker::Broker;
+use crate::admin::{
+    Answers, ClientsQuery, FirstEntries, Later, NodeView, Readiness, RetainedQuery, RoutesQuery,
+    SubscriptionsQuery, answer,
+};
+use crate::broker::{Broker, Kick, Published, Unpublished};
 use crate::cluster::interest::SETS;
-use crate::cluster::{Cluster, Snapshot};
+use crate::cluster::{Answerer, Cluster, Snapshot};
+use crate::message::Message;
 use crate::router::Members;
 use crate::topic::Topic;
 
@@ -31,6 +36,7 @@ pub struct View {
     ready: AtomicBool,
     draining: Arc<AtomicBool>,
     leave: Arc<Notify>,
+    stats: Stats,
 }
 
 impl View {
@@ -41,7 +47,7 @@ impl View {
         draining: Arc<AtomicBool>,
         leave: Arc<Notify>,
     ) -> View {
-        View { broker, cluster, ready: AtomicBool::new(false), draining, leave }
+        View { broker, cluster, ready: AtomicBool::new(false), draining, leave, stats: Stats::new() }
     }
 
     /// Clients may connect.
@@ -50,7 +56,17 @@ impl View {
     }
 }
 
+impl Answerer for View {
+    fn answer(&self, question: &[u8], max: usize) -> Vec<u8> {
+        answer(self, question, max)
+    }
+}
+
 impl NodeView for View {
+    fn name(&self) -> String {
+        self.cluster.name_of_node().to_string()
+    }
+
     fn cluster(&self) -> ClusterView {
         let snapshot = self.cluster.snapshot(Instant::now());
         let me = &snapshot.me;
@@ -75,7 +91,7 @@ impl NodeView for View {
                 first.add_node(filter, node.as_str(), members);
             });
         }
-        query.page(first.into_routes())
+        first.into_page()
     }
 
     fn matches(&self, topic: Topic<'_>) -> MatchView {
@@ -103,21 +119,22 @@ impl NodeView for View {
     }
 
     fn retained(&self, query: &RetainedQuery) -> RetainedPage {
-        let (mut page, now) = (BTreeMap::new(), Instant::now());
+        let (mut first, now) = (FirstEntries::of(&query.part), Instant::now());
         self.broker.for_each_retained(query.filter.as_ref(), now, |message, expires_at| {
-            if query.admits(message.topic.as_str(), &page) {
+            let topic = message.topic.as_str();
+            if first.admits(topic) {
                 let view = RetainedView {
-                    topic: message.topic.as_str().to_owned(),
+                    topic: topic.to_owned(),
                     qos: message.qos as u8,
                     payload_size: message.payload_len,
                     node: None,
                     published_ms: message.published_ms,
                     expires_in: expires_at.map(|at| at.saturating_duration_since(now).as_secs()),
                 };
-                query.take(view, &mut page);
+                first.insert(topic.to_owned(), view);
             }
         });
-        let mut page = query.page(page);
+        let mut page = RetainedPage::from(first);
         for message in &mut page.retained {
             let winner = self.cluster.retained(&message.topic);
             message.node = winner.map(|winner| winner.replica.name.to_string());
@@ -127,6 +144,39 @@ impl NodeView for View {
 
     fn clear_retained(&self, topic: Topic<'_>) -> bool {
         self.broker.clear_retained(topic, Instant::now())
+    }
+
+    fn clients(&self, query: &ClientsQuery) -> ClientsPage {
+        clients::list(&self.broker, &self.name(), query)
+    }
+
+    fn client(&self, id: &str) -> Option<ClientView> {
+        clients::find(&self.broker, &self.name(), id)
+    }
+
+    fn kick(&self, id: &str, kick: Kick) -> bool {
+        self.broker.kick(id, kick)
+    }
+
+    fn subscriptions(&self, query: &SubscriptionsQuery) -> SubscriptionsPage {
+        clients::subscriptions(&self.broker, &self.name(), query)
+    }
+
+    fn stats(&self) -> NodeStats {
+        self.stats.look(&self.broker, &self.cluster, self.readiness() == Readiness::Ready)
+    }
+
+    fn publish(&self, message: Message) -> Later<Result<Published, Unpublished>> {
+        let broker = self.broker.clone();
+        Box::pin(async move { broker.publish_for_operator(message).await })
+    }
+
+    fn ask_members(&self, question: Vec<u8>) -> Later<Answers> {
+        let cluster = self.cluster.clone();
+        Box::pin(async move {
+            let answers = cluster.ask_members(&question).await.into_iter();
+            answers.map(|it| (it.node.to_string(), it.result.map_err(|error| error.to_string()))).collect()
+        })
     }
 
     fn leave(&self) {
@@ -176,73 +226,84 @@ impl View {
     }
 }
 
-/// The first routes behind the cursor, one more than the page takes: all others are compared, and not copied.
+/// The first routes behind the cursor: all others are compared, and not copied.
 struct FirstRoutes<'a> {
     query: &'a RoutesQuery,
-    /// By filter, the nodes, each with its members if the filter is a group's.
-    nodes: BTreeMap<String, BTreeMap<String, Option<u32>>>,
+    /// The nodes of each filter, each with its members if the filter is a group's.
+    nodes: FirstEntries<(String, Nodes)>,
 }
+
+type Nodes = BTreeMap<String, Option<u32>>;
 
 impl<'a> FirstRoutes<'a> {
     fn of(query: &'a RoutesQuery) -> FirstRoutes<'a> {
-        FirstRoutes { query, nodes: BTreeMap::new() }
+        FirstRoutes { query, nodes: FirstEntries::of(&query.part) }
     }
 
     /// A route, in any order. Where the query names a node, the other nodes of its filters are asked for afterwards, when
     /// it is known which filters these are.
     fn handle_route(&mut self, filter: &str, node: &str, members: Option<u32>) {
-        if self.query.node.as_deref().is_some_and(|wanted| wanted != node) || !self.query.admits(filter) {
-            return;
-        }
-        if let Some(nodes) = self.nodes.get_mut(filter) {
-            nodes.insert(node.to_owned(), members);
-            return;
-        }
+        let wanted = self.query.node.as_deref().is_none_or(|wanted| wanted == node);
         // What was once too far behind stays so: a filter that is here has all its nodes.
-        let full = self.nodes.len() > self.query.limit.max(1);
-        if full && self.nodes.last_key_value().is_some_and(|(last, _)| filter > last.as_str()) {
+        if !wanted || !self.query.admits(filter) || !self.nodes.admits(filter) {
             return;
         }
-        self.nodes.insert(filter.to_owned(), BTreeMap::from([(node.to_owned(), members)]));
-        if full {
-            self.nodes.pop_last();
+        match self.nodes.get_mut(filter) {
+            Some((_, nodes)) => drop(nodes.insert(node.to_owned(), members)),
+            None => {
+                let nodes = BTreeMap::from([(node.to_owned(), members)]);
+                self.nodes.insert(filter.to_owned(), (filter.to_owned(), nodes));
+            }
         }
     }
 
     fn add_node(&mut self, filter: &str, node: &str, members: Option<u32>) {
-        if let Some(nodes) = self.nodes.get_mut(filter) {
+        if let Some((_, nodes)) = self.nodes.get_mut(filter) {
             nodes.insert(node.to_owned(), members);
         }
     }
 
-    fn into_routes(self) -> impl Iterator<Item = RouteView> {
-        self.nodes.into_iter().map(|(filter, nodes)| {
-            let counted = |(node, members): (&String, &Option<u32>)| Some((node.clone(), (*members)?));
-            let members = nodes.iter().filter_map(counted).collect();
-            RouteView { filter, nodes: nodes.into_keys().collect(), members }
-        })
+    fn into_page(self) -> RoutesPage {
+        let (routes, next) = self.nodes.into_page();
+        RoutesPage { routes: routes.into_iter().map(|(filter, nodes)| route(filter, nodes)).collect(), next }
+    }
+}
+
+fn route(filter: String, nodes: Nodes) -> RouteView {
+    let counted = |(node, members): (&String, &Option<u32>)| Some((node.clone(), (*members)?));
+    let members = nodes.iter().filter_map(counted).collect();
+    RouteView { filter, nodes: nodes.into_keys().collect(), members }
+}
+
+/// How a member is reached, and through whom.
+pub(super) fn link_of(status: &MemberStatus) -> (LinkKind, Option<String>) {
+    match &status.link {
+        LinkState::Direct => (LinkKind::Direct, None),
+        LinkState::Relayed(via) => (LinkKind::Relayed, Some(via.name.to_string())),
+        LinkState::None => (LinkKind::None, None),
+    }
+}
+
+/// Whether a member lives.
+pub(super) fn state_of(status: &MemberStatus) -> MemberState {
+    match status.state {
+        Some(State::Alive) => MemberState::Alive,
+        Some(State::Suspect) => MemberState::Suspect,
+        Some(State::Stopped) => MemberState::Stopped,
+        Some(State::Left) => MemberState::Left,
+        // Known by hearsay only: nobody has heard it here.
+        Some(State::Dead) | None => MemberState::Dead,
     }
 }
 
 fn member(status: &MemberStatus) -> MemberView {
-    let (link, via) = match &status.link {
-        LinkState::Direct => (LinkKind::Direct, None),
-        LinkState::Relayed(via) => (LinkKind::Relayed, Some(via.name.to_string())),
-        LinkState::None => (LinkKind::None, None),
-    };
+    let (link, via) = link_of(status);
     let sets: BTreeMap<String, SetView> =
         status.lanes.iter().map(|lane| (SETS[usize::from(lane.set.0)].name.to_owned(), set(lane))).collect();
     MemberView {
         name: status.replica.name.to_string(),
         incarnation: status.replica.incarnation.0,
-        state: match status.state {
-            Some(State::Alive) => MemberState::Alive,
-            Some(State::Suspect) => MemberState::Suspect,
-            Some(State::Stopped) => MemberState::Stopped,
-            Some(State::Left) => MemberState::Left,
-            // Known by hearsay only: nobody has heard it here.
-            Some(State::Dead) | None => MemberState::Dead,
-        },
+        state: state_of(status),
         link,
         via,
         rtt_ms: status.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
@@ -293,6 +354,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::admin::Part;
 
     proptest! {
         /// The page of a bounded number of routes is the page of all.
@@ -304,20 +366,20 @@ mod tests {
             after in prop::option::of("[a-d]{1,2}"),
             limit in 0..8_usize,
         ) {
-            let query = RoutesQuery { filter, node, after, limit };
+            let query = RoutesQuery { filter, node, part: Part { after, limit } };
             let mut first = FirstRoutes::of(&query);
-            let mut all: BTreeMap<String, BTreeMap<String, Option<u32>>> = BTreeMap::new();
+            let mut all: BTreeMap<String, Nodes> = BTreeMap::new();
             let members = |filter: &str| filter.starts_with('a').then_some(2);
             for (filter, node) in &routes {
                 first.handle_route(filter, node, members(filter));
-                prop_assert!(first.nodes.len() <= limit.max(1) + 1, "memory for a page");
+                prop_assert!(first.nodes.kept() <= limit.max(1) + 1, "memory for a page");
                 all.entry(filter.clone()).or_default().insert(node.clone(), members(filter));
             }
             if query.node.is_some() {
                 routes.iter().for_each(|(filter, node)| first.add_node(filter, node, members(filter)));
             }
-            let all = FirstRoutes { query: &query, nodes: all };
-            prop_assert_eq!(query.page(first.into_routes()), query.page(all.into_routes()));
+            let all = all.into_iter().map(|(filter, nodes)| route(filter, nodes));
+            prop_assert_eq!(first.into_page(), query.page(all));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! long variants. Tests in network namespaces need root, `ip` and `iptables`, and are skipped without.
 
 mod access;
+mod api;
 mod buffers;
 mod clients;
 mod conflict;

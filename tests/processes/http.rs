@@ -73,6 +73,27 @@ impl Http {
         status.unwrap_or_else(|error| panic!("no answer to {what} from {}: {error}", self.address))
     }
 
+    /// The status and the body of the answer to a request of a program on the node's machine.
+    #[track_caller]
+    pub(super) fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.address);
+        let request = ureq::http::Request::builder().method(method).uri(url);
+        let request = request.header("content-type", "application/json").body(body.to_owned());
+        let request = request.expect("a request");
+        let ask = || {
+            let request = self.agent.configure_request(request).http_status_as_error(false);
+            let request = request.allow_non_standard_methods(true).build();
+            let mut answer = self.agent.run(request)?;
+            let status = answer.status().as_u16();
+            Ok::<_, ureq::Error>((status, answer.body_mut().with_config().limit(MAX_BODY).read_to_string()?))
+        };
+        let answer = match &self.namespace {
+            Some(namespace) => namespace.enter(ask),
+            None => ask(),
+        };
+        answer.unwrap_or_else(|error| panic!("no answer to {method} {path} from {}: {error}", self.address))
+    }
+
     /// The body, or nothing where the node does not answer.
     pub fn try_get(&self, path: &str) -> Option<String> {
         self.ask(path).ok()

@@ -225,6 +225,13 @@ impl Process {
         self.http.post(path)
     }
 
+    /// The status and the body of the answer to a request of a program on its machine.
+    #[track_caller]
+    pub fn call(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let (status, body) = self.http.call(method, path, body);
+        (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}")))
+    }
+
     /// Its view of the cluster, if it answers.
     pub fn try_cluster(&self) -> Option<ClusterView> {
         self.http.try_get("/api/v1/cluster").and_then(|body| serde_json::from_str(&body).ok())

@@ -32,3 +32,7 @@ pub const ASK_POSITION: u8 = 20;
 pub const POSITION: u8 = 21;
 /// Where members are reached whom gossip does not tell of. May be skipped.
 pub const INTRODUCTIONS: u8 = 26;
+/// Something that an operator wants to know of all nodes. May be skipped.
+pub const QUESTION: u8 = 30;
+/// Answers [`QUESTION`]. May be skipped.
+pub const ANSWER: u8 = 31;
