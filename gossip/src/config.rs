@@ -53,6 +53,11 @@ pub struct Config {
     /// Who takes over what a dropped replica has written is settled by hash. If the first does not, for it may never have had
     /// it, the next one does so much later, and so on.
     pub adoption_patience: Duration,
+    /// Up to so many live nodes everybody links to everybody; above, to those in its row and column of a [grid](crate::mesh). More
+    /// cost each node links, pings and digests, fewer make more pairs of nodes depend on one in between.
+    pub full_mesh_up_to: usize,
+    /// A link that neither end needs is kept for so long, for its end may not last.
+    pub spare_link_after: Duration,
     /// Replicas known at a time; more are refused and counted.
     pub max_members: usize,
     /// Dropped replicas that are remembered, so that no third party brings them back. Oldest first out.
@@ -91,6 +96,8 @@ impl Default for Config {
             max_tombstones: 1_000_000,
             prune_after: Duration::from_secs(1),
             adoption_patience: Duration::from_secs(2),
+            full_mesh_up_to: 64,
+            spare_link_after: Duration::from_secs(10),
             max_members: 500,
             max_departed: 4096,
             max_waiting_bytes: 16 * 1024 * 1024,

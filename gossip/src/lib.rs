@@ -54,6 +54,7 @@
 //! | `lane` | [`Lane`]: one writer's elements; makes and applies intervals |
 //! | `set` | [`ReplicatedSet`]: all lanes of one set |
 //! | `registers` | the winners of a stamped set: their index, orphans, tombstones |
+//! | [`mesh`] | who has a link to whom |
 //! | `membership`, `link_graph`, `message`, `event`, `config`, `counters` | the vocabulary of a node |
 //! | `node` | [`Node`]: what to send to whom and when, without a socket or a clock |
 //!
@@ -74,6 +75,7 @@ mod history;
 mod lane;
 mod link_graph;
 mod membership;
+pub mod mesh;
 mod message;
 mod node;
 mod registers;
@@ -95,7 +97,7 @@ pub use head::{Head, InvalidHead};
 pub use lane::{Change, Lane, LaneLimits, Outcome};
 pub use link_graph::LinkGraph;
 pub use membership::{MemberState, Observation, Status};
-pub use message::{Ack, Digest, Hello, LinkReport, Message, MessageError, Pull};
+pub use message::{Ack, Ask, Beat, Digest, Hello, LinkReport, Message, MessageError, Pull, ReportHash};
 pub use node::{LaneStatus, LinkState, MemberStatus, Node, SetKind, SetSpec, Written};
 pub use registers::{Orphans, Winner};
 pub use replica::{Incarnation, InvalidNodeName, NodeName, ReplicaId};

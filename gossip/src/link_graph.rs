@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::message::LinkReport;
+use crate::message::{Beat, LinkReport, ReportHash};
 use crate::replica::{NodeName, ReplicaId};
 
 /// This node's own links and what its peers report of theirs. Nodes further away are not seen.
 #[derive(Clone, Debug)]
 pub struct LinkGraph {
     me: ReplicaId,
+    my_id: u64,
     evidence_window: Duration,
     report_window: Duration,
     /// When each linked peer answered last.
@@ -22,13 +23,45 @@ struct Report {
     at: Instant,
     /// Peer and whether it reports the link as well.
     links: BTreeMap<ReplicaId, bool>,
+    /// What stands for these peers, in order: two lists are compared in no time.
+    ids: Vec<u64>,
+    hash: ReportHash,
+}
+
+impl Report {
+    fn new(links: BTreeMap<ReplicaId, bool>, at: Instant) -> Report {
+        let mut ids: Vec<u64> = links.keys().map(id).collect();
+        ids.sort_unstable();
+        let hash = report_hash(links.iter().map(|(peer, mutual)| (peer, *mutual)));
+        Report { at, links, ids, hash }
+    }
+}
+
+/// What stands for a replica where names would take too long.
+fn id(replica: &ReplicaId) -> u64 {
+    mix(name_hash(replica) ^ mix(replica.incarnation.0))
+}
+
+/// The sum over a report.
+pub fn report_hash<'a>(links: impl Iterator<Item = (&'a ReplicaId, bool)>) -> ReportHash {
+    // Odd factors lose nothing.
+    let of_link = |(peer, mutual)| id(peer).wrapping_mul(if mutual { 0x9e37_79b9_7f4a_7c15 } else { 1 });
+    ReportHash(links.map(of_link).fold(0, u64::wrapping_add))
 }
 
 impl LinkGraph {
     /// No links. A pong counts for `evidence_window`, a peer's report for `report_window`, which should be a little longer
     /// than the time between two reports.
     pub fn new(me: ReplicaId, evidence_window: Duration, report_window: Duration) -> LinkGraph {
-        LinkGraph { me, evidence_window, report_window, pongs: BTreeMap::new(), reports: BTreeMap::new() }
+        let my_id = id(&me);
+        LinkGraph {
+            me,
+            my_id,
+            evidence_window,
+            report_window,
+            pongs: BTreeMap::new(),
+            reports: BTreeMap::new(),
+        }
     }
 
     /// A linked peer has answered.
@@ -39,7 +72,25 @@ impl LinkGraph {
     /// A linked peer says whom it can reach.
     pub fn handle_report(&mut self, peer: &ReplicaId, links: &[LinkReport], now: Instant) {
         let links = links.iter().map(|link| (link.peer.clone(), link.mutual)).collect();
-        self.reports.insert(peer.clone(), Report { at: now, links });
+        self.reports.insert(peer.clone(), Report::new(links, now));
+    }
+
+    /// A linked peer says what has changed of that. False if it is not a change of what is known here.
+    pub fn handle_beat(&mut self, peer: &ReplicaId, beat: &Beat, now: Instant) -> bool {
+        let Some(report) = self.reports.get_mut(peer).filter(|report| report.hash == beat.before) else {
+            return false;
+        };
+        if beat.changed.is_empty() && beat.gone.is_empty() {
+            report.at = now;
+            return report.hash == beat.after;
+        }
+        let mut links = std::mem::take(&mut report.links);
+        links.extend(beat.changed.iter().map(|link| (link.peer.clone(), link.mutual)));
+        for gone in &beat.gone {
+            links.remove(gone);
+        }
+        *report = Report::new(links, now);
+        report.hash == beat.after
     }
 
     /// The link to a peer is gone.
@@ -116,16 +167,35 @@ impl LinkGraph {
         mix(ends.wrapping_add(mix(name_hash(peer))))
     }
 
-    /// Which of the peers that `one` and `other` both report comes first by name: the one to pass messages on
-    /// between them, so that not all do.
-    pub fn go_between(&self, one: &ReplicaId, other: &ReplicaId, now: Instant) -> Option<&ReplicaId> {
-        let others = self.report_of(other, now)?;
-        self.report_of(one, now)?.keys().find(|peer| others.contains_key(*peer))
+    /// Whether the linked peer `through` has a link to `to` of which both ends say that it works.
+    pub fn passes_on(&self, through: &ReplicaId, to: &ReplicaId, now: Instant) -> bool {
+        self.report_of(through, now).is_some_and(|links| links.get(to) == Some(&true))
+    }
+
+    /// Whether a peer beside `replica` itself reports a link to it that works both ways.
+    pub fn is_seen_by_others(&self, replica: &ReplicaId, now: Instant) -> bool {
+        let mut others = self.reports.keys().filter(|peer| *peer != replica && self.answers(peer, now));
+        others.any(|peer| self.passes_on(peer, replica, now))
+    }
+
+    /// Whether, of the peers that `one` and `other` both report, this node is the one to pass messages on between them, so
+    /// that not all do; `None` if they report none. It is another one for every pair, so that none has all the work.
+    pub fn is_go_between(&self, one: &ReplicaId, other: &ReplicaId, now: Instant) -> Option<bool> {
+        let pair = id(one) ^ id(other);
+        let (one, other) = (self.fresh(one, now)?, self.fresh(other, now)?);
+        // Rendezvous hashing (Thaler and Ravishankar, 1998), with the pair as the key.
+        let score = |id: &u64| mix(id ^ pair);
+        let first = common(&one.ids, &other.ids).min_by_key(|id| score(id))?;
+        Some(first == self.my_id)
+    }
+
+    fn fresh(&self, peer: &ReplicaId, now: Instant) -> Option<&Report> {
+        let report = self.reports.get(peer)?;
+        (now.saturating_duration_since(report.at) <= self.report_window).then_some(report)
     }
 
     fn report_of(&self, peer: &ReplicaId, now: Instant) -> Option<&BTreeMap<ReplicaId, bool>> {
-        let report = self.reports.get(peer)?;
-        (now.saturating_duration_since(report.at) <= self.report_window).then_some(&report.links)
+        Some(&self.fresh(peer, now)?.links)
     }
 }
 
@@ -140,6 +210,19 @@ fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
+}
+
+/// What two ordered lists share.
+fn common(one: &[u64], other: &[u64]) -> impl Iterator<Item = u64> {
+    let mut rest = other;
+    one.iter().copied().filter(move |id| {
+        while let [first, behind @ ..] = rest
+            && first < id
+        {
+            rest = behind;
+        }
+        rest.first() == Some(id)
+    })
 }
 
 #[cfg(test)]
@@ -212,11 +295,45 @@ mod tests {
 
     #[test]
     fn one_of_the_common_peers_is_the_go_between() {
+        let now = Instant::now();
+        let names = ["b", "c", "d"];
+        let says = |name: &str| {
+            let me = replica(name);
+            let mut graph = LinkGraph::new(me, Duration::from_secs(1), Duration::from_millis(750));
+            graph.handle_report(&replica("x"), &names.map(|name| link(name, true)), now);
+            graph.handle_report(&replica("y"), &["b", "c", "d", "e"].map(|name| link(name, true)), now);
+            let is_one = graph.is_go_between(&replica("x"), &replica("y"), now);
+            graph.handle_link_down(&replica("x"));
+            assert_eq!(graph.is_go_between(&replica("x"), &replica("y"), now), None);
+            is_one.expect("they have peers in common")
+        };
+        assert_eq!(names.into_iter().filter(|name| says(name)).count(), 1);
+        assert!(!says("e"));
+    }
+
+    #[test]
+    fn a_report_is_kept_up_to_date_by_its_changes() {
         let (mut graph, now) = (graph(), Instant::now());
-        graph.handle_report(&replica("x"), &[link("me", true), link("b", true)], now);
-        graph.handle_report(&replica("y"), &[link("me", true), link("b", true), link("c", true)], now);
-        assert_eq!(graph.go_between(&replica("x"), &replica("y"), now), Some(&replica("b")));
-        graph.handle_link_down(&replica("x"));
-        assert_eq!(graph.go_between(&replica("x"), &replica("y"), now), None);
+        let hash = |links: &[LinkReport]| report_hash(links.iter().map(|link| (&link.peer, link.mutual)));
+        let before = [link("me", false), link("c", true)];
+        let after = [link("me", true), link("d", true)];
+        let beat = Beat {
+            before: hash(&before),
+            changed: after.to_vec(),
+            gone: vec![replica("c")],
+            after: hash(&after),
+            spare: false,
+        };
+        assert!(!graph.handle_beat(&replica("b"), &beat, now), "nothing is known that could change");
+        graph.handle_report(&replica("b"), &before, now);
+        assert!(graph.handle_beat(&replica("b"), &beat, now));
+        assert!(graph.is_reported(&replica("b"), &replica("d"), now));
+        assert!(!graph.is_reported(&replica("b"), &replica("c"), now));
+        assert!(!graph.handle_beat(&replica("b"), &beat, now), "that was another report");
+
+        let same = Beat { before: hash(&after), changed: Vec::new(), gone: Vec::new(), ..beat };
+        let later = now + Duration::from_millis(500);
+        assert!(graph.handle_beat(&replica("b"), &same, later));
+        assert!(graph.is_reported(&replica("b"), &replica("d"), later + Duration::from_millis(500)));
     }
 }

@@ -19,6 +19,10 @@ pub enum Message {
     Pull(Pull),
     /// What the sender knows, sent every so often.
     Digest(Arc<Digest>),
+    /// In a large cluster, mostly instead of a digest. Since version 2 of the protocol.
+    Beat(Beat),
+    /// Asks for a digest. Since version 2 of the protocol.
+    Ask(Ask),
 }
 
 /// `by` has applied `replica`'s lane up to `seq`. Goes to the lane's owner, through one peer in between if there is no
@@ -68,6 +72,32 @@ pub struct Digest {
 
 /// What both sides of a new link say first.
 pub type Hello = Digest;
+
+/// What has changed of the sender's [links](Digest::links), as a [`ReportHash`] of them was told last: usually nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// What they were before.
+    pub before: ReportHash,
+    /// Links that are new, or said by the other end, too, or not any more.
+    pub changed: Vec<LinkReport>,
+    /// Links that are gone.
+    pub gone: Vec<ReplicaId>,
+    /// What they are now.
+    pub after: ReportHash,
+    /// The sender has no use for the link on which this comes: it ends when both ends say so.
+    pub spare: bool,
+}
+
+/// Asks for a digest with all links of its sender.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// It is to name all lanes.
+    pub everything: bool,
+}
+
+/// A sum over reported links: who holds a report with this sum holds what was reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportHash(pub u64);
 
 /// One end's word on a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

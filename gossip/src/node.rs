@@ -12,10 +12,12 @@
 //! for what is missing (`repair`), and periodic digests tell who is behind. Only the second part repeats anything, so
 //! a lost message costs time and nothing else.
 
+mod beat;
 mod departed;
 mod digest;
 mod members;
 mod merge;
+mod neighbours;
 mod promises;
 mod push;
 mod registers;
@@ -36,11 +38,13 @@ use crate::event::{Event, RestartReason};
 use crate::head::Head;
 use crate::lane::Lane;
 use crate::link_graph::LinkGraph;
+use crate::mesh::Mesh;
 use crate::message::{Digest, Hello, Message, MessageError};
 use crate::registers::{Orphans, Registers};
 use crate::replica::{Incarnation, ReplicaId};
 use crate::set::ReplicatedSet;
 use crate::stamp::HybridClock;
+use beat::Reported;
 use departed::{Departed, Revoked};
 use members::Member;
 use push::Push;
@@ -69,6 +73,11 @@ pub struct Node {
     restart_asked: bool,
     links: BTreeMap<ReplicaId, Link>,
     graph: LinkGraph,
+    mesh: Mesh,
+    /// Others live than the mesh knows.
+    mesh_stale: bool,
+    /// What peers were told of this node's links.
+    reported: Reported,
     repairs: BTreeMap<(SetId, ReplicaId), Repair>,
     waiting: Waiting,
     settlement: Vec<Settlement>,
@@ -123,6 +132,10 @@ struct Link {
     asked: BTreeMap<(SetId, ReplicaId), (Frontier, u64)>,
     /// Acknowledgements to be sent.
     acks: BTreeSet<(SetId, ReplicaId)>,
+    /// What is said on it in a large cluster.
+    talk: beat::Talk,
+    /// Whether it is of use.
+    need: neighbours::Need,
 }
 
 /// A message to be made when the link takes it, from the state at that time.
@@ -167,6 +180,9 @@ impl Node {
             restart_asked: false,
             links: BTreeMap::new(),
             graph: Node::new_graph(&config, &me),
+            mesh: Mesh::new(config.full_mesh_up_to),
+            mesh_stale: false,
+            reported: Reported::default(),
             repairs: BTreeMap::new(),
             waiting: Waiting::new(config.max_waiting_bytes),
             outbox: VecDeque::new(),
@@ -260,6 +276,7 @@ impl Node {
         self.restart_asked = false;
         self.started = now;
         self.graph = Node::new_graph(&self.config, &self.me);
+        self.reported = Reported::default();
         self.outbox.clear();
     }
 
@@ -289,6 +306,8 @@ impl Node {
             pushes: BTreeMap::new(),
             asked: BTreeMap::new(),
             acks: BTreeSet::new(),
+            talk: beat::Talk::new(self.digest_round),
+            need: neighbours::Need::default(),
         };
         self.links.insert(peer.clone(), link);
         // The exchange of greetings was an answer.
@@ -300,8 +319,9 @@ impl Node {
         }
         self.review_member(&peer, now);
         self.merge_digest(&peer, &hello, now);
-        self.begin_pushes(&peer, now);
+        self.begin_pushes(&peer, &hello, now);
         self.greet(&peer, now);
+        self.note_greeting(&peer, &hello);
         true
     }
 
@@ -345,6 +365,11 @@ impl Node {
             }
             Message::Pull(pull) => self.handle_pull(from, pull),
             Message::Digest(digest) => self.handle_digest(from, &digest, now),
+            Message::Beat(beat) => self.handle_beat(from, &beat, now),
+            Message::Ask(ask) => {
+                self.handle_ask(from, &ask, now);
+                Ok(())
+            }
         };
         self.counters.messages_invalid += u64::from(handled.is_err());
         handled
@@ -370,6 +395,7 @@ impl Node {
         if self.next_review <= now {
             self.next_review = now + self.config.digest_interval / 2;
             self.review(now);
+            self.review_links(now);
         }
         if self.next_digest <= now {
             self.next_digest = now + self.config.digest_interval;

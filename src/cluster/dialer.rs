@@ -97,6 +97,7 @@ pub async fn run(cluster: Arc<Cluster>) {
             return;
         }
         let now = Instant::now();
+        cluster.review_links(now);
         let members = cluster.members_to_dial(now);
         cluster.dialer.forget(|name| members.contains_key(name));
         for (name, (address, look)) in members {
@@ -147,6 +148,12 @@ impl Cluster {
             let look = match replication.node.member_state(&replica) {
                 _ if replica.name == me.name || replication.node.has_left(&replica) => None,
                 Some(MemberState::Stopped | MemberState::Left) => None,
+                // The dead are in no grid: whoever finds them brings them back.
+                Some(MemberState::Alive | MemberState::Suspect)
+                    if !self.wants_link(&replication.node, &replica.name) =>
+                {
+                    None
+                }
                 _ => self.look_at(&replica, address, beats, vouched, now),
             };
             // The newest incarnation comes last.

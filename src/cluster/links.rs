@@ -112,6 +112,9 @@ impl Cluster {
             if !replication.handle_link_up(theirs, gossip, now + self.config.puback_timeout, now) {
                 return Err(LinkError::NotAdmitted(theirs.clone()));
             }
+            if protocol >= 2 {
+                replication.node.allow_beats(theirs);
+            }
             let mut done = Vec::new();
             let peer = self.peers.find_or_insert(&theirs.name);
             peer.handle_link_up(link.clone(), received, now, &mut done);

@@ -10,6 +10,7 @@ mod buffers;
 mod complaints;
 pub mod config;
 pub mod counters;
+mod demand;
 mod dialer;
 mod endpoint;
 mod exclusive;
@@ -55,6 +56,7 @@ use tokio::task::AbortHandle;
 use complaints::Complaints;
 pub use config::ClusterConfig;
 use counters::ClusterCounters;
+use demand::Demand;
 use dialer::Dialer;
 pub use endpoint::Endpoint;
 use forward::inbound::InboundStreams;
@@ -111,6 +113,7 @@ pub struct Cluster {
     identity: u64,
     members: Members,
     dialer: Dialer,
+    demand: Demand,
     /// Whom this node has met. No other lock is taken under it.
     known: Mutex<KnownPeers>,
     membership: RwLock<Option<Membership>>,
@@ -168,6 +171,7 @@ impl Cluster {
             identity: identity_of(config.replica.name.as_str()),
             members: Members::default(),
             dialer: Dialer::new(&seeds),
+            demand: Demand::default(),
             known: Mutex::new(known),
             membership: RwLock::default(),
             publishes: AtomicU64::new(0),

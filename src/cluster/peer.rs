@@ -388,6 +388,11 @@ impl Peer {
         state.relay.as_ref().map_or(state.queue.len() + state.passing.len(), |relay| relay.queue.len())
     }
 
+    /// Forwards to it so far, those included that found no link.
+    pub fn forwards(&self) -> u64 {
+        self.counters.sent.get() + self.counters.dropped_no_link.get() + self.last_forward()
+    }
+
     /// The number of the last forward in its stream.
     pub fn last_forward(&self) -> u64 {
         self.state.lock().stream.last()

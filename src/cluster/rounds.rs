@@ -84,7 +84,12 @@ impl Cluster {
         let met_all = || {
             let vouched = |member: &MemberStatus| node.vouches_for(&member.replica, now);
             node.members(now).iter().filter(|member| vouched(member)).all(|member| {
-                member.link == LinkState::Direct && member.state.is_some_and(MemberState::is_live)
+                let is_met = match member.link {
+                    LinkState::Direct => true,
+                    LinkState::Relayed(_) => !node.wants_link(&member.replica.name),
+                    LinkState::None => false,
+                };
+                is_met && member.state.is_some_and(MemberState::is_live)
             })
         };
         node.converged() && (met_all() || now.saturating_duration_since(first) > MEET_MAX)

@@ -138,6 +138,10 @@ pub struct Config {
     /// How sure the failure detector has to be, as a logarithm of the odds (phi accrual). 12 stays silent at 30 % packet
     /// loss. Lower notices crashes sooner and takes a slow node for a dead one, higher does neither.
     pub phi: f64,
+    /// Nodes up to which everybody has a link to everybody. In a larger cluster a node has links to some of the others, two
+    /// links from everybody, and to those that it sends publishes to. Lower saves pings and digests and sends more through others;
+    /// higher costs every node a link more for every node. The same on all nodes.
+    pub full_mesh_up_to: usize,
     /// Longest wait for the first synchronisation with a peer before clients are let in. Too short lets clients in to a node
     /// that knows no routes yet; too long delays the first node of a cluster, whose seeds do not answer.
     pub join_grace: Duration,
@@ -224,6 +228,7 @@ impl Default for Config {
             cluster_tls_ca_file: None,
             gossip_interval: Duration::from_millis(150),
             phi: 12.0,
+            full_mesh_up_to: 64,
             join_grace: Duration::from_secs(10),
             suback_timeout: Duration::from_secs(5),
             puback_timeout: Duration::from_secs(1),

@@ -320,6 +320,14 @@ pub const SETTINGS: &[Setting] = &[
     text(Cluster, "phi", "N", "How sure the failure detector has to be that a node is dead", |c| &mut c.phi),
     number(
         Cluster,
+        "full_mesh_up_to",
+        Count,
+        2..=500,
+        "Nodes up to which everybody has a link to everybody",
+        |c| &mut c.full_mesh_up_to,
+    ),
+    number(
+        Cluster,
         "join_grace",
         Millis,
         0..=HOUR,

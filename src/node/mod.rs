@@ -390,6 +390,7 @@ fn cluster_config(
             settle_timeout: config.suback_timeout,
             forget_after: config.forget_after,
             tombstone_ttl: config.tombstone_ttl,
+            full_mesh_up_to: config.full_mesh_up_to,
             ..rumormq_gossip::Config::default()
         },
         gossip_interval: config.gossip_interval,

@@ -11,6 +11,7 @@ mod conflict;
 mod cookies;
 mod detection;
 mod exclusive;
+mod grid;
 mod identity;
 mod incarnations;
 mod intruders;

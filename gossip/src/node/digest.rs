@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Node, Outgoing};
 use crate::delta::SetId;
 use crate::event::RestartReason;
-use crate::message::{Digest, Hello, Message, MessageError};
+use crate::message::{Digest, Hello, LinkReport, Message, MessageError};
 use crate::replica::ReplicaId;
 
 /// More of the gone than this are not worth saying at every turn.
@@ -14,31 +14,44 @@ const MAX_LEFT: usize = 256;
 
 impl Node {
     /// The greeting for a new link.
+    ///
+    /// In a large cluster it names only lanes that have changed lately: who lacks others has many more peers to hear of
+    /// them from, and asks one.
     pub fn hello(&self, now: Instant) -> Hello {
-        self.digest(true, now)
+        let since = if self.mesh.is_full() { 0 } else { self.recent_round() };
+        let left = self.departed.left().take(MAX_LEFT).collect();
+        Digest { left, ..self.digest(since, self.graph.report(now)) }
     }
 
-    fn digest(&self, full: bool, now: Instant) -> Digest {
+    /// A change is said in two rounds, so that one lost digest does not matter much.
+    pub(super) fn recent_round(&self) -> u64 {
+        self.digest_round.saturating_sub(1)
+    }
+
+    /// What was applied of this node's own lanes, and of those that changed in that round or later: of all, from round 0.
+    pub(super) fn digest(&self, since: u64, links: Vec<LinkReport>) -> Digest {
         let heads = |replica: &ReplicaId| {
             let sets = self.set_ids();
             sets.filter_map(|set| Some((set, self.lane(set, replica)?.head()))).collect()
         };
-        // A change is said in two rounds, so that one lost digest does not matter much.
-        let recent = self.digest_round.saturating_sub(1);
-        let others = self.members.iter().filter(|(_, member)| full || member.changed_round() >= recent);
+        let others = self.members.iter().filter(|(_, member)| member.changed_round() >= since);
         let replicas = std::iter::once(&self.me).chain(others.map(|(replica, _)| replica));
         Digest {
             applied: replicas.map(|replica| (replica.clone(), heads(replica))).collect(),
-            links: self.graph.report(now),
-            left: if full { self.departed.left().take(MAX_LEFT).collect() } else { Vec::new() },
+            links,
+            left: if since == 0 { self.departed.left().take(MAX_LEFT).collect() } else { Vec::new() },
             forgotten: self.revoked.iter().cloned().collect(),
         }
     }
 
     pub(super) fn send_digests(&mut self, now: Instant) {
         self.digest_round += 1;
+        if !self.mesh.is_full() {
+            return self.send_beats(now);
+        }
         let full = self.digest_round.is_multiple_of(self.config.full_digest_every.max(1));
-        let digest = Arc::new(self.digest(full, now));
+        let since = if full { 0 } else { self.recent_round() };
+        let digest = Arc::new(self.digest(since, self.graph.report(now)));
         for peer in self.links.keys() {
             self.outbox.push_back((peer.clone(), Outgoing::Message(Message::Digest(digest.clone()))));
         }
@@ -46,7 +59,12 @@ impl Node {
 
     /// Tells a new peer what its greeting could not know yet: that the link is up, and whether it was forgotten.
     pub(super) fn greet(&mut self, peer: &ReplicaId, now: Instant) {
-        let digest = Arc::new(self.digest(false, now));
+        let mut digest = self.digest(self.recent_round(), self.graph.report(now));
+        if !digest.applied.iter().any(|(replica, _)| replica == peer) {
+            let heads = self.set_ids().filter_map(|set| Some((set, self.lane(set, peer)?.head())));
+            digest.applied.push((peer.clone(), heads.collect()));
+        }
+        let digest = Arc::new(digest);
         self.outbox.push_back((peer.clone(), Outgoing::Message(Message::Digest(digest))));
     }
 
@@ -58,6 +76,7 @@ impl Node {
     ) -> Result<(), MessageError> {
         self.check_digest(digest)?;
         self.merge_digest(from, digest, now);
+        self.offer_newcomer(from, now);
         Ok(())
     }
 

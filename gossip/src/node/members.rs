@@ -40,6 +40,8 @@ pub(super) struct Member {
     /// Digest round in which a lane of it changed here.
     changed_round: u64,
     conflict_reported: bool,
+    /// It was dead and is back, with what those had who were with it.
+    pub returned: bool,
 }
 
 /// What is known of a lane beyond what has been applied.
@@ -69,6 +71,7 @@ impl Member {
             lagging: vec![None; sets],
             changed_round: round,
             conflict_reported: false,
+            returned: false,
         }
     }
 
@@ -78,6 +81,16 @@ impl Member {
 
     pub fn conflict_reported(&self) -> bool {
         self.conflict_reported
+    }
+
+    /// It answers, and says nothing else: no evidence of links is needed.
+    fn is_beyond_doubt(&self) -> bool {
+        self.status == Status::Running && self.alive == Some(true)
+    }
+
+    /// It has been known for no longer than it takes to hear of all its links.
+    pub fn is_new(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.first_seen) < Duration::from_secs(3)
     }
 
     pub fn changed_round(&self) -> u64 {
@@ -325,6 +338,15 @@ impl Node {
         }
         self.departed.insert(replica, Departure::Left);
         self.drop_member(replica, Some(MemberState::Left), now);
+        // Of a name that has left, nobody takes in what an earlier start of it wrote: so nobody keeps what a dead one did.
+        let earlier = self
+            .incarnations(&replica.name)
+            .filter(|(other, member)| *other < replica && !member.is_live() && !self.vouches_for(other, now));
+        let earlier: Vec<ReplicaId> = earlier.map(|(other, _)| other.clone()).collect();
+        for earlier in earlier {
+            self.counters.superseded += 1;
+            self.drop_member(&earlier, None, now);
+        }
     }
 
     pub(super) fn live_members(&self) -> impl Iterator<Item = (&ReplicaId, &Member)> {
@@ -332,8 +354,8 @@ impl Node {
     }
 
     pub(super) fn review_member(&mut self, replica: &ReplicaId, now: Instant) {
-        let vouched = self.vouches_for(replica, now);
         let Some(member) = self.members.get(replica) else { return };
+        let vouched = !member.is_beyond_doubt() && self.vouches_for(replica, now);
         let parted = member
             .unlinked_at
             .is_some_and(|at| now.saturating_duration_since(at) <= self.config.evidence_window);
@@ -347,7 +369,9 @@ impl Node {
         if from == to {
             return;
         }
+        self.mesh_stale = true;
         if member.is_live() {
+            member.returned |= from == Some(MemberState::Dead);
             member.down_since = None;
         } else {
             member.down_since.get_or_insert(now);
@@ -358,7 +382,20 @@ impl Node {
 
     /// Looks at everybody: evidence grows old without any message.
     pub(super) fn review(&mut self, now: Instant) {
-        for replica in self.members.keys().cloned().collect::<Vec<_>>() {
+        let mut before = &self.me.name;
+        let mut concerned = Vec::new();
+        for (replica, member) in &self.members {
+            // Of most, time alone changes nothing.
+            if *before == replica.name
+                || !member.is_beyond_doubt()
+                || member.state != Some(MemberState::Alive)
+            {
+                concerned.push(replica.clone());
+            }
+            before = &replica.name;
+        }
+        concerned.extend(self.incarnations(&self.me.name).map(|(replica, _)| replica.clone()));
+        for replica in concerned {
             self.review_member(&replica, now);
             let Some(member) = self.members.get(&replica) else { continue };
             let down_for = member.down_since.map(|since| now.saturating_duration_since(since));
@@ -464,6 +501,7 @@ impl Node {
     /// changes of it.
     fn drop_member(&mut self, replica: &ReplicaId, to: Option<MemberState>, now: Instant) {
         let Some(member) = self.members.remove(replica) else { return };
+        self.mesh_stale = true;
         self.events.push_back(Event::Member { replica: replica.clone(), from: member.state, to });
         for set in self.set_ids() {
             self.repairs.remove(&(set, replica.clone()));

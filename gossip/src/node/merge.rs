@@ -132,8 +132,12 @@ impl Node {
 
     /// Tells a lane's owner, and who passed it on, how far it has been applied.
     fn acknowledge(&mut self, set: SetId, replica: &ReplicaId, from: &ReplicaId, now: Instant) {
-        let to_owner =
-            if self.links.contains_key(replica) { Some(replica) } else { self.graph.next_hop(replica, now) };
+        // Who passed it on passes this on.
+        let to_owner = match self.links.contains_key(replica) {
+            true => Some(replica),
+            false if self.graph.passes_on(from, replica, now) => None,
+            false => self.graph.next_hop(replica, now),
+        };
         let to: BTreeSet<ReplicaId> = to_owner.into_iter().chain([from]).cloned().collect();
         for peer in to {
             let Some(link) = self.links.get_mut(&peer) else { continue };

@@ -7,10 +7,14 @@ use std::time::Instant;
 
 use crdts::{CmRDT, Dot};
 
+use super::beat::is_complete;
 use super::{Link, Node, Outgoing};
 use crate::delta::{Delta, Frontier, SetId};
-use crate::message::Message;
+use crate::message::{Hello, Message};
 use crate::replica::ReplicaId;
+
+/// Who has no more links than this passes changes on without knowing whether somebody else does.
+const FEW_LINKS: usize = 8;
 
 /// One lane's way to one peer.
 #[derive(Clone, Debug, Default)]
@@ -118,21 +122,45 @@ impl Node {
     }
 
     /// Whether it falls to this node to pass `owner`'s changes on to `peer`. Where it cannot know, it does: a delta too
-    /// many is cheap.
+    /// many is cheap. Not so among many, of whom each would send it to all others: there who is further than two links from the
+    /// owner has to ask.
     fn passes_on(&self, owner: &ReplicaId, peer: &ReplicaId, now: Instant) -> bool {
-        !self.graph.is_reported(peer, owner, now)
-            && (!self.links.contains_key(owner)
-                || self.graph.go_between(owner, peer, now).is_none_or(|between| *between == self.me))
+        match self.links.contains_key(owner) {
+            true => {
+                !self.graph.is_reported(peer, owner, now)
+                    && self.graph.is_go_between(owner, peer, now).unwrap_or(true)
+            }
+            false => self.links.len() <= FEW_LINKS && !self.graph.is_reported(peer, owner, now),
+        }
     }
 
-    /// A new link: the peer gets the first piece of what it lacks without asking.
-    pub(super) fn begin_pushes(&mut self, peer: &ReplicaId, now: Instant) {
+    /// A new link: the peer gets the first piece of what it lacks without asking. One that does not say what it has, as in a
+    /// large cluster, probably has all: it asks if it has not.
+    pub(super) fn begin_pushes(&mut self, peer: &ReplicaId, hello: &Hello, now: Instant) {
         let me = self.me.clone();
+        let says = is_complete(hello) || hello.applied.iter().any(|(replica, _)| *replica == me);
         for set in self.set_ids() {
-            if let Some(link) = self.links.get_mut(peer) {
-                link.push_or_begin(set, &me);
+            let seq = self.sets[usize::from(set.0)].head().seq;
+            let Some(push) = self.links.get_mut(peer).and_then(|link| link.push_or_begin(set, &me)) else {
+                continue;
+            };
+            if says {
+                self.push_if_ready(peer, set, &me, now);
+            } else if seq > 0 {
+                push.suspended_until = Some(seq);
             }
-            self.push_if_ready(peer, set, &me, now);
+        }
+    }
+
+    /// The peer has told anew whom it is linked to. If it has just come, its lanes may have got here before anybody could know
+    /// who is to pass them on.
+    pub(super) fn offer_newcomer(&mut self, peer: &ReplicaId, now: Instant) {
+        let is_new = self.members.get(peer).is_some_and(|member| member.is_new(now));
+        if self.mesh.is_full() || !is_new {
+            return;
+        }
+        for set in self.set_ids() {
+            self.offer_copy(set, peer, peer, now);
         }
     }
 

@@ -250,9 +250,11 @@ impl Node {
         }
     }
 
-    /// When to ask for a lane that turned out to be behind: an owner that is linked pushes by itself.
+    /// When to ask for a lane that turned out to be behind: an owner that is linked pushes by itself, and in a large cluster
+    /// somebody passes it on.
     pub(super) fn expected_at(&self, replica: &ReplicaId, now: Instant) -> Instant {
-        if self.links.contains_key(replica) { now + self.config.push_grace } else { now }
+        let is_pushed = self.links.contains_key(replica) || !self.mesh.is_full();
+        if is_pushed { now + self.config.push_grace } else { now }
     }
 
     /// A waiting delta of the lane whose time has come.

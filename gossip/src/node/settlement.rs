@@ -58,6 +58,10 @@ impl Settlement {
         Some(self.checked.map_or(front.since, |at| at.max(front.since)) + Settlement::CHECK_EVERY)
     }
 
+    fn is_check_due(&self, now: Instant) -> bool {
+        self.next_check().is_some_and(|at| at <= now)
+    }
+
     pub fn sample(&mut self, seq: u64, now: Instant) {
         let due =
             |(_, last): &(u64, Instant)| now.saturating_duration_since(*last) >= Settlement::SAMPLE_EVERY;
@@ -80,12 +84,18 @@ impl Node {
     /// Answers what has settled, in order.
     pub(super) fn settle(&mut self, set: SetId, now: Instant) {
         let index = usize::from(set.0);
-        self.settlement[index].checked = Some(now);
         self.report_propagation(set, now);
+        let Some(last) = self.settlement[index].awaited.back().map(|awaited| awaited.seq) else { return };
+        if !self.settlement[index].is_check_due(now) && self.is_waited_for(set, now) {
+            return;
+        }
+        self.settlement[index].checked = Some(now);
         let mut waited_for: Vec<(ReplicaId, u64)> = Vec::new();
         let mut lagging: Vec<(ReplicaId, u64)> = Vec::new();
         for (replica, member) in self.live_members() {
-            if member.is_lagging(set) {
+            if member.acked(set) >= last {
+                continue;
+            } else if member.is_lagging(set) {
                 lagging.push((replica.clone(), member.acked(set)));
             } else if self.can_reach(replica, member, now) {
                 waited_for.push((replica.clone(), member.acked(set)));
@@ -117,6 +127,14 @@ impl Node {
         }
     }
 
+    /// Whether somebody has not acknowledged the first change in turn, and may yet.
+    fn is_waited_for(&self, set: SetId, now: Instant) -> bool {
+        let first = self.settlement[usize::from(set.0)].awaited.front().map_or(0, |awaited| awaited.seq);
+        let mut waited_for =
+            self.live_members().filter(|(_, member)| !member.is_lagging(set) && member.acked(set) < first);
+        waited_for.any(|(replica, member)| self.can_reach(replica, member, now))
+    }
+
     /// Over a link, or through one peer. A link that was just lost may be back in a moment; its peer is silent until
     /// then, and waited for no longer than a silent one.
     fn can_reach(&self, replica: &ReplicaId, member: &Member, now: Instant) -> bool {
@@ -135,9 +153,13 @@ impl Node {
 
     /// Measures how long changes took to the last linked peer.
     fn report_propagation(&mut self, set: SetId, now: Instant) {
-        let linked = self.live_members().filter(|(replica, _)| self.links.contains_key(*replica));
-        let waited_for = linked.filter(|(_, member)| !member.is_lagging(set));
-        let Some(everywhere) = waited_for.map(|(_, member): (_, &Member)| member.acked(set)).min() else {
+        let Some((first, _)) = self.settlement[usize::from(set.0)].samples.front() else { return };
+        let linked = self.links.keys().filter_map(|peer| self.members.get(peer));
+        let waited_for = linked.filter(|member| member.is_live() && !member.is_lagging(set));
+        if waited_for.clone().any(|member| member.acked(set) < *first) {
+            return;
+        }
+        let Some(everywhere) = waited_for.map(|member| member.acked(set)).min() else {
             self.settlement[usize::from(set.0)].samples.clear();
             return;
         };
