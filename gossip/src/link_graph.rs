@@ -71,6 +71,13 @@ impl LinkGraph {
 
     /// A linked peer says whom it can reach.
     pub fn handle_report(&mut self, peer: &ReplicaId, links: &[LinkReport], now: Instant) {
+        // Mostly it says what it said before, in the same order.
+        if let Some(report) = self.reports.get_mut(peer)
+            && report.links.iter().eq(links.iter().map(|link| (&link.peer, &link.mutual)))
+        {
+            report.at = now;
+            return;
+        }
         let links = links.iter().map(|link| (link.peer.clone(), link.mutual)).collect();
         self.reports.insert(peer.clone(), Report::new(links, now));
     }
@@ -91,6 +98,11 @@ impl LinkGraph {
         }
         *report = Report::new(links, now);
         report.hash == beat.after
+    }
+
+    /// How many links a peer has reported.
+    pub fn links_reported(&self, peer: &ReplicaId) -> usize {
+        self.reports.get(peer).map_or(0, |report| report.links.len())
     }
 
     /// The link to a peer is gone.

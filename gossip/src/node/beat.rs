@@ -1,8 +1,9 @@
 //! What is said periodically in a large cluster, where digests to all peers would cost each node the square of its links.
 //!
-//! Each peer hears every time that its partner lives and what has changed of its links, which is mostly nothing. What was applied of which lane is told to one peer
-//! at a time, in turn (anti-entropy: Demers and others, 1987): so everybody hears it from somebody at every turn. Who has been
-//! away asks one of those that were not with him for everything.
+//! Each peer hears every time that its partner lives and what has changed of its links, which is mostly nothing. What has changed in
+//! which lane is told to one peer at a time, in turn (anti-entropy: Demers and others, 1987): so everybody hears it from
+//! somebody at every turn. Now and then one, again in turn, is told of all lanes, and so is who asks for that: who is new, who
+//! meets somebody that was away, and who has to know of all peers that they have something.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -17,12 +18,19 @@ use crate::replica::ReplicaId;
 /// Of so many full digests that a small cluster sends, a large one sends one, and to one peer only.
 const FULL_DIGESTS_SAVED: u64 = 4;
 
+/// Rounds after which a peer that was asked for everything, and has not said it, is asked again.
+const ASKED_AGAIN: u64 = 40;
+
 /// What this node has told of its links.
 #[derive(Debug, Default)]
 pub(super) struct Reported {
     links: BTreeMap<ReplicaId, bool>,
     /// Who had the last digest.
     partner: Option<ReplicaId>,
+    /// Who had the last one of all lanes in its turn.
+    full_partner: Option<ReplicaId>,
+    /// In which round everything was asked for last.
+    asked_round: Option<u64>,
     /// Somebody who was away and may know what nobody here does.
     returned: Option<ReplicaId>,
 }
@@ -38,8 +46,12 @@ pub(super) struct Talk {
     needs_report: bool,
     /// The last round in which it had a digest.
     told_round: u64,
-    /// The last round in which it was told everything because it asked.
+    /// The last round in which it was told all lanes because it asked.
     answered_round: Option<u64>,
+    /// The last round in which it was told all links because it asked.
+    reported_round: Option<u64>,
+    /// The last round in which it was asked for all lanes.
+    asked_round: Option<u64>,
 }
 
 impl Talk {
@@ -50,6 +62,8 @@ impl Talk {
             needs_report: true,
             told_round: round,
             answered_round: None,
+            reported_round: None,
+            asked_round: None,
         }
     }
 }
@@ -72,22 +86,32 @@ impl Node {
 
     pub(super) fn send_beats(&mut self, now: Instant) {
         let report = self.graph.report(now);
-        let partner = self.next_partner();
-        let beat = self.reported.beat(&report);
         let round = self.digest_round;
-        let full = round.is_multiple_of(self.config.full_digest_every.max(1) * FULL_DIGESTS_SAVED);
+        let partner = self.next_peer(self.reported.partner.as_ref());
+        self.reported.partner.clone_from(&partner);
+        let mut full_partner = None;
+        if round.is_multiple_of(self.config.full_digest_every.max(1) * FULL_DIGESTS_SAVED) {
+            full_partner = self.next_peer(self.reported.full_partner.as_ref());
+            self.reported.full_partner.clone_from(&full_partner);
+        }
+        let beat = self.reported.beat(&report);
         let brief = Arc::new(self.digest(u64::MAX, report.clone()));
         // Who does not understand beats gets what he would in a small cluster.
         let all = round.is_multiple_of(self.config.full_digest_every.max(1));
         let since = if all { 0 } else { self.recent_round() };
         let recent = Arc::new(self.digest(since, report.clone()));
         let told = partner.as_ref().and_then(|peer| self.links.get(peer)).map(|link| link.talk.told_round);
-        let since = if full { 0 } else { told.unwrap_or(round).saturating_sub(1) };
-        let long = Arc::new(self.digest(since, report));
+        let changed = Arc::new(self.digest(told.unwrap_or(round).saturating_sub(1), report.clone()));
+        let full = full_partner.as_ref().map(|_| Arc::new(self.digest(0, report)));
         for (peer, link) in &mut self.links {
-            let digest = if partner.as_ref() == Some(peer) {
+            let digest = if let Some(full) = &full
+                && full_partner.as_ref() == Some(peer)
+            {
                 link.talk.told_round = round;
-                &long
+                full
+            } else if partner.as_ref() == Some(peer) {
+                link.talk.told_round = round;
+                &changed
             } else if !link.talk.beats {
                 &recent
             } else if link.talk.needs_report {
@@ -106,15 +130,29 @@ impl Node {
     }
 
     /// The peers in turn.
-    fn next_partner(&mut self) -> Option<ReplicaId> {
-        let links = &self.links;
-        let after = |last: &ReplicaId| {
-            let behind = links.range((Bound::Excluded(last.clone()), Bound::Unbounded));
+    fn next_peer(&self, last: Option<&ReplicaId>) -> Option<ReplicaId> {
+        let behind = |last: &ReplicaId| {
+            let behind = self.links.range((Bound::Excluded(last.clone()), Bound::Unbounded));
             behind.map(|(peer, _)| peer.clone()).next()
         };
-        let next = self.reported.partner.as_ref().and_then(after);
-        self.reported.partner = next.or_else(|| links.keys().next().cloned());
-        self.reported.partner.clone()
+        last.and_then(behind).or_else(|| self.links.keys().next().cloned())
+    }
+
+    /// Something waits for what these peers have not said since their links came up. In a small cluster they have said all, and in
+    /// a large one nobody has to wait for his turn: one of them is asked in a round.
+    pub(super) fn ask_silent(&mut self, silent: &BTreeSet<ReplicaId>) {
+        let round = self.digest_round;
+        if self.mesh.is_full() || self.reported.asked_round == Some(round) {
+            return;
+        }
+        let may_be_asked = |peer: &&ReplicaId| {
+            self.links.get(*peer).is_some_and(|link| {
+                link.talk.beats && link.talk.asked_round.is_none_or(|asked| asked + ASKED_AGAIN <= round)
+            })
+        };
+        if let Some(peer) = silent.iter().find(may_be_asked) {
+            self.ask_everything(peer);
+        }
     }
 
     pub(super) fn handle_beat(
@@ -123,9 +161,10 @@ impl Node {
         beat: &Beat,
         now: Instant,
     ) -> Result<(), MessageError> {
-        let Beat { changed, gone, .. } = beat;
-        if changed.len() + gone.len() > 2 * self.config.max_members {
-            return Err(MessageError::OversizedDigest(changed.len() + gone.len()));
+        // What is reported may grow with every beat.
+        let entries = self.graph.links_reported(from) + beat.changed.len() + beat.gone.len();
+        if entries > 8 * self.config.max_members {
+            return Err(MessageError::OversizedDigest(entries));
         }
         if let Some(link) = self.links.get_mut(from) {
             link.need.peer_says(beat.spare);
@@ -139,17 +178,17 @@ impl Node {
         Ok(())
     }
 
-    /// Everything is said to a peer once a round at most: it is long.
+    /// Both are said to a peer once a round at most: they are long.
     pub(super) fn handle_ask(&mut self, from: &ReplicaId, ask: &Ask, now: Instant) {
         let round = self.digest_round;
-        let Some(link) = self.links.get_mut(from) else { return };
-        if ask.everything && link.talk.answered_round == Some(round) {
+        let Some(talk) = self.links.get_mut(from).map(|link| &mut link.talk) else { return };
+        let answered = if ask.everything { &mut talk.answered_round } else { &mut talk.reported_round };
+        if answered.replace(round) == Some(round) {
             return;
         }
         let since = if ask.everything { 0 } else { u64::MAX };
         if ask.everything {
-            link.talk.answered_round = Some(round);
-            link.talk.told_round = round;
+            talk.told_round = round;
         }
         let links = match self.mesh.is_full() || self.reported.links.is_empty() {
             true => self.graph.report(now),
@@ -166,10 +205,12 @@ impl Node {
     }
 
     fn ask_everything(&mut self, peer: &ReplicaId) {
-        if self.links.contains_key(peer) {
-            let ask = Message::Ask(Ask { everything: true });
-            self.outbox.push_back((peer.clone(), Outgoing::Message(ask)));
-        }
+        let round = self.digest_round;
+        let Some(link) = self.links.get_mut(peer) else { return };
+        link.talk.asked_round = Some(round);
+        self.reported.asked_round = Some(round);
+        let ask = Message::Ask(Ask { everything: true });
+        self.outbox.push_back((peer.clone(), Outgoing::Message(ask)));
     }
 }
 
@@ -202,5 +243,104 @@ impl Reported {
             after: sum(&self.links),
             spare: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::replica::{Incarnation, NodeName};
+    use crate::{SetSpec, message::ReportHash};
+
+    fn replica(number: usize) -> ReplicaId {
+        let name = NodeName::parse(&format!("n{number}@host")).unwrap();
+        ReplicaId { name, incarnation: Incarnation(1) }
+    }
+
+    /// A node of a grid, linked to the replicas 1 to `peers`.
+    fn node(peers: usize, now: Instant) -> Node {
+        let config = Config { full_mesh_up_to: 1, max_members: 10, ..Config::default() };
+        let mut node = Node::new(config, replica(0), &[SetSpec::plain("routes")], now);
+        for peer in (1..=peers).map(replica) {
+            let hello = Hello { applied: vec![(peer.clone(), Vec::new())], ..Hello::default() };
+            assert!(node.handle_link_up(peer.clone(), hello, now));
+            node.allow_beats(&peer);
+        }
+        node.review_links(now);
+        assert!(!node.is_full_mesh());
+        node
+    }
+
+    fn sent(node: &mut Node) -> Vec<(ReplicaId, Message)> {
+        std::iter::from_fn(|| node.poll_transmit()).collect()
+    }
+
+    #[test]
+    fn what_a_peer_reports_beat_by_beat_is_bounded() {
+        let now = Instant::now();
+        let mut node = node(1, now);
+        let mut links: Vec<LinkReport> = Vec::new();
+        let hash = |links: &[LinkReport]| report_hash(links.iter().map(|link| (&link.peer, link.mutual)));
+        assert_eq!(hash(&links), ReportHash::default());
+        let mut refused = None;
+        for number in 2..200 {
+            let link = LinkReport { peer: replica(number), mutual: true };
+            let before = hash(&links);
+            links.push(link.clone());
+            let beat =
+                Beat { before, changed: vec![link], gone: Vec::new(), after: hash(&links), spare: false };
+            if node.handle_message(&replica(1), Message::Beat(beat), now).is_err() {
+                refused = Some(number);
+                break;
+            }
+        }
+        assert!(refused.is_some_and(|number| (20..100).contains(&number)), "{refused:?}");
+    }
+
+    #[test]
+    fn everything_is_said_once_a_round() {
+        let now = Instant::now();
+        let mut node = node(2, now);
+        sent(&mut node);
+        for everything in [true, false, true, false] {
+            node.handle_message(&replica(1), Message::Ask(Ask { everything }), now).unwrap();
+        }
+        let lengths: Vec<usize> = sent(&mut node)
+            .into_iter()
+            .map(|(_, message)| match message {
+                Message::Digest(digest) => digest.applied.len(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(lengths, [3, 1], "all lanes, and its own");
+    }
+
+    /// Also where the number of peers and the rounds between two full digests have a factor in common.
+    #[test]
+    fn every_peer_is_told_of_all_lanes_in_turn() {
+        let start = Instant::now();
+        let mut node = node(4, start);
+        let rounds = node.config.full_digest_every * FULL_DIGESTS_SAVED * 4;
+        let mut told: BTreeSet<ReplicaId> = BTreeSet::new();
+        sent(&mut node);
+        // Nobody's lane changes, so that after a few rounds only full digests name them.
+        for round in 1..=rounds + 1 {
+            let now = start
+                + node.config.digest_interval * u32::try_from(round).unwrap()
+                + Duration::from_millis(1);
+            for peer in 1..=4 {
+                node.handle_pong(&replica(peer), Duration::ZERO, now);
+            }
+            node.handle_tick(now);
+            for (peer, message) in sent(&mut node) {
+                if round > 16 && matches!(&message, Message::Digest(digest) if digest.applied.len() == 5) {
+                    told.insert(peer);
+                }
+            }
+        }
+        assert_eq!(told.len(), 4, "{told:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Stamped sets, as the application uses them, and what is tidied up in them with time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use super::Node;
@@ -289,8 +290,14 @@ impl Node {
                 continue;
             };
             let before = lanes.head().seq;
+            let silent = RefCell::new(BTreeSet::new());
             let is_everywhere = |owner: &ReplicaId, dot: u64| {
-                self.links.iter().all(|(peer, link)| peer == owner || link.has(set, owner) >= dot)
+                let others = self.links.iter().filter(|(peer, _)| *peer != owner);
+                let mut lacking = others.filter(|(_, link)| link.has(set, owner) < dot).peekable();
+                let all_have_it = lacking.peek().is_none();
+                let of_nothing = lacking.filter(|(_, link)| link.has(set, owner) == 0);
+                silent.borrow_mut().extend(of_nothing.map(|(peer, _)| peer.clone()));
+                all_have_it
             };
             {
                 let sink = &mut tell(&mut self.events, set);
@@ -300,7 +307,8 @@ impl Node {
                 self.counters.tombstones_early += registers.expire(lanes, expiry, now, sink);
             }
             registers.adopt(lanes, &others, config.adoption_patience, config.tombstone_ttl, now);
-            if lanes.head().seq > before {
+            self.ask_silent(&silent.into_inner());
+            if self.sets[index].head().seq > before {
                 self.offer_own(set, now);
             }
         }

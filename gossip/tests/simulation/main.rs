@@ -16,6 +16,7 @@ use world::{Sabotage, World};
 struct Summary {
     counters: Counters,
     restarts: u64,
+    spare_links_ended: u64,
     claims_lost: u64,
     adopted: u64,
     failures: Vec<String>,
@@ -32,6 +33,7 @@ fn run(seeds: std::ops::Range<u64>) -> Summary {
     let mut summary = Summary {
         counters: Counters::default(),
         restarts: 0,
+        spare_links_ended: 0,
         claims_lost: 0,
         adopted: 0,
         failures: Vec::new(),
@@ -39,6 +41,7 @@ fn run(seeds: std::ops::Range<u64>) -> Summary {
     for (world, failure) in halves.into_iter().flatten() {
         world::add(&mut summary.counters, &world.coverage);
         summary.restarts += world.restarts;
+        summary.spare_links_ended += world.spare_links_ended;
         summary.claims_lost += world.claims_lost;
         summary.adopted += world.adopted;
         summary.failures.extend(failure);
@@ -60,7 +63,7 @@ fn run_one(seed: u64) -> (World, Option<String>) {
 }
 
 fn assert_all_converge(seeds: std::ops::Range<u64>) {
-    let Summary { counters, restarts, claims_lost, adopted, failures } = run(seeds);
+    let Summary { counters, restarts, spare_links_ended, claims_lost, adopted, failures } = run(seeds);
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     println!("{counters:#?}\nrestarted lanes: {restarts}");
     // What was never exercised was not tested.
@@ -77,6 +80,7 @@ fn assert_all_converge(seeds: std::ops::Range<u64>) {
         ("acknowledgements through others", counters.acks_relayed),
         ("changes that did not settle in time", counters.settle_timeouts),
         ("lanes begun anew", restarts),
+        ("links that nobody needed", spare_links_ended),
         ("keys claimed by somebody else", claims_lost),
         ("entries taken over from the dropped", adopted),
     ] {

@@ -37,10 +37,16 @@ pub struct Profile {
 
 impl Profile {
     pub fn of(random: &mut Random) -> Profile {
+        // Small clusters may be grids, too, and then more so than large ones.
+        let full_mesh_up_to = random.pick(&[64, 64, 4, 1]);
         let config = Config {
             lane: LaneLimits { remove_window: random.pick(&[0, 1, 3, 8, 30, 1000]), ..LaneLimits::default() },
             max_delta_bytes: random.pick(&[64, 150, 400, 4000, 100_000]),
             forget_after: Duration::from_millis(random.pick(&[1_000, 3_600_000, 3_600_000, 3_600_000])),
+            full_mesh_up_to,
+            // Digests are lost here as they are not with TCP, and in grids everybody waits for his turn.
+            full_digest_every: if full_mesh_up_to < 64 { 1 } else { Config::default().full_digest_every },
+            spare_link_after: Duration::from_millis(random.pick(&[300, 3_000])),
             ..Config::default()
         };
         Profile {
@@ -124,6 +130,7 @@ pub struct World {
     /// Entries that somebody holds for a replica that is gone.
     pub adopted: u64,
     pub restarts: u64,
+    pub spare_links_ended: u64,
     pub alarms: u64,
     pub violations: Vec<String>,
 }
@@ -159,6 +166,7 @@ impl World {
             adopted: 0,
             claims_lost: 0,
             restarts: 0,
+            spare_links_ended: 0,
             alarms: 0,
             violations: Vec::new(),
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rumormq_gossip::{Hello, Message, ReplicaId};
+use rumormq_gossip::{Hello, MemberState, Message, ReplicaId};
 
 use super::{Happening, Sabotage, World};
 use crate::process::Connection;
@@ -61,9 +61,13 @@ impl World {
             self.hosts[host].process.as_ref().map(|process| process.connections.contains_key(&peer))
         };
         let (Some(one_linked), Some(other_linked)) = (linked(one, other), linked(other, one)) else { return };
+        let (Some(one_wants), Some(other_wants)) = (self.wants(one, other), self.wants(other, one)) else {
+            return;
+        };
         // Who has noticed that the link is gone dials.
         let (from, to) = match (one_linked, other_linked) {
-            (true, true) => return,
+            (true, true) => return self.close_spare(one, other),
+            _ if !one_wants && !other_wants => return,
             (false, _) => (one, other),
             (true, false) => (other, one),
         };
@@ -73,6 +77,32 @@ impl World {
             process.dialing.insert(to, connection);
         }
         self.greet(from, to, connection, false);
+    }
+
+    /// Whether a host dials another one, if it runs.
+    fn wants(&mut self, host: usize, peer: usize) -> Option<bool> {
+        let now = self.instant();
+        let name = self.hosts[peer].name.clone();
+        let node = &mut self.hosts[host].process.as_mut()?.node;
+        node.review_links(now);
+        let members = node.members(now);
+        // Whom it does not know, or takes for dead, it may have been told to join.
+        let mut live = members.iter().filter(|member| member.state.is_some_and(MemberState::is_live));
+        Some(node.wants_link(&name) || !live.any(|member| member.replica.name == name))
+    }
+
+    /// Either end may end a link that neither needs.
+    fn close_spare(&mut self, one: usize, other: usize) {
+        let now = self.instant();
+        for (host, peer) in [(one, other), (other, one)] {
+            let Some(process) = &self.hosts[host].process else { continue };
+            let connection = process.connections.get(&peer);
+            if connection.is_some_and(|connection| process.node.is_spare(&connection.peer, now)) {
+                self.spare_links_ended += 1;
+                self.close(host, peer);
+                self.close(peer, host);
+            }
+        }
     }
 
     fn greet(&mut self, from: usize, to: usize, connection: u64, is_reply: bool) {
@@ -108,6 +138,7 @@ impl World {
         }
         let Some(process) = &mut self.hosts[to].process else { return };
         assert!(process.node.handle_link_up(peer.clone(), hello, instant), "there is room for all");
+        process.node.allow_beats(&peer);
         process.connections.insert(from, Connection { id, peer, since: now, last_pong: now });
         self.drain(to);
     }
