@@ -80,7 +80,7 @@ pub trait NodeView: Send + Sync + 'static {
     fn ask_members(&self, question: Vec<u8>) -> Later<Answers>;
     /// Leaves the cluster for good, soon after this returns.
     fn leave(&self);
-    /// All metrics, in the text format of Prometheus.
+    /// All metrics, in the text format of Prometheus. It may take a while: it is called where that holds up nobody.
     fn metrics(&self) -> String;
     /// Whether clients should be sent here.
     fn readiness(&self) -> Readiness;

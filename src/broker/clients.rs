@@ -48,7 +48,7 @@ pub enum Kick {
 impl Broker {
     /// All clients with a session here, in no order.
     pub fn clients(&self) -> Vec<Arc<Client>> {
-        self.registry.clients()
+        self.registry.clients().collect()
     }
 
     /// The client of this identifier, if it has a session here.

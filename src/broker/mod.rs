@@ -210,7 +210,7 @@ impl Broker {
         self.router.filter_count()
     }
 
-    /// What is there at the moment. It looks at every session.
+    /// What is there at the moment. It looks at every session, each for a moment: call it where that holds up nobody.
     pub fn census(&self) -> Census {
         let mut census = Census {
             shared_groups: self.router.group_count(),

@@ -30,7 +30,7 @@ impl Broker {
     /// Ends the subscriptions that the rules do not allow, whoever has granted them; gives their number. Their clients are
     /// disconnected, for there is no other way to tell them. It looks at every session, and takes its time.
     pub fn end_forbidden_subscriptions(&self) -> usize {
-        self.registry.clients().iter().map(|client| self.end_forbidden(client, Instant::now())).sum()
+        self.registry.clients().map(|client| self.end_forbidden(&client, Instant::now())).sum()
     }
 
     fn end_forbidden(&self, client: &Arc<Client>, now: Instant) -> usize {

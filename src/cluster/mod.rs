@@ -23,6 +23,8 @@ mod known;
 pub mod link;
 mod links;
 mod members;
+#[cfg(test)]
+mod merged;
 mod peer;
 mod peers;
 mod questions;

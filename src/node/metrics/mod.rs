@@ -5,6 +5,8 @@ mod convergence;
 mod forwards;
 mod members;
 mod page;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
