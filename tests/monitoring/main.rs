@@ -1,7 +1,9 @@
 //! What a monitoring system sees of a cluster: the metrics of real nodes.
 
+mod dashboards;
 mod exposition;
 mod metrics;
+mod panels;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod processes;
@@ -11,4 +13,5 @@ mod support {
     pub mod client;
     pub mod describe;
 }
+mod rules;
 mod tool;
