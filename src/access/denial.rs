@@ -35,6 +35,19 @@ impl Denial {
             Denial::Busy => "busy",
         }
     }
+
+    /// What would help, if the client is a friend.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Denial::WrongPassword => "give it the right one, or write a new one with `rumormq passwd`",
+            Denial::Anonymous => "give it a user name and password, or set allow_anonymous",
+            Denial::Method => "give it a password, or a SCRAM-SHA-256 verifier with `rumormq passwd --scram`",
+            Denial::Proof => {
+                "give it the right password, or write a new verifier with `rumormq passwd --scram`"
+            }
+            Denial::Busy => "raise max_pending_authentications if so many clients connect at a time",
+        }
+    }
 }
 
 impl fmt::Display for Denial {

@@ -67,7 +67,7 @@ impl HttpServer {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept an HTTP connection");
+                    tracing::warn!(%error, "cannot accept an HTTP connection: raise the limit of open files (ulimit -n, LimitNOFILE=)");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -147,7 +147,10 @@ impl Relay {
             Packet::PubComp(ack) => self.pass_on(to, Packet::PubComp, ack),
             Packet::SubAck(answer) => {
                 for reason in answer.reasons.iter().filter(|reason| reason.is_error()) {
-                    tracing::warn!(?reason, "{side} refuses the bridge a subscription");
+                    tracing::warn!(
+                        ?reason,
+                        "{side} refuses the bridge a subscription: allow it there, or take the topic out of [[bridge]]"
+                    );
                 }
             }
             Packet::Disconnect(disconnect) => {

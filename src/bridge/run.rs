@@ -118,7 +118,7 @@ impl Bridge {
     pub async fn run(mut self) {
         let name = self.config.name.clone();
         if let Err(error) = self.open_session().await {
-            tracing::error!(bridge = name, "{error}");
+            tracing::error!(bridge = name, "{error}: raise the limit that is named, and restart the node");
         }
         let mut wait = RETRY_MIN;
         loop {
@@ -132,7 +132,7 @@ impl Bridge {
             if began.elapsed() > RETRY_MAX {
                 wait = RETRY_MIN;
             }
-            tracing::warn!(bridge = name, retry_in = ?wait, "{error}");
+            tracing::warn!(bridge = name, retry_in = ?wait, "{error}; it is tried again: check [[bridge]] and the other broker");
             tokio::time::sleep(wait).await;
             wait = RETRY_MAX.min(wait * 2);
         }

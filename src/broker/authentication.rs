@@ -70,7 +70,14 @@ impl Broker {
         if let Some(suppressed) = self.denials.may_log(denial, Instant::now()) {
             let (client, username) = (connect.client_id, connect.username.unwrap_or_default());
             let peer = peer.map(tracing::field::display);
-            tracing::warn!(client, username, peer, suppressed, "client not let in: {denial}");
+            tracing::warn!(
+                client,
+                username,
+                peer,
+                suppressed,
+                "client not let in: {denial}; {}",
+                denial.advice()
+            );
         }
         Refused(reason_code(denial))
     }

@@ -90,7 +90,8 @@ impl Broker {
             tracing::warn!(
                 messages,
                 bytes,
-                "the nodes have taken more retained messages than one may; they are kept"
+                "the nodes have taken more retained messages than one may; they are kept: raise max_retained_messages and max_retained_bytes, or \
+                 clear some"
             );
         }
         let expired = self.retained.sweep(now);

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::given::Given;
 use super::logging;
 use super::table::Table;
-use crate::config::{Origin, Resolution, SETTINGS, Setting, Sources, default_file};
+use crate::config::{LogFormat, Origin, Resolution, SETTINGS, Setting, Sources, default_file};
 use crate::node::unusable_files;
 
 /// Arguments of `rumormq check`: those of `rumormq run`, which it stands for.
@@ -48,7 +48,7 @@ impl Check {
             print!("{}", default_file());
             return Ok(());
         }
-        logging::init(&LevelFilter::WARN.into());
+        logging::init(&LevelFilter::WARN.into(), LogFormat::Text);
         let resolution = self.given.explain();
         let mut errors: Vec<String> = resolution.errors.iter().map(ToString::to_string).collect();
         if errors.is_empty() {

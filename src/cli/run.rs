@@ -15,8 +15,8 @@ use crate::node::Node;
 pub(super) const AFTER_HELP: &str = "\
 Every setting has one name in three spellings: the flag --max-packet-size, the environment variable \
 RUMORMQ_MAX_PACKET_SIZE, and the key max_packet_size in its section of the TOML file. A flag beats the environment, which \
-beats the file. The sections are [listen], [tls], [access], [cluster], [limits] and [broker]; node, data_dir and \
-log_level stand above them. The cluster's \
+beats the file. The sections are [listen], [tls], [access], [cluster], [limits] and [broker]; node, data_dir, \
+log_level and log_format stand above them. The cluster's \
 secret is never a flag's value: it is in RUMORMQ_COOKIE, or in the file that --cookie-file names.";
 
 /// Arguments of `rumormq run`.
@@ -32,8 +32,13 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(self) -> Result<(), Failure> {
         let config = self.resolve()?;
-        let log = logging::init(&config.log_level);
-        runtime()?.block_on(self.serve(config, &log))
+        let log = logging::init(&config.log_level, config.log_format);
+        runtime()?.block_on(async {
+            tokio::select! {
+                served = self.serve(config, &log) => served,
+                never = log.tell_suppressed() => match never {},
+            }
+        })
     }
 
     fn resolve(&self) -> Result<Config, ConfigErrors> {

@@ -85,7 +85,7 @@ impl Cluster {
         counter.inc_by(dropped);
         if dropped > 0 {
             let reason = if left { "left" } else { "forgotten" };
-            tracing::warn!(peer = %peer.name(), reason, dropped, "messages for a node that is gone are dropped");
+            tracing::warn!(peer = %peer.name(), reason, dropped, "messages for a node that is gone are dropped: start it sooner next time, or raise forget_after");
         }
     }
 
@@ -117,7 +117,8 @@ impl Cluster {
                 its_bytes = backlog.bytes,
                 its_oldest_seconds = backlog.oldest.as_secs(),
                 all_bytes = self.forward_bytes(),
-                "acknowledged messages for nodes that cannot be reached were dropped"
+                "acknowledged messages for nodes that cannot be reached were dropped: bring the nodes back, or raise forward_buffer_* and \
+                 forward_total_bytes"
             );
         }
     }

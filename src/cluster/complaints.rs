@@ -48,6 +48,27 @@ impl Complaints {
     }
 }
 
+/// What an operator can do about a peer that is turned away for a reason.
+pub(super) fn advice(reason: &str) -> &'static str {
+    match reason {
+        "link_wrong_key" => "give both nodes the same cookie (--cookie-file)",
+        "link_mode" => "give all nodes a cookie and TLS between nodes, or none of them",
+        "link_tls" => "check the certificates and authorities of both nodes (--cluster-tls-...)",
+        "link_other_node" => "give the peer a certificate for its own name",
+        "link_other_cluster" => "give both the same --cluster-name, or remove one from the other's --join",
+        "link_no_common_protocol" => "upgrade the older of the two",
+        "link_same_name" => "start one of the two under another --node",
+        "link_not_admitted" => {
+            "remove members that are gone for good with `rumormq leave`; a cluster has at most 500"
+        }
+        "link_late" | "link_crowded_out" => {
+            "check the network between the two, and who else connects to the cluster port"
+        }
+        // It does not speak as a node does.
+        _ => "check what connects to the cluster port, and that --join names one, not a port for clients",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -54,7 +54,7 @@ pub(super) async fn accept(cluster: Arc<Cluster>, listener: TcpListener) {
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a link");
+                tracing::warn!(%error, "cannot accept a link: raise the limit of open files (ulimit -n, LimitNOFILE=)");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rumormq_gossip::{Digest, Incarnation, Message, MessageError, NodeName, ReplicaId};
 use tokio::sync::Notify;
 
+use super::complaints::advice;
 use super::forward::inbound::Received;
 use super::handshakes::Handshakes;
 use super::host::{Host, confirm_all};
@@ -155,7 +156,10 @@ impl Cluster {
         let starts = starts.filter(|other| other.incarnation <= Incarnation::MAX_HEARSAY);
         match starts.map(|start| start.incarnation).max() {
             Some(highest) if highest > me.incarnation => {
-                tracing::warn!(?highest, "others remember a later start of this node: is its clock behind?");
+                tracing::warn!(
+                    ?highest,
+                    "others remember a later start of this node: check its clock, or give it a --data-dir"
+                );
                 self.with_replication(now, |replication| replication.begin_incarnation_after(highest, now));
                 Err(LinkError::Superseded)
             }
@@ -216,7 +220,7 @@ impl Cluster {
                 Some(reason) => {
                     self.counters.rejected.with_label_values(&[reason]).inc();
                     if self.complaints.is_news(address, dialled, reason, Instant::now()) {
-                        tracing::warn!(%address, dialled, %error, "peer turned away");
+                        tracing::warn!(%address, dialled, %error, reason, "peer turned away: {}", advice(reason));
                     } else {
                         tracing::debug!(%address, dialled, %error, "peer turned away again");
                     }

@@ -141,7 +141,7 @@ pub async fn run(cluster: Arc<Cluster>, socket: Arc<UdpSocket>, mut observations
         match cluster.start_membership(socket.clone()).await {
             Ok(present) => observations = present,
             Err(error) => {
-                return tracing::error!(%error, "the membership does not start again; restart the node");
+                return tracing::error!(%error, "the membership does not start again: restart the node");
             }
         }
     }
@@ -163,7 +163,7 @@ async fn observe(cluster: &Cluster, observations: &mut Observations) {
             cluster.members.note(&observation);
         }
         if observation.conflict {
-            tracing::error!(replica = %observation.replica, "two nodes have one name; rename one of them");
+            tracing::error!(replica = %observation.replica, "two nodes have one name: stop one of them, and start it under another --node");
         }
         let heads = SETS.iter().enumerate().filter_map(|(at, set)| {
             let head: Head = observation.keys.get(&head_key(set.name))?.parse().ok()?;

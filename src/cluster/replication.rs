@@ -272,7 +272,7 @@ impl Replication {
         match event {
             Event::Changed { replica, change, .. } => {
                 let Some(index) = peers.index_of(&replica) else {
-                    tracing::warn!(%replica, "too many replicas have routes; those of this one are ignored");
+                    tracing::warn!(%replica, "too many replicas have routes; those of this one are ignored: give nodes a --data-dir and fixed names, so that they return as who they were");
                     return;
                 };
                 let identity = identity_of(replica.name.as_str());
@@ -329,10 +329,10 @@ impl Replication {
             }
             Event::Diverged { set, replica } => {
                 let set = SETS[usize::from(set.0)].name;
-                tracing::error!(%replica, set, "a copy of this replica's lane differed from its own; it is fetched anew");
+                tracing::error!(%replica, set, "a copy of this replica's lane differed from its own; it is fetched anew: nothing else needs to be done, but report it");
             }
             Event::Conflict { older, newer } => {
-                tracing::error!(%older, %newer, "two nodes have one name; rename one of them");
+                tracing::error!(%older, %newer, "two nodes have one name: stop one of them, and start it under another --node");
             }
             Event::RestartLane { reason, after } => {
                 let node = self.node.me();
@@ -341,10 +341,10 @@ impl Replication {
                     RestartReason::Outdone => tracing::warn!(
                         %node,
                         ?after,
-                        "a later start of this node is known, and this one goes on as a still later one: was its clock behind?"
+                        "a later start of this node is known, and this one goes on as a still later one: check its clock, or give it a --data-dir"
                     ),
                     RestartReason::IncarnationReused => {
-                        tracing::error!(%node, "this incarnation was used before; a new one begins");
+                        tracing::error!(%node, "this incarnation was used before; a new one begins: check the clock, and that no data directory was copied");
                     }
                 }
                 self.begin_incarnation_after(after, now);

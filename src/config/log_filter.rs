@@ -1,4 +1,4 @@
-//! Which events are logged.
+//! Which events are logged, and how.
 
 use std::fmt;
 use std::str::FromStr;
@@ -59,5 +59,36 @@ impl fmt::Display for LogFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.level)?;
         self.modules.iter().try_for_each(|(module, level)| write!(f, ",{module}={level}"))
+    }
+}
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people: time, level, module, what happened, and the details as `name=value`.
+    #[default]
+    Text,
+    /// For programs: an object a line, with `timestamp`, `level`, `target`, `message`, and the details under their names.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<LogFormat, ()> {
+        match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        })
     }
 }

@@ -36,7 +36,7 @@ pub use change::{Change, Counts};
 pub use default_file::default_file;
 pub use error::{ConfigError, ConfigErrors, Origin, Place};
 pub use host_port::{HostPort, InvalidHostPort};
-pub use log_filter::{InvalidLogFilter, LogFilter};
+pub use log_filter::{InvalidLogFilter, LogFilter, LogFormat};
 pub use rumormq_gossip::NodeName;
 pub use rumormq_gossip::seal::Cookie;
 pub use setting::{SETTINGS, Section, Setting};
@@ -192,6 +192,8 @@ pub struct Config {
     /// Least severe events that are logged. `info` adds starts, stops and changes of membership; `debug` a line a
     /// connection, `trace` more. Modules may have levels of their own, as in `info,rumormq::cluster=debug`. Heeded by the command only: a program that embeds a node installs its own subscriber.
     pub log_level: LogFilter,
+    /// How events are written: `text`, a line each for people, or `json`, an object each for programs. Heeded by the command only.
+    pub log_format: LogFormat,
 }
 
 impl Default for Config {
@@ -245,6 +247,7 @@ impl Default for Config {
             extras: Extras::default(),
             bridge: Vec::new(),
             log_level: LevelFilter::INFO.into(),
+            log_format: LogFormat::Text,
         }
     }
 }

@@ -214,6 +214,7 @@ pub const SETTINGS: &[Setting] = &[
     text(Top, "log_level", "LEVEL", "off, error, warn, info, debug or trace, also for single modules", |c| {
         &mut c.log_level
     }),
+    text(Top, "log_format", "FORMAT", "text or json", |c| &mut c.log_format),
     text(Listen, "mqtt", "ADDR", "Where MQTT clients connect", |c| &mut c.mqtt),
     text(Listen, "mqtts", "ADDR", "Where MQTT clients connect by TLS, usually port 8883", |c| &mut c.mqtts),
     text(Listen, "ws", "ADDR", "Where MQTT clients connect by WebSocket, usually port 8083", |c| &mut c.ws),

@@ -72,6 +72,7 @@ fn three_values(setting: &Setting) -> [String; 3] {
         "response_topic" => ["a", "reply/%c", "%u/%c"],
         "server_reference" => ["a", "b:1", "c d"],
         "phi" => ["2", "3.5", "4"],
+        "log_format" => ["json", "json", "json"],
         // It must exceed `forget_after`.
         "tombstone_ttl" => ["2h", "3h", "5h"],
         // Within every range, and the shortest text for itself.

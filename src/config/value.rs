@@ -9,7 +9,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AdminToken, ClientCertificates, Cookie, ForwardOverflow, HostPort, LogFilter, NodeName};
+use super::{
+    AdminToken, ClientCertificates, Cookie, ForwardOverflow, HostPort, LogFilter, LogFormat, NodeName,
+};
 use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;
 use crate::broker::{ResponseTopic, ServerReference};
@@ -167,6 +169,17 @@ impl Text for ClientCertificates {
 impl Text for LogFilter {
     fn read(&mut self, text: &str) -> Result<(), String> {
         *self = text.parse().map_err(|error| format!("{text:?} is {error}"))?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Text for LogFormat {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        *self = parse(text, "text or json")?;
         Ok(())
     }
 

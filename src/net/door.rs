@@ -108,6 +108,6 @@ impl Door {
         let unsaid = std::mem::take(&mut reports.unsaid);
         reports.last = Some(now);
         drop(reports);
-        tracing::warn!(listener, %error, others_since_last = unsaid, "a client's handshake failed");
+        tracing::warn!(listener, %error, others_since_last = unsaid, "a client's handshake failed: check what it speaks, and its certificates");
     }
 }

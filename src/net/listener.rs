@@ -60,7 +60,7 @@ impl Listener {
                     opening::serve(&door, &self.protocol, stream, peer, place);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    tracing::warn!(%error, "cannot accept a connection: raise the limit of open files (ulimit -n, LimitNOFILE=), or lower max_connections");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

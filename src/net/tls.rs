@@ -116,7 +116,10 @@ impl TlsFiles {
     fn read(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let chain = files::certificates(&self.certificate, "--tls-certificate-file")?;
         if let Some(warning) = certificate::validity_warning(&chain[0], SystemTime::now()) {
-            tracing::warn!("the certificate in {} {warning}", self.certificate.display());
+            tracing::warn!(
+                "the certificate in {} {warning}: replace the file, and send SIGHUP",
+                self.certificate.display()
+            );
         }
         let key = files::private_key(&self.key, "--tls-key-file")?;
         let provider = Arc::new(default_provider());

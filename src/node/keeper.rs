@@ -169,7 +169,7 @@ impl Book {
             Err(error) => {
                 self.errors.inc();
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(%error, "the data directory is not up to date; the node tries again and serves meanwhile");
+                    tracing::error!(%error, "the data directory is not up to date; the node tries again and serves meanwhile: make room on the disk, and give the node the right to write there");
                 }
             }
         }

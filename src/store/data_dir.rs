@@ -48,7 +48,7 @@ impl DataDir {
         if let Ok(metadata) = fs::metadata(path)
             && metadata.permissions().mode() & 0o077 != 0
         {
-            tracing::warn!(path = %path.display(), "others than its owner may read the data directory; chmod 700 closes it");
+            tracing::warn!(path = %path.display(), "others than its owner may read the data directory: close it with chmod 700");
         }
         let lock_path = path.join(LOCK);
         let mut lock = OpenOptions::new()

@@ -3,6 +3,7 @@
 //! The product is a real process in all of it. What needs root or a program that is absent says so and is skipped.
 
 mod directory;
+mod logs;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod processes;

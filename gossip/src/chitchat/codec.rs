@@ -72,7 +72,10 @@ impl Codec {
         });
         if let Err(rejection) = cut {
             self.counters.rejected().count(rejection);
-            tracing::error!(bytes = self.message.len(), "a gossip message is too long to be sent");
+            tracing::error!(
+                bytes = self.message.len(),
+                "a gossip message is too long to be sent: remove nodes, or shorten their names"
+            );
         }
     }
 
@@ -117,7 +120,7 @@ impl Codec {
                 %from,
                 refused,
                 "members are refused: their names are not of the form name@host, or the cluster has more than \
-                 {MAX_MEMBERS} members, counted with those that died lately"
+                 {MAX_MEMBERS} members, counted with those that died lately: remove some, or wait until the dead are forgotten"
             );
         }
     }

@@ -240,7 +240,7 @@ impl Driver {
             self.shared.counters.restarted();
             tracing::error!(
                 restart,
-                "the membership protocol failed on what a peer sent, and is started anew"
+                "the membership protocol failed on what a peer sent, and is started anew: upgrade the oldest nodes, and report it"
             );
             if start.elapsed() >= GOOD_LIFE {
                 pause = FIRST_PAUSE;
@@ -309,7 +309,9 @@ impl Driver {
     ) -> Result<BTreeSet<SocketAddr>, Died> {
         let now = Instant::now();
         if now.duration_since(std::mem::replace(&mut self.observed, now)) >= PAUSE {
-            tracing::warn!("this node stood still; whom it has not heard meanwhile is not dead for that");
+            tracing::warn!(
+                "this node stood still; whom it has not heard meanwhile is not dead for that: check the machine's load, memory and pauses"
+            );
             self.observer.handle_deafness(now);
         }
         let live = session.exchange(keys, &mut self.observer).await?;

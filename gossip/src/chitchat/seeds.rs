@@ -89,7 +89,7 @@ pub(super) async fn resolve(
                 Ok(found) => addresses.extend(found),
                 Err(error) => {
                     failed = true;
-                    tracing::warn!(seed = %name, %error, "cannot resolve a seed");
+                    tracing::warn!(seed = %name, %error, "cannot resolve a seed: check the name and the DNS server");
                 }
             }
         }

@@ -225,7 +225,7 @@ impl Socket for SealedSocket {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the gossip socket failed to receive");
+                    tracing::warn!(%error, "the gossip socket failed to receive: check the network interface, and restart the node if this goes on");
                     tokio::time::sleep(RECEIVE_PAUSE).await;
                 }
             }

@@ -120,7 +120,10 @@ impl LinkTls {
 
         let (own, intermediates) = chain.split_first().ok_or_else(|| unfit("there is none".to_owned()))?;
         if let Some(warning) = certificate::validity_warning(own, SystemTime::now()) {
-            tracing::warn!("the certificate in {} {warning}", files.certificate.display());
+            tracing::warn!(
+                "the certificate in {} {warning}: replace the file, and send SIGHUP",
+                files.certificate.display()
+            );
         }
         let now = UnixTime::now();
         let checks = [

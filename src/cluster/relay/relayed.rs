@@ -56,7 +56,7 @@ impl Relayed {
         let answers = source.finish(now);
         if let Some(error) = fault {
             cluster.counters.rejected.with_label_values(&["relay_protocol"]).inc();
-            tracing::warn!(from = %head.other, via = %through.1.replica, %error, "relayed frames dropped");
+            tracing::warn!(from = %head.other, via = %through.1.replica, %error, "relayed frames dropped: check that both nodes run a current version");
         }
         if !answers.is_empty() {
             answer(through, head.other, &answers);
