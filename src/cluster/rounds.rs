@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rumormq_gossip::{LinkState, MemberState, MemberStatus};
 
+use super::introductions::Introduced;
 use super::replication::Replication;
 use super::strays;
 use super::{Cluster, wall_clock_ms};
@@ -20,6 +21,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
     let mut next_round = Instant::now();
     let mut next_note = next_round;
     let mut next_introductions = next_round;
+    let mut introduced = Introduced::default();
     loop {
         let now = Instant::now();
         let due = cluster.replication.lock().plan(now + ROUND);
@@ -39,7 +41,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
         }
         if now >= next_introductions {
             next_introductions = now + INTRODUCE_EVERY;
-            cluster.introduce();
+            cluster.introduce(&mut introduced, now);
         }
         if now >= next_note {
             next_note = now + NOTE_EVERY;

@@ -13,6 +13,8 @@ use crate::cluster::relay::way::LinkProof;
 
 /// The first protocol version that knows relay frames.
 const RELAYS_SINCE: u16 = 2;
+/// The first protocol version that knows introductions.
+const INTRODUCES_SINCE: u16 = 2;
 
 /// A link that is up.
 #[derive(Debug)]
@@ -55,6 +57,11 @@ impl Link {
     /// Whether the other end knows relay frames.
     pub fn relays(&self) -> bool {
         self.protocol >= RELAYS_SINCE
+    }
+
+    /// Whether the other end knows introductions.
+    pub fn introduces(&self) -> bool {
+        self.protocol >= INTRODUCES_SINCE
     }
 
     /// The peer answered a ping that was sent so many microseconds after the link had come up, as it says. Returns the round
