@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rumormq_gossip::chitchat::Spell;
 use rumormq_gossip::{MemberState, NodeName, ReplicaId};
 
 use self::attempts::{Attempts, Look, Urgency};
@@ -22,9 +23,11 @@ use super::Cluster;
 const ROUND: Duration = Duration::from_millis(100);
 /// Of two nodes the one with the lower name dials at once; the other one only after this.
 const COURTESY: Duration = Duration::from_millis(500);
-/// A link on which nothing was answered for so long is dialled anew. Where packets are only lost, TCP gets through before that
-/// mostly; longer, and a cut that has healed is felt for longer.
+/// A link on which nothing was answered for so long is dialled anew. Longer, and a cut that has healed is felt for longer.
 const MUTE_AFTER: Duration = Duration::from_secs(2);
+/// The same where datagrams came all the time. There was no cut then: packets are lost, and TCP gets through, sooner than a new
+/// connection would mostly; a third node takes over meanwhile. What a firewall has forgotten is dialled anew after that.
+const LOSSY_AFTER: Duration = Duration::from_secs(7);
 /// A datagram speaks for its sender so long. In a large cluster those of one member come every second or so.
 const DATAGRAM_SPEAKS: Duration = Duration::from_secs(2);
 
@@ -174,23 +177,18 @@ impl Cluster {
         now: Instant,
     ) -> Option<Look> {
         let membership = self.membership.read();
-        let datagram = membership.as_ref().and_then(|membership| membership.last_heard(address));
-        let heard = datagram.is_some_and(|at| now.saturating_duration_since(at) < DATAGRAM_SPEAKS);
+        let spell = membership.as_ref().and_then(|membership| membership.heard(address));
+        let spell = spell.filter(|spell| now.saturating_duration_since(spell.last) < DATAGRAM_SPEAKS);
         let link = self.peers.find(&replica.name).and_then(|peer| peer.link());
-        if let Some(link) = &link {
-            // What was lost on the way is repeated by the system, later and later: when the way is free again, a new
-            // connection is faster. While nothing speaks for that, the one there is may as well wait.
-            let answered = link.answered();
-            let silent = now.saturating_duration_since(answered) > MUTE_AFTER;
-            let there = vouched || datagram.is_some_and(|at| at > answered + MUTE_AFTER / 2);
-            if !silent || !there {
-                return None;
-            }
+        if let Some(link) = &link
+            && !is_mute(link.answered(), vouched, spell, now)
+        {
+            return None;
         }
         let me = &self.config.replica.name;
         Some(Look {
-            urgency: if beats || vouched || heard { Urgency::Live } else { Urgency::Dead },
-            heard,
+            urgency: if beats || vouched || spell.is_some() { Urgency::Live } else { Urgency::Dead },
+            heard: spell.is_some(),
             held: link.is_some_and(|link| link.dialled_by == *me),
             courtesy: if *me > replica.name { COURTESY } else { Duration::ZERO },
         })
@@ -200,5 +198,39 @@ impl Cluster {
     fn is_answered(&self, name: &NodeName, since: Instant) -> bool {
         let link = self.peers.find(name).and_then(|peer| peer.link());
         link.is_some_and(|link| link.answered() > since)
+    }
+}
+
+/// Whether a link that was answered last at `answered` is to be made anew. What was lost on the way is repeated by the system,
+/// later and later: when the way is free again after a cut, a new connection is faster. While nothing speaks for that, the one
+/// there is may as well wait.
+fn is_mute(answered: Instant, vouched: bool, spell: Option<Spell>, now: Instant) -> bool {
+    let silence = now.saturating_duration_since(answered);
+    let there = vouched || spell.is_some_and(|spell| spell.last > answered + MUTE_AFTER / 2);
+    let lossy = spell.is_some_and(|spell| spell.since <= answered);
+    there && silence > if lossy { LOSSY_AFTER } else { MUTE_AFTER }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_made_anew_soon_after_a_cut_and_late_where_packets_are_lost() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let spell = |since, last| Some(Spell { since: at(since), last: at(last) });
+        // Answered last after 10 s.
+        let mute = |vouched, spell, ms| is_mute(at(10_000), vouched, spell, at(ms));
+        assert!(!mute(false, None, 20_000), "nobody is there");
+        assert!(
+            !mute(true, None, 12_000) && mute(true, None, 12_001),
+            "others have answers, datagrams are blocked"
+        );
+        assert!(!mute(false, spell(11_900, 12_000), 12_000), "the way was cut and is free again");
+        assert!(mute(false, spell(11_900, 12_000), 12_001));
+        assert!(!mute(true, spell(0, 16_900), 17_000), "datagrams came all the time");
+        assert!(mute(true, spell(0, 16_900), 17_001));
+        assert!(mute(false, spell(0, 16_900), 17_001));
     }
 }

@@ -11,7 +11,7 @@ use super::codec::Codec;
 use super::config::MembershipConfig;
 use super::counters::GossipCounters;
 use super::generation::MAX_INCARNATION;
-use super::heard::Heard;
+use super::heard::{Heard, Spell};
 use super::observer::{Observation, Observer};
 use super::seeds::{self, Seeds};
 use super::session::{Died, Link, PAUSE, Session};
@@ -171,10 +171,10 @@ impl Membership {
         &self.shared.counters
     }
 
-    /// When a message last came from this address itself: whoever is there reaches this node now, and can perhaps be
-    /// reached.
-    pub fn last_heard(&self, from: SocketAddr) -> Option<std::time::Instant> {
-        self.shared.heard.last(from).map(Instant::into_std)
+    /// When messages came from this address itself, up to the last: whoever is there reaches this node then, and can perhaps
+    /// be reached.
+    pub fn heard(&self, from: SocketAddr) -> Option<Spell> {
+        self.shared.heard.spell(from)
     }
 
     /// Tells the keys published last to some members, for two ticks, and ends. Others hear of it from them.

@@ -33,6 +33,7 @@ mod tests;
 pub use admission::MAX_MEMBERS;
 pub use config::MembershipConfig;
 pub use counters::GossipCounters;
+pub use heard::Spell;
 pub use membership::{Membership, PublishError, StartError};
 pub use network::Datagrams;
 pub use observer::{Liveness, Observation};
