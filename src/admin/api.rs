@@ -19,7 +19,7 @@ use super::view::{
     ClearedView, ClientView, ClientsPage, ClusterView, HealthView, KickedView, LeavingView, MatchView,
     PublishRequest, PublishedView, RetainedPage, RoutesPage, StatsView, SubscriptionsPage,
 };
-use super::{NodeView, Readiness, clients, routes};
+use super::{LeaveRequest, NodeView, Readiness, clients, leaving, routes};
 
 /// What every handler has.
 #[derive(Clone)]
@@ -106,8 +106,12 @@ fn endpoints() -> Vec<Endpoint> {
             .answers::<PublishedView>(OK, "It is published.")
             .refuses(StatusCode::PAYLOAD_TOO_LARGE, "It is larger than a packet, or a request, may be.")
             .refuses(StatusCode::SERVICE_UNAVAILABLE, "There is no room to keep it until it can be delivered."),
-        Endpoint::post("/api/v1/leave", "leave", "Has the node leave its cluster for good, and end.", leave)
-            .answers::<LeavingView>(StatusCode::ACCEPTED, "It leaves."),
+        Endpoint::get("/api/v1/leave", "leaving", "How far a node is that is drained.", leaving::leaving)
+            .answers::<LeavingView>(OK, "How far."),
+        Endpoint::post("/api/v1/leave", "leave", "Has the node leave its cluster for good, and end.", leaving::leave)
+            .body::<LeaveRequest>()
+            .answers::<LeavingView>(StatusCode::ACCEPTED, "It leaves, or is drained before that.")
+            .refuses(StatusCode::CONFLICT, "There is no other node to take its clients and sessions."),
         Endpoint::get("/api/v1/openapi.json", "openapi", "This description.", openapi)
             .answers::<serde_json::Map<String, serde_json::Value>>(OK, "OpenAPI 3.1."),
     ]
@@ -137,12 +141,6 @@ async fn cluster(State(shared): View) -> Json<ClusterView> {
 
 async fn stats(State(shared): View, given: ScopeParameter) -> Json<StatsView> {
     Json(clients::stats(&shared.view, given.scope).await)
-}
-
-async fn leave(State(shared): View) -> (StatusCode, Json<LeavingView>) {
-    let node = shared.view.name();
-    shared.view.leave();
-    (StatusCode::ACCEPTED, Json(LeavingView { node }))
 }
 
 async fn openapi(State(shared): View) -> Response {

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::view::{
-    ClientView, ClientsPage, ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, NodeStats,
-    RetainedPage, RetainedView, RouteView, RoutesPage, SetView, SubscriptionView, SubscriptionsPage,
+    ClientView, ClientsPage, ClusterView, HeadView, LeavingView, LinkKind, MatchView, MemberState,
+    MemberView, NodeStats, RetainedPage, RetainedView, RouteView, RoutesPage, SetView, SubscriptionView,
+    SubscriptionsPage,
 };
 use super::{
-    Answers, ClientsQuery, FirstEntries, Later, NodeView, Readiness, RetainedQuery, RoutesQuery,
-    SubscriptionsQuery, answer,
+    Answers, ClientsQuery, FirstEntries, Later, LeaveRefused, LeaveRequest, NodeView, Readiness,
+    RetainedQuery, RoutesQuery, SubscriptionsQuery, answer,
 };
 use crate::broker::{Kick, Published, Unpublished};
 use crate::message::Message;
@@ -224,8 +225,17 @@ impl NodeView for FakeNode {
         Box::pin(async move { answers })
     }
 
-    fn leave(&self) {
+    /// It is alone.
+    fn leave(&self, request: &LeaveRequest) -> Result<(), LeaveRefused> {
+        if request.drain {
+            return Err(LeaveRefused::NoOtherNode);
+        }
         self.left.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn leaving(&self) -> LeavingView {
+        LeavingView { node: cluster().node, drain: None }
     }
 
     fn metrics(&self) -> String {

@@ -14,6 +14,7 @@ mod endpoint;
 #[cfg(test)]
 pub(crate) mod fake;
 mod guard;
+mod leaving;
 mod page;
 mod parameters;
 mod question;
@@ -28,6 +29,7 @@ pub mod view;
 
 pub use api::router;
 pub use guard::Guard;
+pub use leaving::{DrainStage, DrainView, LeaveRefused, LeaveRequest};
 pub use page::{
     ClientsQuery, DEFAULT_LIMIT, FirstEntries, MAX_LIMIT, Part, RetainedQuery, RoutesQuery,
     SubscriptionsQuery,
@@ -42,7 +44,8 @@ use crate::broker::{Kick, Published, Unpublished};
 use crate::message::Message;
 use crate::topic::Topic;
 use view::{
-    ClientView, ClientsPage, ClusterView, MatchView, NodeStats, RetainedPage, RoutesPage, SubscriptionsPage,
+    ClientView, ClientsPage, ClusterView, LeavingView, MatchView, NodeStats, RetainedPage, RoutesPage,
+    SubscriptionsPage,
 };
 
 /// What comes later.
@@ -78,8 +81,10 @@ pub trait NodeView: Send + Sync + 'static {
     fn publish(&self, message: Message) -> Later<Result<Published, Unpublished>>;
     /// Asks all other nodes something that [`answer`] answers there.
     fn ask_members(&self, question: Vec<u8>) -> Later<Answers>;
-    /// Leaves the cluster for good, soon after this returns.
-    fn leave(&self);
+    /// Leaves the cluster for good, soon after this returns, or when it is drained. A second request cuts a drain short.
+    fn leave(&self, request: &LeaveRequest) -> Result<(), LeaveRefused>;
+    /// How far that has got.
+    fn leaving(&self) -> LeavingView;
     /// All metrics, in the text format of Prometheus. It may take a while: it is called where that holds up nobody.
     fn metrics(&self) -> String;
     /// Whether clients should be sent here.

@@ -86,12 +86,28 @@ async fn a_node_leaves_when_it_is_asked_to_by_somebody_who_may() {
             "POST /api/v1/leave HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n"
         )
     };
-    assert_eq!(server.get("/api/v1/leave").await.status, 405);
+    assert_eq!(server.json("/api/v1/leave").await, (200, json!({"node": "node1@h"})));
     assert_eq!(server.send(&post("")).await.status, 415);
     assert!(!server.node.left.load(Ordering::Relaxed));
     let answer = server.send(&post("content-type: application/json\r\n")).await;
     assert_eq!((answer.status, answer.body.as_str()), (202, r#"{"node":"node1@h"}"#));
     assert!(server.node.left.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn a_drain_without_another_node_is_refused() {
+    let server = Server::start().await;
+    let post = |body: &str| {
+        format!(
+            "POST /api/v1/leave HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    for (body, status) in [(r#"{"drain": true}"#, 409), (r#"{"drain": true, "rate": -1}"#, 400), ("?", 400)] {
+        assert_eq!(server.send(&post(body)).await.status, status, "{body}");
+    }
+    assert!(!server.node.left.load(Ordering::Relaxed));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod clients;
 mod publish;
 mod stats;
 
+use super::leaving::DrainView;
 pub use clients::{ClientView, ClientsPage, KickedView, Missing, SubscriptionView, SubscriptionsPage};
 pub use publish::{PublishProperties, PublishRequest, PublishedView, UserProperties};
 pub use stats::{NodeStats, PeerStats, StatsView};
@@ -167,11 +168,14 @@ pub struct ClearedView {
     pub topic: String,
 }
 
-/// `POST /api/v1/leave`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// `GET` and `POST /api/v1/leave`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LeavingView {
-    /// The node that leaves.
+    /// The node that answers.
     pub node: String,
+    /// How far it is drained, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainView>,
 }
 
 /// `GET /healthz` and `GET /readyz`.

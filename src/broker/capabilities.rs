@@ -134,14 +134,6 @@ impl Capabilities {
             None => otherwise,
         }
     }
-
-    /// The properties that go with a reason code.
-    pub fn properties_of(&self, reason: ReasonCode) -> PropertySet<'_> {
-        let reference = self.server_reference.as_ref();
-        let reference =
-            reference.filter(|_| matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved));
-        PropertySet { server_reference: reference.map(|it| &*it.0), ..PropertySet::EMPTY }
-    }
 }
 
 /// A topic in which `%c` stands for the client identifier and `%u` for the user name.

@@ -295,6 +295,12 @@ impl ClientState {
         self.epoch
     }
 
+    /// From now on only the connection's own task writes. False, and nothing is done, while somebody else does.
+    pub fn reserve_for_owner(&mut self) -> bool {
+        self.blocked |= !self.flushing;
+        !self.flushing
+    }
+
     /// Whether the next byte on the connection may have to be the rest of a packet that somebody else has begun to write.
     pub fn is_interrupted(&self) -> bool {
         self.within_frame || self.flushing

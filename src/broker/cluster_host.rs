@@ -14,9 +14,10 @@ use crate::cluster::forward::wire::Addressees;
 use crate::cluster::host::{
     Arrival, Arriving, Confirm, Departing, Host, HybridTime, Inbound, MalformedSession,
 };
+use crate::cluster::takeover::wire::PortableWill;
 use crate::cluster::unconsumed::Kept;
 use crate::codec::packet::{Packet, Publish, QoS};
-use crate::message::{Application, Origin, PublishId};
+use crate::message::{Application, Origin, PortableMessage, PublishId};
 use crate::router::{MatchCache, Members, PeerIndex, PeerMembers};
 use crate::session::ack_ring::Slot;
 use crate::topic::{SubscriptionFilter, TopicFilter};
@@ -116,6 +117,18 @@ impl Host for ClusterHost {
 
     fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession> {
         self.0.upgrade().ok_or(MalformedSession)?.merge(id, state)
+    }
+
+    fn restore_will(&self, id: &str, will: PortableWill) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.restore_will(id, will);
+        }
+    }
+
+    fn delay(&self, due_ms: u64, message: PortableMessage) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.delay_on(due_ms, message, Instant::now());
+        }
     }
 
     fn expects_no_rest(&self, id: &str) {

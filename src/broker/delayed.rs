@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Subscriber};
-use crate::message::{Application, Message};
+use crate::message::{Application, Message, PortableMessage};
 use crate::topic::{Topic, TopicError};
 
 /// Longest delay, in seconds.
@@ -77,6 +77,14 @@ impl Delayed {
         Ok(())
     }
 
+    /// Takes all of them, with the time that each has to wait yet.
+    fn take_all(&self, now: Instant) -> Vec<(Duration, Message)> {
+        let mut waiting = self.waiting.lock();
+        waiting.bytes = 0;
+        let all = std::mem::take(&mut waiting.messages).into_iter();
+        all.map(|((due, _), entry)| (due.saturating_duration_since(now), entry.message)).collect()
+    }
+
     /// Takes the next message that is due.
     fn pop(&self, now: Instant) -> Option<Entry> {
         let mut waiting = self.waiting.lock();
@@ -113,6 +121,21 @@ impl Broker {
             self.metrics.messages_dropped.with_label_values(&["delayed_full"]).inc();
         }
         kept
+    }
+
+    /// Takes what waits, for other nodes.
+    pub fn take_delayed(&self, now: Instant) -> impl Iterator<Item = (Duration, PortableMessage)> + use<> {
+        let all = self.delayed.take_all(now).into_iter();
+        all.map(move |(left, message)| (left, PortableMessage::of(&message, now)))
+    }
+
+    /// What waited on a node that leaves, waits here.
+    pub(super) fn delay_on(&self, due_ms: u64, message: PortableMessage, now: Instant) {
+        let left = Duration::from_millis(due_ms).min(Duration::from_secs(MAX_DELAY_SECS));
+        let Some(message) = message.into_message(now) else { return };
+        if self.delayed.push(now + left, message, Weak::new()).is_err() {
+            self.metrics.messages_dropped.with_label_values(&["delayed_full"]).inc();
+        }
     }
 
     /// Publishes what is due.

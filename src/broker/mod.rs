@@ -17,6 +17,7 @@ mod delayed;
 mod delivery_time;
 mod detour;
 mod exclusive;
+mod exodus;
 mod extras;
 mod handover;
 mod limits;
@@ -58,6 +59,8 @@ pub use clients::{ClientSummary, Kick};
 pub use connect::{Progress, Request};
 use delayed::Delayed;
 use exclusive::Exclusive;
+use exodus::Exodus;
+pub use exodus::Whereabouts;
 pub use extras::Extras;
 pub use limits::Limits;
 use metrics::Metrics;
@@ -99,6 +102,7 @@ pub struct Broker {
     delayed: Delayed,
     system: SystemTopics,
     exclusive: Exclusive,
+    exodus: Exodus,
     /// The node's name, once it has one.
     name: OnceLock<String>,
     router: Router<Subscriber>,
@@ -155,6 +159,7 @@ impl Broker {
             auto_subscribe: extras.auto_subscribe,
             system: SystemTopics::new(extras.sys_interval),
             exclusive: Exclusive::new(extras.exclusive_subscriptions),
+            exodus: Exodus::default(),
             name: OnceLock::new(),
             delayed: Delayed::new(extras.max_delayed_messages, extras.max_delayed_bytes),
             router: Router::new(),

@@ -88,7 +88,7 @@ impl Broker {
             let client = self
                 .registry
                 .find_or_insert(id, limits.max_sessions, make)
-                .map_err(|_| Refused(capabilities.reason_to_go(ReasonCode::QuotaExceeded)))?;
+                .map_err(|_| Refused(self.reason_to_go(ReasonCode::QuotaExceeded)))?;
             // What is seen under the lock is done under it: other connections may ask for the same session now.
             let mut state = client.lock();
             if state.record.ended {

@@ -23,6 +23,13 @@ pub struct Timers<C> {
     count: u64,
 }
 
+impl TimerKey {
+    /// When it is due.
+    pub fn at(self) -> Instant {
+        self.0
+    }
+}
+
 impl<C> Default for Timers<C> {
     fn default() -> Timers<C> {
         Timers { entries: BTreeMap::new(), count: 0 }

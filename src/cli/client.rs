@@ -32,13 +32,13 @@ impl Client {
     }
 
     /// Asks for a change, as somebody who may make it; the answer as it came.
-    pub(super) fn post(&self, path: &str, token: Option<&str>) -> Result<String, Failure> {
+    pub(super) fn post(&self, path: &str, token: Option<&str>, body: &str) -> Result<String, Failure> {
         let mut request =
             agent().post(format!("{}{path}", self.base())).header("content-type", "application/json");
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        self.body(request.send_empty())
+        self.body(request.send(body))
     }
 
     /// Whether anybody answers.

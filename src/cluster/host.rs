@@ -6,8 +6,9 @@ use std::time::Instant;
 use rumormq_gossip::{Entry, ReplicaId, Stamp};
 
 use super::forward::wire::Addressees;
+use super::takeover::wire::PortableWill;
 use super::unconsumed::Kept;
-use crate::message::{Application, Origin, PublishId};
+use crate::message::{Application, Origin, PortableMessage, PublishId};
 use crate::router::{Members, PeerIndex, PeerMembers};
 use crate::topic::{SubscriptionFilter, TopicFilter};
 
@@ -61,6 +62,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// Gives the session that is here what was never sent of an older one.
     fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession>;
+
+    /// A session that has come here unasked had a will that waits for its delay to pass.
+    fn restore_will(&self, id: &str, will: PortableWill);
+
+    /// A publish that has to wait so many milliseconds yet has come from a node that leaves.
+    fn delay(&self, due_ms: u64, message: PortableMessage);
 
     /// No other node has an older session of the client: nothing will be merged any more.
     fn expects_no_rest(&self, id: &str);

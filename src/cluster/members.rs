@@ -31,6 +31,8 @@ pub struct Member {
     pub addresses: Addresses,
     /// Whether its heartbeats arrive.
     pub alive: bool,
+    /// Whether it is about to leave.
+    pub draining: bool,
     /// How far its clock was ahead when its link came up, the time of the message's way included.
     pub clock_skew_ms: Option<i64>,
 }
@@ -43,6 +45,7 @@ impl Members {
             cluster_addr: hello.addresses.cluster.parse().ok(),
             addresses: hello.addresses.clone(),
             alive: false,
+            draining: false,
             clock_skew_ms: None,
         };
         let member = known.entry(hello.replica.clone()).or_insert(member);
@@ -57,7 +60,7 @@ impl Members {
             return;
         }
         let cluster_addr = addresses.cluster.parse().ok();
-        let member = Member { cluster_addr, addresses, alive: false, clock_skew_ms: None };
+        let member = Member { cluster_addr, addresses, alive: false, draining: false, clock_skew_ms: None };
         self.known.lock().entry(replica).or_insert(member);
     }
 
@@ -87,10 +90,12 @@ impl Members {
                     || observation.cluster_addr.to_string(),
                     |known| known.addresses.cluster.clone(),
                 ),
-                mqtt: text("mqtt"),
-                http: text("http"),
+                // Gossip may not have brought yet what its HELLO said.
+                mqtt: text("mqtt").or_else(|| before.and_then(|known| known.addresses.mqtt.clone())),
+                http: text("http").or_else(|| before.and_then(|known| known.addresses.http.clone())),
             },
             alive: observation.liveness == Liveness::Alive,
+            draining: text("status").as_deref() == Some(DRAINING),
             clock_skew_ms: before.and_then(|known| known.clock_skew_ms),
         };
         known.insert(observation.replica.clone(), member);
@@ -114,6 +119,13 @@ impl Members {
         present.map(|(replica, member)| (replica.clone(), member.addresses.cluster.clone())).collect()
     }
 
+    /// Members that are not about to leave, and what they say of themselves.
+    pub fn staying(&self) -> Vec<(ReplicaId, Addresses)> {
+        let known = self.known.lock();
+        let staying = known.iter().filter(|(_, member)| !member.draining);
+        staying.map(|(replica, member)| (replica.clone(), member.addresses.clone())).collect()
+    }
+
     /// Where members receive links, and whether their heartbeats arrive; by name and incarnation.
     pub fn addresses(&self) -> Vec<(ReplicaId, SocketAddr, bool)> {
         let known = self.known.lock();
@@ -123,6 +135,10 @@ impl Members {
             .collect()
     }
 }
+
+/// What a node says of its status that is about to leave. Who does not know the word takes the node for a running one, which it
+/// is.
+pub(super) const DRAINING: &str = "draining";
 
 /// What the membership observes.
 pub type Observations = mpsc::Receiver<chitchat::Observation>;

@@ -95,6 +95,11 @@ impl Strays {
         moved.sessions.get_mut(client).and_then(|moved| moved.held.take()).unwrap_or_default()
     }
 
+    /// Whether anything may still come.
+    pub fn are_expected(&self) -> bool {
+        self.expected.load(Ordering::Acquire)
+    }
+
     /// It has not moved.
     pub fn forget(&self, client: &str) {
         self.remove(&mut self.moved.lock(), client);

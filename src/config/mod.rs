@@ -181,6 +181,13 @@ pub struct Config {
     /// Beyond it the oldest copies are let go: their messages are lost if the node that has them is.
     pub shared_buffer_bytes: usize,
 
+    /// Clients that a node which is drained sends away in a second. Lower spares the other nodes a rush of connects, higher is
+    /// over sooner.
+    pub drain_rate: u32,
+    /// How long a node that is drained says that it is not ready before it sends clients away. Shorter than load balancers take to
+    /// notice has them send clients that are refused; longer only takes longer.
+    pub drain_grace: Duration,
+
     /// What clients are granted.
     pub limits: Limits,
     /// What the broker does beyond the specification.
@@ -243,6 +250,8 @@ impl Default for Config {
             forward_total_bytes: 512 << 20,
             forward_overflow: ForwardOverflow::DropOldest,
             shared_buffer_bytes: 256 << 20,
+            drain_rate: 200,
+            drain_grace: Duration::from_secs(10),
             limits: Limits::default(),
             extras: Extras::default(),
             bridge: Vec::new(),

@@ -565,6 +565,22 @@ pub const SETTINGS: &[Setting] = &[
         "Where clients are sent for which there is no place here",
         |c| &mut c.limits.capabilities.server_reference,
     ),
+    number(
+        Broker,
+        "drain_rate",
+        Count,
+        1..=1_000_000,
+        "Clients that a node which is drained sends away in a second",
+        |c| &mut c.drain_rate,
+    ),
+    number(
+        Broker,
+        "drain_grace",
+        Millis,
+        0..=HOUR,
+        "How long a node that is drained is not ready before clients are sent away",
+        |c| &mut c.drain_grace,
+    ),
     number(Broker, "sys_interval", Millis, 0..=HOUR, "Time between values of $SYS topics; 0ms: none", |c| {
         &mut c.extras.sys_interval
     }),

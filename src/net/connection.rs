@@ -20,7 +20,9 @@ use crate::broker::connection::{ClientConnection, End, Hold};
 use crate::broker::{Broker, Connected, Ending, Limits, PendingConnect, Progress, Refused, Request};
 use crate::codec;
 use crate::codec::DecodeError;
-use crate::codec::packet::{ConnAck, Connect, Disconnect, Packet, Properties, ProtocolVersion, ReasonCode};
+use crate::codec::packet::{
+    ConnAck, Connect, Disconnect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode,
+};
 use crate::session::outbox::Outbox;
 
 /// A client's connection, from accept to close. It is one future, small while idle: the read buffer belongs to the
@@ -69,6 +71,8 @@ struct Open {
     silence_max: Option<Duration>,
     /// The timer also ends the memory of the client's matches.
     remembers: bool,
+    /// How often the end was put off that another task asked for.
+    close_put_off: u8,
 }
 
 /// Bytes read at once.
@@ -83,6 +87,9 @@ const CONNACK_MIN: u32 = 5;
 const LINGER: Duration = Duration::from_secs(1);
 /// A publisher's matches are kept for so long after its last packet.
 const MATCHES_KEPT: Duration = Duration::from_secs(60);
+/// How often an end waits for others to have written to the socket, and how long each time.
+const CLOSE_PUT_OFF_MAX: u8 = 100;
+const CLOSE_AGAIN: Duration = Duration::from_millis(2);
 /// Far enough to be never.
 const NEVER: Duration = Duration::from_secs(3600 * 24 * 365);
 
@@ -116,6 +123,14 @@ impl<T: Transport> Connection<T> {
     /// Does what can be done now. Ready when the connection is over.
     fn turn(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<()> {
         if let (Some(why), false) = (self.signal.closing(), matches!(self.phase, Phase::Closing { .. })) {
+            if self.puts_off_close(why) {
+                batch.flush();
+                self.timer.as_mut().reset((Instant::now() + CLOSE_AGAIN).into());
+                if self.timer.as_mut().poll(cx).is_ready() {
+                    cx.waker().wake_by_ref();
+                }
+                return Poll::Pending;
+            }
             self.handle_close(why, batch);
         }
         if matches!(self.phase, Phase::Closing { .. }) {
@@ -384,8 +399,8 @@ impl<T: Transport> Connection<T> {
         }
         let max_packet_size = connect.properties.maximum_packet_size.map_or(u32::MAX, |size| size.get());
         let refused = |reason| Stop::Refused(Refusal { reason, version, max_packet_size });
-        if !self.place.is_open {
-            return Err(refused(self.broker.limits().capabilities.reason_to_go(ReasonCode::ServerBusy)));
+        if !self.place.is_open || self.broker.sends_elsewhere() && !self.transport.is_internal() {
+            return Err(refused(self.broker.reason_to_go(ReasonCode::ServerBusy)));
         }
         let (direct, peer, listener) = (self.transport.direct(), self.transport.peer(), self.place.listener);
         let attachment = Attachment { direct, signal: self.signal.clone(), peer, listener };
@@ -428,7 +443,8 @@ impl<T: Transport> Connection<T> {
         self.limits = connected.limits.clone();
         let client = ClientConnection::of(&self.broker, connected);
         client.handle_opened(&self.broker, batch);
-        self.phase = Phase::Open(Box::new(Open { silence_max, remembers: false, version, client }));
+        self.phase =
+            Phase::Open(Box::new(Open { silence_max, remembers: false, close_put_off: 0, version, client }));
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<()> {
@@ -461,6 +477,17 @@ impl<T: Transport> Connection<T> {
         Poll::Pending
     }
 
+    /// Whether the end waits for another task to have written: behind half a packet there is no place for the word where to go.
+    fn puts_off_close(&mut self, why: Close) -> bool {
+        let (Phase::Open(open), Close::Leaving | Close::ShuttingDown) = (&mut self.phase, why) else {
+            return false;
+        };
+        let puts_off =
+            open.close_put_off < CLOSE_PUT_OFF_MAX && !open.client.client.lock().reserve_for_owner();
+        open.close_put_off += u8::from(puts_off);
+        puts_off
+    }
+
     /// Another task asked for the end.
     fn handle_close(&mut self, why: Close, batch: &mut Batch) {
         let reason = match why {
@@ -470,12 +497,8 @@ impl<T: Transport> Connection<T> {
             Close::Kicked { between_frames: false } => None,
             Close::SubscriptionLost => Some(ReasonCode::QuotaExceeded),
             Close::Forbidden => Some(ReasonCode::NotAuthorized),
-            Close::ShuttingDown => {
-                Some(self.broker.limits().capabilities.reason_to_go(ReasonCode::ServerShuttingDown))
-            }
-            Close::Leaving => {
-                Some(self.broker.limits().capabilities.reason_to_move(ReasonCode::ServerShuttingDown))
-            }
+            Close::ShuttingDown => Some(self.broker.reason_to_go(ReasonCode::ServerShuttingDown)),
+            Close::Leaving => Some(self.broker.reason_to_move(ReasonCode::ServerShuttingDown)),
         };
         self.end(reason.map_or(Stop::Lost, |reason| Stop::End(End::Violation(reason))), batch);
     }
@@ -499,8 +522,8 @@ impl<T: Transport> Connection<T> {
                 }
                 drop(state);
                 if let (Some(reason), false) = (reason, interrupted) {
-                    let limits = self.broker.limits();
-                    let properties = limits.capabilities.properties_of(reason).into();
+                    let reference = self.server_reference(reason, Some(client.id()));
+                    let properties = referring_to(reference.as_deref());
                     let disconnect = Packet::Disconnect(Disconnect { reason, properties });
                     // 3.1.1 has no such packet: there, closing has to say it.
                     if codec::encode(&disconnect, open.version, max_packet_size, rest.buffer()).is_ok() {
@@ -537,8 +560,8 @@ impl<T: Transport> Connection<T> {
     /// Says no to a CONNECT, with advice if it fits.
     fn refuse(&self, refusal: Refusal, outbox: &mut Outbox) {
         let Refusal { reason, version, max_packet_size } = refusal;
-        let limits = self.broker.limits();
-        for properties in [limits.capabilities.properties_of(reason).into(), Properties::NONE] {
+        let reference = self.server_reference(reason, None);
+        for properties in [referring_to(reference.as_deref()), Properties::NONE] {
             // [MQTT-3.2.2-6]
             let connack = Packet::ConnAck(ConnAck { session_present: false, reason, properties });
             if codec::encode(&connack, version, max_packet_size, outbox.buffer()).is_ok() {
@@ -546,6 +569,10 @@ impl<T: Transport> Connection<T> {
                 return;
             }
         }
+    }
+
+    fn server_reference(&self, reason: ReasonCode, client: Option<&str>) -> Option<String> {
+        self.broker.server_reference(reason, client, self.transport.direct().is_some())
     }
 
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -581,6 +608,10 @@ impl<T: Transport> Connection<T> {
             Poll::Pending
         })
     }
+}
+
+fn referring_to(server: Option<&str>) -> Properties<'_> {
+    PropertySet { server_reference: server, ..PropertySet::EMPTY }.into()
 }
 
 /// Writes what the transport takes now; its task is woken when it takes more.

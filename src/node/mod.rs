@@ -1,6 +1,8 @@
 //! A node in a program: starts the listeners, the broker and its cluster, and stops them.
 
 mod clients;
+mod departure;
+mod drain;
 mod keeper;
 mod metrics;
 mod preflight;
@@ -11,12 +13,10 @@ mod view;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rumormq_gossip::seal::{ClusterKeys, Cookie, KeyError};
 use rumormq_gossip::{LaneLimits, NodeName, ReplicaId};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::access::{Access, AccessConfig};
@@ -32,6 +32,8 @@ use crate::config::{Config, ConfigError, HostPort, advertised};
 use crate::net::tls::{Tls, TlsError};
 use crate::net::{Door, Listener, Protocol, TrustedProxies};
 use crate::store::{Identity, StoreError};
+use departure::{Departure, DrainPlan};
+use drain::Drain;
 use keeper::{Keeper, Start};
 pub use preflight::unusable_files;
 use view::View;
@@ -135,8 +137,8 @@ pub struct Node {
     broker: Arc<Broker>,
     cluster: Arc<Cluster>,
     view: Arc<View>,
-    draining: Arc<AtomicBool>,
-    leave: Arc<Notify>,
+    departure: Arc<Departure>,
+    drain: JoinHandle<()>,
     listening: Vec<JoinHandle<()>>,
     bridges: Bridges,
     keeper: Option<Keeper>,
@@ -176,9 +178,16 @@ impl Node {
         let cluster = Arc::new(Cluster::new(settings, broker.cluster_host()));
         broker.join(cluster.clone());
         let mut bridges = Bridges::new(&broker, &config.bridge, name.as_str(), &config.cluster_name)?;
-        let draining = Arc::new(AtomicBool::new(false));
-        let leave = Arc::new(Notify::new());
-        let view = Arc::new(View::new(broker.clone(), cluster.clone(), draining.clone(), leave.clone()));
+        let plan = DrainPlan { rate: config.drain_rate, grace: config.drain_grace };
+        let departure = Arc::new(Departure::new(plan));
+        let view = Arc::new(View::new(broker.clone(), cluster.clone(), departure.clone()));
+        let drain = Drain {
+            broker: broker.clone(),
+            cluster: cluster.clone(),
+            departure: departure.clone(),
+            // Who comes through a proxy may not reach other nodes by their own addresses.
+            names_nodes: config.trusted_proxies.is_empty(),
+        };
         let answerer: Arc<dyn Answerer> = view.clone();
         cluster.answer_by(Arc::downgrade(&answerer));
         let guard = Guard::new(config.http_token.clone(), config.http_read_token.clone())
@@ -207,8 +216,8 @@ impl Node {
             broker,
             cluster,
             view,
-            draining,
-            leave,
+            departure,
+            drain: tokio::spawn(drain.run()),
             listening,
             bridges,
             keeper,
@@ -262,9 +271,10 @@ impl Node {
         tracing::info!(node = %self.name, "stopped");
     }
 
-    /// Resolves when somebody has asked over HTTP that the node leaves its cluster; [`Node::leave`] does it.
+    /// Resolves when somebody has asked over HTTP that the node leaves its cluster, and it has been drained if that was asked for,
+    /// too; [`Node::leave`] does it.
     pub async fn asked_to_leave(&self) {
-        self.leave.notified().await;
+        self.departure.leave_asked().await;
     }
 
     /// Leaves the cluster for good, and ends. The others drop what they know of this node at once, as soon as they hear of it;
@@ -280,7 +290,8 @@ impl Node {
 
     /// Tells the other nodes not to wait for this one, and clients to go.
     async fn say_goodbye(&mut self, why: Close) {
-        self.draining.store(true, Ordering::Release);
+        self.departure.begin_end();
+        self.drain.abort();
         self.bridges = Bridges::default();
         self.listening.iter().for_each(JoinHandle::abort);
         self.cluster.announce_stop();
@@ -295,7 +306,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.listening.iter().for_each(JoinHandle::abort);
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().chain([&self.drain]).for_each(JoinHandle::abort);
         self.cluster.abort();
     }
 }

@@ -7,17 +7,16 @@ use std::time::{Duration, Instant};
 
 use rumormq_gossip::{Head, LaneStatus, LinkState, MemberState as State, MemberStatus, NodeName};
 
-use tokio::sync::Notify;
-
+use super::departure::Departure;
 use super::stats::Stats;
 use super::{clients, metrics};
 use crate::admin::view::{
-    ClientView, ClientsPage, ClusterView, HeadView, LinkKind, MatchView, MemberState, MemberView, NodeStats,
-    RetainedPage, RetainedView, RouteView, RoutesPage, SetView, SubscriptionsPage,
+    ClientView, ClientsPage, ClusterView, HeadView, LeavingView, LinkKind, MatchView, MemberState,
+    MemberView, NodeStats, RetainedPage, RetainedView, RouteView, RoutesPage, SetView, SubscriptionsPage,
 };
 use crate::admin::{
-    Answers, ClientsQuery, FirstEntries, Later, NodeView, Readiness, RetainedQuery, RoutesQuery,
-    SubscriptionsQuery, answer,
+    Answers, ClientsQuery, FirstEntries, Later, LeaveRefused, LeaveRequest, NodeView, Readiness,
+    RetainedQuery, RoutesQuery, SubscriptionsQuery, answer,
 };
 use crate::broker::{Broker, Kick, Published, Unpublished};
 use crate::cluster::interest::SETS;
@@ -34,20 +33,14 @@ pub struct View {
     broker: Arc<Broker>,
     cluster: Arc<Cluster>,
     ready: AtomicBool,
-    draining: Arc<AtomicBool>,
-    leave: Arc<Notify>,
+    departure: Arc<Departure>,
     stats: Stats,
 }
 
 impl View {
     /// A view of a node that is not ready yet.
-    pub fn new(
-        broker: Arc<Broker>,
-        cluster: Arc<Cluster>,
-        draining: Arc<AtomicBool>,
-        leave: Arc<Notify>,
-    ) -> View {
-        View { broker, cluster, ready: AtomicBool::new(false), draining, leave, stats: Stats::new() }
+    pub fn new(broker: Arc<Broker>, cluster: Arc<Cluster>, departure: Arc<Departure>) -> View {
+        View { broker, cluster, ready: AtomicBool::new(false), departure, stats: Stats::new() }
     }
 
     /// Clients may connect.
@@ -179,8 +172,16 @@ impl NodeView for View {
         })
     }
 
-    fn leave(&self) {
-        self.leave.notify_one();
+    fn leave(&self, request: &LeaveRequest) -> Result<(), LeaveRefused> {
+        if request.drain && !self.departure.is_draining() && self.cluster.refuges().is_empty() {
+            return Err(LeaveRefused::NoOtherNode);
+        }
+        self.departure.ask(request);
+        Ok(())
+    }
+
+    fn leaving(&self) -> LeavingView {
+        LeavingView { node: self.name(), drain: self.departure.view() }
     }
 
     fn metrics(&self) -> String {
@@ -188,8 +189,8 @@ impl NodeView for View {
     }
 
     fn readiness(&self) -> Readiness {
-        if self.draining.load(Ordering::Acquire) {
-            return Readiness::NotReady("the node stops".to_owned());
+        if let Some(reason) = self.departure.reason() {
+            return Readiness::NotReady(reason.to_owned());
         }
         if !self.ready.load(Ordering::Acquire) {
             return Readiness::NotReady("the first synchronisation with a peer is not done".to_owned());

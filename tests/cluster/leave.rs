@@ -13,7 +13,7 @@ use crate::processes::{Launch, PATIENCE, Process, await_converged, awaits, start
 use crate::support::client::{Q0, Q1, options, publish};
 
 /// Runs the command; gives its exit code and what it prints.
-fn rumormq(arguments: &[&str]) -> (Option<i32>, String) {
+pub fn rumormq(arguments: &[&str]) -> (Option<i32>, String) {
     run(Command::new(env!("CARGO_BIN_EXE_rumormq")), arguments)
 }
 
@@ -23,11 +23,11 @@ fn run(mut command: Command, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(text).expect("text"))
 }
 
-fn http(node: &Process) -> String {
+pub fn http(node: &Process) -> String {
     node.http_addr().to_string()
 }
 
-fn names(node: &Process) -> Vec<String> {
+pub fn names(node: &Process) -> Vec<String> {
     node.cluster().members.into_iter().map(|member| member.name).collect()
 }
 

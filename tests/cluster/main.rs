@@ -10,6 +10,7 @@ mod clients;
 mod conflict;
 mod cookies;
 mod detection;
+mod drain;
 mod exclusive;
 mod grid;
 mod identity;

@@ -59,7 +59,7 @@ fn start_mixed(command: &str) -> [Process; 3] {
     await_converged(&[&one, &old, &three]);
     assert!(
         one.has_logged(&["link up", "n2@", "protocol=1"])
-            && one.has_logged(&["link up", "n3@", "protocol=2"])
+            && one.has_logged(&["link up", "n3@", "protocol=3"])
     );
     [one, old, three]
 }
@@ -168,7 +168,7 @@ fn mixed_versions_do_everything_together() {
     assert!(old.wait().success());
     old.restart_with(Launch::present_command);
     await_converged(&[&one, &old, &three]);
-    awaits("it speaks version 2", PATIENCE, || one.has_logged(&["link up", "n2@", "protocol=2"]));
+    awaits("it speaks version 3", PATIENCE, || one.has_logged(&["link up", "n2@", "protocol=3"]));
     time_of_puback(&mut connect(&old, "p"), "moves", "after");
     assert_eq!(message(&mut x), "after");
     for node in [&one, &old, &three] {
@@ -224,7 +224,7 @@ fn what_a_later_version_adds_is_passed_over() {
         assert!(count > 0, "the link is up");
         answers.extend_from_slice(&buffer[..count]);
     }
-    awaits("the link is up", PATIENCE, || node.has_logged(&["link up", "n9@", "protocol=2"]));
+    awaits("the link is up", PATIENCE, || node.has_logged(&["link up", "n9@", "protocol=3"]));
     ping(&mut stream, 200, false);
     awaits("it is counted", PATIENCE, || node.rejected("link_protocol") == 1.0);
     awaits("it is told", PATIENCE, || node.has_logged(&["the peer sent a frame of unknown type 200"]));
@@ -236,15 +236,15 @@ fn no_common_version_is_told_to_both() {
     let one = Launch::new("n1").start();
     let two = Launch::new("n2").join(one.cluster_addr()).start();
     await_converged(&[&one, &two]);
-    let mut stream = greet(&one, ProtocolRange { min: 3, max: 9 });
+    let mut stream = greet(&one, ProtocolRange { min: 4, max: 9 });
     // It says what it speaks before it closes, so that its peer knows, too.
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("it closes");
     let (frame, _) = frame::Frame::parse(&answer[Preamble::LEN..]).expect("a frame").expect("a whole one");
-    assert_eq!(Hello::decode(frame.body).expect("a greeting").protocol, ProtocolRange { min: 1, max: 2 });
+    assert_eq!(Hello::decode(frame.body).expect("a greeting").protocol, ProtocolRange { min: 1, max: 3 });
     awaits("it is counted", PATIENCE, || one.rejected("link_no_common_protocol") == 1.0);
     awaits("it is told", PATIENCE, || {
-        one.has_logged(&["WARN", "the peer speaks protocol 3 to 9, this node 1 to 2"])
+        one.has_logged(&["WARN", "the peer speaks protocol 4 to 9, this node 1 to 3"])
     });
     await_converged(&[&one, &two]);
     let mut client = subscriber(&two, "c", &["t"], Q1);

@@ -142,7 +142,7 @@ fn hops(count: usize) {
 }
 
 /// However the test goes, the publisher ends with it.
-struct Ends<'a>(&'a AtomicBool);
+pub struct Ends<'a>(pub &'a AtomicBool);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
@@ -166,7 +166,7 @@ impl Leaves for Client {
 }
 
 /// Publishes numbers with QoS 1 and 2 until it is over; returns how many of each.
-fn publish_without_pause(node: &Process, over: &AtomicBool, sent: &AtomicU32) -> u32 {
+pub fn publish_without_pause(node: &Process, over: &AtomicBool, sent: &AtomicU32) -> u32 {
     let mut publisher = connect(node, "p");
     let mut number = 0;
     while !over.load(Ordering::Acquire) {
@@ -185,9 +185,9 @@ fn publish_without_pause(node: &Process, over: &AtomicBool, sent: &AtomicU32) ->
 
 /// What has come, and whether it may have.
 #[derive(Default)]
-struct Received {
+pub struct Received {
     /// The next number of QoS 1 and of QoS 2.
-    next: [u32; 2],
+    pub next: [u32; 2],
     /// QoS 2 messages whose PUBREL has not come, by packet identifier.
     unreleased: BTreeMap<PacketId, u32>,
     again: u32,
@@ -200,7 +200,7 @@ impl Received {
         }
     }
 
-    fn read_until(&mut self, client: &mut Client, published: u32) {
+    pub fn read_until(&mut self, client: &mut Client, published: u32) {
         while self.next != [published; 2] {
             self.answer(client);
         }
@@ -213,7 +213,7 @@ impl Received {
         }
     }
 
-    fn note(&mut self, packet: &Packet<'_>) -> Option<Packet<'static>> {
+    pub fn note(&mut self, packet: &Packet<'_>) -> Option<Packet<'static>> {
         match packet {
             Packet::Publish(publish) => {
                 let id = publish.packet_id.expect("QoS 1 or 2");

@@ -37,6 +37,18 @@ impl Node {
         self.write_version(set, key, Some(value), wall_ms, now)
     }
 
+    /// Writes a value that counts instead of what is known of the key, and of nothing else: its stamp is the next one. So it
+    /// gives way to whatever somebody else writes meanwhile by the time of the clock, also where neither has heard of the other.
+    /// `None`, and nothing is done, where nothing is known of the key.
+    ///
+    /// # Panics
+    /// If there is no such set, or it is not stamped.
+    pub fn write_next(&mut self, set: SetId, key: &[u8], value: &[u8], now: Instant) -> Option<Written> {
+        let stamp = Stamp(self.latest(set, key)?.entry.stamp().0.saturating_add(1));
+        self.clock.absorb(stamp);
+        Some(self.write_element(set, Entry::write(key, Some(value), stamp, None), stamp, now))
+    }
+
     /// Writes a tombstone: from now on the key has no value, and no older one comes back for
     /// [`Config::tombstone_ttl`](crate::Config::tombstone_ttl). It is written also where there is no value: one that is on its
     /// way loses against it. Who does not want to pay for that asks for the winner first.

@@ -40,7 +40,7 @@ pub struct Hello {
 
 /// The protocol versions that this node speaks. Raised with every change that a node of the version before would not
 /// bear; what came later is then said only on links that negotiated its version.
-pub const SPOKEN: ProtocolRange = ProtocolRange { min: 1, max: 2 };
+pub const SPOKEN: ProtocolRange = ProtocolRange { min: 1, max: 3 };
 
 /// The protocol versions that a node speaks, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

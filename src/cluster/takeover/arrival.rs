@@ -1,6 +1,6 @@
 //! The new owner's side of a handover.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,16 @@ use rumormq_gossip::{ReplicaId, Stamp, Written};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::wire::{Step, TakeoverMessage};
+use super::wire::{PortableWill, Step, TakeoverMessage};
 use super::{Claim, Claimed, Cluster, Holder, INBOX_MAX, Job, REST_PATIENCE, SESSION_MAX, send};
 use crate::cluster::interest::{ROUTES, SESSIONS};
 use crate::cluster::turn;
 
 /// Between two looks whether a link is still there.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Numbers no connection: what is on its way is waited for by none.
+const NOBODY: u64 = 0;
 
 /// Another connection has the client by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ struct Entry {
     answered: bool,
     /// It is here.
     arrived: bool,
+    /// The will that comes with it, where nobody has connected.
+    will: Option<PortableWill>,
     /// Something of this has changed.
     changed: Arc<Notify>,
     /// The last connection that waits for it.
@@ -69,10 +74,11 @@ impl Arrivals {
         Some(Claimed { stamp: entry.claim, expects_rest: entry.former.is_some() && !entry.arrived })
     }
 
-    fn handle_arrived(&self, id: &str) {
-        if let Some(entry) = self.entries.lock().get_mut(id) {
-            entry.arrived = true;
-        }
+    fn handle_arrived(&self, id: &str) -> Option<PortableWill> {
+        let mut entries = self.entries.lock();
+        let entry = entries.get_mut(id)?;
+        entry.arrived = true;
+        entry.will.take()
     }
 
     /// Somebody has the session. Given back where nobody waits for it any more.
@@ -189,16 +195,37 @@ impl Cluster {
             return None;
         }
         let waiter = self.takeovers.number();
-        let arrivals = &self.takeovers.arrivals;
-        if let Some(entry) = arrivals.entries.lock().get_mut(id) {
-            entry.waiter = waiter;
-            let finished = entry.finished.clone();
-            return Some(Arrival { cluster: self.clone(), id: id.into(), waiter, finished });
-        }
+        let has_begun = self.takeovers.arrivals.claim(id).is_some();
         let is_own = self.session_owner(id).is_some_and(|claim| claim.owner == self.me());
-        if is_own && self.host.session_claim(id).is_some() {
+        if !has_begun && is_own && self.host.session_claim(id).is_some() {
             return None;
         }
+        let claim = || Some(self.write_claim(id, false, now));
+        let finished = self.begin_arrival(id, waiter, None, claim, now)?;
+        Some(Arrival { cluster: self.clone(), id: id.into(), waiter, finished })
+    }
+
+    /// A node that is about to leave has a session for whoever takes it. Nothing happens where somebody has claimed it since; and
+    /// a client that connects elsewhere at this moment has the later claim.
+    pub(super) fn adopt(self: &Arc<Self>, from: &ReplicaId, id: &str, will: Option<PortableWill>) {
+        let now = Instant::now();
+        let is_free = self.session_owner(id).is_none_or(|claim| claim.owner == *from);
+        if !is_free || self.host.session_claim(id).is_some() || self.takeovers.arrivals.claim(id).is_some() {
+            return;
+        }
+        let _ = self.begin_arrival(id, NOBODY, will, || self.write_next_claim(id, now), now);
+    }
+
+    /// Claims a session and begins to fetch it, unless that has begun. None where it is not claimed after all.
+    fn begin_arrival(
+        self: &Arc<Self>,
+        id: &str,
+        waiter: u64,
+        will: Option<PortableWill>,
+        claim: impl FnOnce() -> Option<Written>,
+        now: Instant,
+    ) -> Option<watch::Receiver<bool>> {
+        let arrivals = &self.takeovers.arrivals;
         let (finish, finished) = watch::channel(false);
         let entry = Entry {
             claim: Stamp(0),
@@ -206,13 +233,25 @@ impl Cluster {
             former: None,
             answered: false,
             arrived: false,
+            will,
             changed: Arc::default(),
             waiter,
             finished: finished.clone(),
         };
-        // Entered before it is claimed: who has the session says so before the claim has settled.
-        arrivals.entries.lock().insert(id.into(), entry);
-        let Written { seq, stamp, replaced } = self.write_claim(id, false, now);
+        match arrivals.entries.lock().entry(id.into()) {
+            hash_map::Entry::Occupied(mut begun) => {
+                if waiter != NOBODY {
+                    begun.get_mut().waiter = waiter;
+                }
+                return Some(begun.get().finished.clone());
+            }
+            // Entered before it is claimed: who has the session says so before the claim has settled.
+            hash_map::Entry::Vacant(place) => place.insert(entry),
+        };
+        let Some(Written { seq, stamp, replaced }) = claim() else {
+            arrivals.entries.lock().remove(id);
+            return None;
+        };
         let former = replaced.map(|winner| winner.replica).filter(|former| *former != self.me());
         if let Some(entry) = arrivals.entries.lock().get_mut(id) {
             entry.claim = stamp;
@@ -224,7 +263,7 @@ impl Cluster {
         };
         self.when_settled(SESSIONS, seq, now, Box::new(then));
         self.takeovers.begin(Job::Arrive(Beginning { id: id.into(), former, settled, finish }));
-        Some(Arrival { cluster: self.clone(), id: id.into(), waiter, finished })
+        Some(finished)
     }
 }
 
@@ -284,7 +323,9 @@ async fn take_best(cluster: &Arc<Cluster>, id: &str) -> Option<std::vec::IntoIte
     while let Some(holder) = holders.next() {
         match take(cluster, id, &holder).await {
             Ok(()) => {
-                cluster.takeovers.arrivals.handle_arrived(id);
+                if let Some(will) = cluster.takeovers.arrivals.handle_arrived(id) {
+                    cluster.host.restore_will(id, will);
+                }
                 cluster.counters.takeovers_arrived.inc();
                 tracing::debug!(client = id, from = %holder.replica, "session taken over");
                 return Some(holders);

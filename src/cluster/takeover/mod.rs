@@ -19,6 +19,7 @@
 mod arrival;
 mod departure;
 mod fence;
+mod refuge;
 mod taken;
 pub mod wire;
 
@@ -35,6 +36,7 @@ use tokio::task::JoinSet;
 
 use arrival::Arrivals;
 pub use arrival::{Arrival, Superseded};
+pub use refuge::{Refuge, refuge_of};
 use taken::Taken;
 use wire::{Step, TakeoverMessage};
 
@@ -328,6 +330,16 @@ impl Cluster {
         })
     }
 
+    /// Claims a session that nobody has connected to: a claim that gives way to whoever does. None where nothing is known of it.
+    fn write_next_claim(&self, id: &str, now: Instant) -> Option<Written> {
+        self.with_replication(now, |replication| {
+            let key = id.as_bytes();
+            let former = Claim::of(&replication.node.latest(SESSIONS, key)?);
+            let value = postcard::to_stdvec(&former.value).unwrap_or_default();
+            replication.node.write_next(SESSIONS, key, &value, now)
+        })
+    }
+
     /// Whose claim counts.
     fn session_owner(&self, id: &str) -> Option<Claim> {
         let replication = self.replication.lock();
@@ -373,6 +385,8 @@ impl Cluster {
                     let _ = task.map(|task| task.try_send(step));
                 }
             },
+            TakeoverMessage::Adopt { id, will } => self.adopt(from, &id, will),
+            TakeoverMessage::Delayed { due_ms, message } => self.host.delay(due_ms, message),
             TakeoverMessage::Fence { token } => self.answer_fence(from.clone(), token),
             TakeoverMessage::Fenced { token, sequence } => {
                 if let Some(asker) = takeovers.fences.lock().remove(&token) {

@@ -3,6 +3,8 @@
 use rumormq_gossip::Stamp;
 use serde::{Deserialize, Serialize};
 
+use crate::message::PortableMessage;
+
 /// A message about one session, or about the streams between two nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TakeoverMessage {
@@ -50,6 +52,32 @@ pub enum TakeoverMessage {
         /// The last forward that was in the stream towards the asker.
         sequence: u64,
     },
+    /// The sender is about to leave and has this session, whose client is not connected: the receiver is to take it. Since
+    /// version 3.
+    Adopt {
+        /// The client identifier.
+        id: Box<str>,
+        /// The will that waits for its delay to pass, if there is one.
+        will: Option<PortableWill>,
+    },
+    /// A publish that waits for its delay to pass, of a node that is about to leave. Since version 3.
+    Delayed {
+        /// Milliseconds that it has to wait yet.
+        due_ms: u64,
+        /// The message.
+        message: PortableMessage,
+    },
+}
+
+/// A will that is to be published unless its client connects before its delay has passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortableWill {
+    /// The message.
+    pub message: PortableMessage,
+    /// Message Expiry Interval, which begins when it is published.
+    pub expiry_secs: Option<u32>,
+    /// Milliseconds of the delay that are left.
+    pub delay_ms: u64,
 }
 
 /// The steps of a handover, in their order.
