@@ -378,3 +378,19 @@ fn passwd_edits_a_password_file() {
     assert_eq!(content(), "something else\n");
     std::fs::remove_file(&file).unwrap();
 }
+
+/// Somebody else who may write there must not choose which file is written.
+#[test]
+fn passwd_follows_no_link_that_was_prepared() {
+    let dir = TempDir::new("passwd-link");
+    let victim = dir.file("victim", "precious\n");
+    let users = dir.0.join("users");
+    std::os::unix::fs::symlink(&victim, dir.0.join("users.new")).unwrap();
+    assert_eq!(passwd(&[users.to_str().unwrap(), "alice"], "secret\n").0, Some(0));
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious\n");
+    assert!(std::fs::symlink_metadata(&users).unwrap().is_file());
+    let mut left: Vec<_> =
+        std::fs::read_dir(&dir.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["users", "users.new", "victim"]);
+}

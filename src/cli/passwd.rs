@@ -86,19 +86,33 @@ fn ask() -> io::Result<Zeroizing<String>> {
 }
 
 /// Puts the new content in the place of the old in one step, so that a crash leaves one of them. A new file is for its
-/// owner alone; one that is there keeps its mode and
-/// its owner.
+/// owner alone; one that is there keeps its mode and its owner.
 fn replace(path: &Path, content: &str) -> io::Result<()> {
+    let (new, file) = create_beside(path)?;
+    let replaced = fill(file, path, content).and_then(|()| fs::rename(&new, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    replaced
+}
+
+/// A new file in the same directory. Nobody can have prepared it, be it as a link to somewhere else: its name is not known
+/// before, and what is there already is not opened.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, fs::File)> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+    name.push(format!(".{random:016x}.new"));
     let new = path.with_file_name(name);
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    Ok((new, file))
+}
+
+fn fill(mut file: fs::File, path: &Path, content: &str) -> io::Result<()> {
     if let Ok(old) = fs::metadata(path) {
         // Whoever may not give files away owns this one himself.
         let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
         file.set_permissions(fs::Permissions::from_mode(old.permissions().mode() & 0o777))?;
     }
     file.write_all(content.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)
+    file.sync_all()
 }
