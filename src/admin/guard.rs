@@ -170,7 +170,7 @@ impl IntoResponse for Refused {
             Refused::WrongToken => (StatusCode::UNAUTHORIZED, "this is not the admin token"),
             Refused::NotLocal => (
                 StatusCode::FORBIDDEN,
-                "without an admin token (--http-token-file) only callers on loopback change anything",
+                "without an admin token only callers on this machine's loopback address change anything: give the node --http-token-file, or ask there",
             ),
             Refused::ForeignHost => {
                 (StatusCode::FORBIDDEN, "the Host header has to name localhost or a loopback address")

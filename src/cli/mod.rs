@@ -12,6 +12,7 @@ mod flags;
 mod given;
 mod leave;
 mod logging;
+mod open_files;
 mod passwd;
 mod ports;
 mod run;

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::failure::Failure;
 use super::given::Given;
 use super::logging::{self, Log};
+use super::open_files;
 use crate::config::{Config, ConfigErrors, Counts};
 use crate::node::Node;
 
@@ -79,6 +80,7 @@ impl Run {
     }
 
     async fn serve(&self, config: Config, log: &Log) -> Result<(), Failure> {
+        open_files::raise(config.limits.max_connections);
         let mut stop = Stop::new(self.until_stdin_ends)?;
         let mut hang_up = listen(SignalKind::hangup())?;
         let node = tokio::select! {

@@ -16,7 +16,7 @@ use rumormq_gossip::{MemberState, NodeName, ReplicaId};
 
 use self::attempts::{Attempts, Look, Urgency};
 use self::connect::CONNECT_MAX;
-use self::host::{dial_address, dial_host};
+use self::host::{Outcome, dial_address, dial_host};
 use super::Cluster;
 
 /// Between two looks at who is not linked.
@@ -35,6 +35,8 @@ const DATAGRAM_SPEAKS: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Dialer {
     targets: Mutex<BTreeMap<Target, Attempts>>,
+    /// How the last attempt at each seed has ended. Guarded by a lock of its own, under which no other is taken.
+    outcomes: Mutex<BTreeMap<String, Outcome>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,13 +53,23 @@ impl Dialer {
     pub fn new(seeds: &[String]) -> Dialer {
         let now = Instant::now();
         let targets = seeds.iter().map(|seed| (Target::Seed(seed.clone()), Attempts::new(SEED, now)));
-        Dialer { targets: Mutex::new(targets.collect()) }
+        Dialer { targets: Mutex::new(targets.collect()), outcomes: Mutex::default() }
     }
 
     /// Whether there is nobody to wait for: no seeds, or none that is another node.
     pub fn is_alone(&self) -> bool {
         let targets = self.targets.lock();
         targets.iter().all(|(target, attempts)| matches!(target, Target::Member(_)) || attempts.is_itself())
+    }
+
+    /// Why there is no link to a seed, in words.
+    pub fn reason(&self, seed: &str) -> String {
+        match self.outcomes.lock().get(seed) {
+            Some(Outcome::Itself) => "this is the node itself".to_owned(),
+            Some(Outcome::Failed(reason)) => reason.clone(),
+            Some(Outcome::Linked) => "the link was closed again".to_owned(),
+            None => "no answer yet".to_owned(),
+        }
     }
 
     /// Begins an attempt if it is time for one; says how many there were before.
@@ -76,6 +88,7 @@ impl Dialer {
 
     /// Those that are no seeds any more are not tried any more.
     fn retain_seeds(&self, seeds: &[String]) {
+        self.outcomes.lock().retain(|seed, _| seeds.contains(seed));
         self.targets.lock().retain(|target, attempts| match target {
             Target::Seed(seed) => attempts.is_running() || seeds.contains(seed),
             Target::Member(_) => true,
@@ -122,7 +135,9 @@ fn dial_seed(cluster: &Arc<Cluster>, seed: String, now: Instant) {
     let Some(turn) = cluster.dialer.begin(&target, SEED, now) else { return };
     let cluster = cluster.clone();
     tokio::spawn(async move {
-        let itself = dial_host(&cluster, &seed, turn).await;
+        let outcome = dial_host(&cluster, &seed, turn).await;
+        let itself = outcome == Outcome::Itself;
+        cluster.dialer.outcomes.lock().insert(seed, outcome);
         cluster.dialer.end(&target, now.elapsed(), itself);
     });
 }
@@ -134,8 +149,8 @@ fn dial_member(cluster: &Arc<Cluster>, name: NodeName, address: SocketAddr, look
     }
     let cluster = cluster.clone();
     tokio::spawn(async move {
-        let itself = dial_address(&cluster, address, || !cluster.is_answered(&name, now)).await;
-        cluster.dialer.end(&target, now.elapsed(), itself);
+        let outcome = dial_address(&cluster, address, || !cluster.is_answered(&name, now)).await;
+        cluster.dialer.end(&target, now.elapsed(), outcome == Outcome::Itself);
     });
 }
 

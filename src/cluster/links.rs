@@ -21,6 +21,9 @@ use super::peer::{Carried, Link, Peer};
 use super::relay::way::LinkProof;
 use super::{Cluster, NameTaken, origin_of, wall_clock_ms};
 
+/// Clocks that differ by more are the operator's business.
+const CLOCKS_MAY_DIFFER_MS: u64 = 60_000;
+
 impl Cluster {
     pub(crate) fn handshakes(&self) -> &Handshakes {
         &self.handshakes
@@ -128,6 +131,15 @@ impl Cluster {
         self.speak();
         self.note_present(now);
         tracing::info!(peer = %theirs, dialled, protocol, "link up");
+        let ahead_ms = hello.wall_clock_ms.wrapping_sub(wall_clock_ms()) as i64;
+        if ahead_ms.unsigned_abs() > CLOCKS_MAY_DIFFER_MS {
+            tracing::warn!(
+                peer = %theirs,
+                ahead_seconds = ahead_ms / 1000,
+                "the peer's clock differs from this node's: check both (NTP), for the latest clock decides which retained message \
+                 and which session counts"
+            );
+        }
         Ok((peer, link, self.inbound.stream(theirs)))
     }
 

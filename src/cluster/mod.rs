@@ -259,8 +259,24 @@ impl Cluster {
             Some(taken) => Err(taken.clone()),
             None => {
                 self.speak();
+                self.warn_of_seeds();
                 Ok(())
             }
+        }
+    }
+
+    /// A node that was to join a cluster and has not found it looks like one that is well, to itself.
+    fn warn_of_seeds(&self) {
+        if self.has_links() {
+            return;
+        }
+        for seed in &self.config.seeds {
+            tracing::warn!(
+                %seed,
+                error = self.dialer.reason(seed),
+                "no seed has led to a cluster, and this node is one by itself until one does: check that --join names the cluster \
+                 address (port 7883) of another node that runs, and that firewalls let UDP and TCP through"
+            );
         }
     }
 

@@ -427,7 +427,10 @@ fn cookies_come_from_a_file_or_the_environment() {
     let both = resolve(&[], &[secret, ("RUMORMQ_COOKIE_FILE", path)], None).unwrap_err();
     assert_eq!(both.to_string(), "RUMORMQ_COOKIE and a cookie file are both given; give one of them");
     let short = resolve(&[], &[("RUMORMQ_COOKIE", "short")], None).unwrap_err();
-    assert_eq!(short.to_string(), "RUMORMQ_COOKIE: cookie 1 has 5 bytes, at least 16 are needed");
+    assert_eq!(
+        short.to_string(),
+        "RUMORMQ_COOKIE: cookie 1 has 5 bytes, at least 16 are needed: make one with `head -c 32 /dev/urandom | base64`"
+    );
     let missing = resolve(&[("cookie_file", "/does/not/exist")], &[], None).unwrap_err().to_string();
     assert!(missing.starts_with("--cookie-file: cannot read /does/not/exist: No such file"), "{missing}");
 }

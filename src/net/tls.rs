@@ -51,7 +51,7 @@ pub enum TlsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The certificate and the key are not a pair, or of a kind that is not supported.
-    #[error("the certificate {} and the key {} cannot be used: {error}", certificate.display(), key.display())]
+    #[error("the certificate {} and the key {} cannot be used: {error}; give the key that belongs to the certificate with --tls-key-file", certificate.display(), key.display())]
     Pair {
         /// The file of the certificate.
         certificate: PathBuf,

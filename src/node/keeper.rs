@@ -17,6 +17,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Known peers are not written more often.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 
+/// The clock may be so far behind the last start without a word.
+const CLOCK_TOLERANCE_MS: u64 = 60_000;
+
 /// What a node starts with.
 pub(super) struct Start {
     /// Its name, a new incarnation, and whom it knew.
@@ -61,7 +64,14 @@ impl Start {
     fn identity(node: NodeName, former: Option<Identity>) -> Identity {
         let (last, peers) = former.map_or((0, Vec::new()), |former| (former.incarnation.0, former.peers));
         // A clock that was set back must not make it one that was used before.
-        let incarnation = Incarnation(wall_clock_ms().max(last.saturating_add(1)));
+        let now = wall_clock_ms();
+        let incarnation = Incarnation(now.max(last.saturating_add(1)));
+        if let Some(behind) = last.checked_sub(now).filter(|behind| *behind > CLOCK_TOLERANCE_MS) {
+            tracing::warn!(
+                behind_seconds = behind / 1000,
+                "the clock is behind this node's last start, and the node goes on as if it were later: check the clock (NTP)"
+            );
+        }
         Identity { node, incarnation, peers }
     }
 }

@@ -45,7 +45,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A listener's address cannot be bound.
-    #[error("cannot listen on {address} ({listener}): {error}")]
+    #[error("cannot listen on {address} ({listener}): {error}; {}", bind_advice(listener, error))]
     Bind {
         /// Which listener.
         listener: &'static str,
@@ -89,6 +89,25 @@ impl StartError {
             StartError::Store(error) => error.is_usage(),
             StartError::Bind { .. } | StartError::Keys(_) | StartError::Membership(_) => false,
         }
+    }
+}
+
+fn bind_advice(listener: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("stop what uses the port (`ss -lntup` shows it), or give another --{listener} ADDR")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!(
+                "the machine has no such address: give --{listener} one that `ip address` shows, or 0.0.0.0"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "ports below 1024 are for root: give --{listener} a higher one, or the process CAP_NET_BIND_SERVICE"
+            )
+        }
+        _ => format!("give another --{listener} ADDR"),
     }
 }
 

@@ -19,7 +19,7 @@ pub use identity::{Identity, KnownPeer};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process uses it.
-    #[error("the data directory {} is in use by another process{}; each node needs one of its own", path.display(), suffix(*pid))]
+    #[error("the data directory {} is in use by another process{}; each node needs one of its own: stop that process, or give another --data-dir", path.display(), suffix(*pid))]
     InUse {
         /// The directory.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum StoreError {
         known: u32,
     },
     /// The system refuses: read-only, full, or not ours.
-    #[error("cannot {action} {}: {error}", path.display())]
+    #[error("cannot {action} {}: {error}; {}", path.display(), advice(error))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -65,6 +65,21 @@ impl StoreError {
     /// Whether the operator has to name another directory, node or program.
     pub fn is_usage(&self) -> bool {
         matches!(self, StoreError::OtherNode { .. } | StoreError::TooNew { .. })
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room on the disk, or give another --data-dir"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "remount the file system for writing, or give another --data-dir"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "give the directory to the node's user (chown), or give another --data-dir"
+        }
+        _ => "check the disk, or give another --data-dir",
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod directory;
 mod logs;
+mod mistakes;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod processes;

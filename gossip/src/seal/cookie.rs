@@ -12,7 +12,10 @@ pub struct Cookie(Zeroizing<Vec<u8>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CookieError {
     /// Too easy to guess.
-    #[error("cookie {number} has {len} bytes, at least {} are needed", Cookie::MIN_LEN)]
+    #[error(
+        "cookie {number} has {len} bytes, at least {} are needed: make one with `head -c 32 /dev/urandom | base64`",
+        Cookie::MIN_LEN
+    )]
     TooShort {
         /// Which of the given cookies, counted from 1.
         number: usize,

@@ -56,7 +56,7 @@ pub enum LinkTlsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Certificate and key are not a pair, or the other nodes would refuse the certificate.
-    #[error("nodes cannot use the certificate {} with the key {}: {reason}", files.certificate.display(), files.key.display())]
+    #[error("nodes cannot use the certificate {} with the key {}: {reason}; give both with --cluster-tls-certificate-file and --cluster-tls-key-file", files.certificate.display(), files.key.display())]
     Unfit {
         /// All files.
         files: LinkTlsFiles,
