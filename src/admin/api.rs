@@ -17,7 +17,7 @@ use super::parameters::{
 use super::refusal::Refusal;
 use super::view::{
     ClearedView, ClientView, ClientsPage, ClusterView, HealthView, KickedView, LeavingView, MatchView,
-    PublishRequest, PublishedView, RetainedPage, RoutesPage, StatsView, SubscriptionsPage,
+    PublishRequest, PublishedView, RetainedPage, RoutesPage, StatsView, SubscriptionsPage, TargetGroup,
 };
 use super::{LeaveRequest, NodeView, Readiness, clients, leaving, routes};
 
@@ -112,6 +112,13 @@ fn endpoints() -> Vec<Endpoint> {
             .body::<LeaveRequest>()
             .answers::<LeavingView>(StatusCode::ACCEPTED, "It leaves, or is drained before that.")
             .refuses(StatusCode::CONFLICT, "There is no other node to take its clients and sessions."),
+        Endpoint::get(
+            "/api/v1/prometheus/targets",
+            "prometheusTargets",
+            "All members of the cluster, dead ones included, for Prometheus' http_sd.",
+            targets,
+        )
+        .answers::<Vec<TargetGroup>>(OK, "The members that others reach over HTTP, sorted by name."),
         Endpoint::get("/api/v1/openapi.json", "openapi", "This description.", openapi)
             .answers::<serde_json::Map<String, serde_json::Value>>(OK, "OpenAPI 3.1."),
     ]
@@ -121,6 +128,10 @@ async fn metrics(State(shared): View) -> impl IntoResponse {
     let page = tokio::task::spawn_blocking(move || shared.view.metrics()).await;
     // It does not panic; should it, one answer is empty.
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.unwrap_or_default())
+}
+
+async fn targets(State(shared): View) -> Json<Vec<TargetGroup>> {
+    Json(shared.view.targets())
 }
 
 async fn healthz() -> Json<HealthView> {

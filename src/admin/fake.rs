@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::view::{
     ClientView, ClientsPage, ClusterView, HeadView, LeavingView, LinkKind, MatchView, MemberState,
     MemberView, NodeStats, RetainedPage, RetainedView, RouteView, RoutesPage, SetView, SubscriptionView,
-    SubscriptionsPage,
+    SubscriptionsPage, TargetGroup,
 };
 use super::{
     Answers, ClientsQuery, FirstEntries, Later, LeaveRefused, LeaveRequest, NodeView, Readiness,
@@ -240,6 +240,11 @@ impl NodeView for FakeNode {
 
     fn metrics(&self) -> String {
         "# TYPE rumormq_connections gauge\nrumormq_connections 0\n".to_owned()
+    }
+
+    fn targets(&self) -> Vec<TargetGroup> {
+        let labels = BTreeMap::from([("node".to_owned(), self.name.to_owned())]);
+        vec![TargetGroup { targets: vec!["h:18083".to_owned()], labels }]
     }
 
     fn readiness(&self) -> Readiness {

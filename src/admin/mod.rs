@@ -45,7 +45,7 @@ use crate::message::Message;
 use crate::topic::Topic;
 use view::{
     ClientView, ClientsPage, ClusterView, LeavingView, MatchView, NodeStats, RetainedPage, RoutesPage,
-    SubscriptionsPage,
+    SubscriptionsPage, TargetGroup,
 };
 
 /// What comes later.
@@ -87,6 +87,8 @@ pub trait NodeView: Send + Sync + 'static {
     fn leaving(&self) -> LeavingView;
     /// All metrics, in the text format of Prometheus. It may take a while: it is called where that holds up nobody.
     fn metrics(&self) -> String;
+    /// All members that others reach over HTTP, this one included, sorted by name.
+    fn targets(&self) -> Vec<TargetGroup>;
     /// Whether clients should be sent here.
     fn readiness(&self) -> Readiness;
 }

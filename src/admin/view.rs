@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 mod clients;
 mod publish;
 mod stats;
+mod targets;
 
 use super::leaving::DrainView;
 pub use clients::{ClientView, ClientsPage, KickedView, Missing, SubscriptionView, SubscriptionsPage};
 pub use publish::{PublishProperties, PublishRequest, PublishedView, UserProperties};
 pub use stats::{NodeStats, PeerStats, StatsView};
+pub use targets::TargetGroup;
 
 /// `GET /api/v1/cluster`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
-use rumormq_gossip::{Counters, Head, LinkState, MemberStatus, NodeName, ReplicaId, SetId};
+use rumormq_gossip::{Counters, Head, LinkState, MemberState, MemberStatus, NodeName, ReplicaId, SetId};
 
 use super::interest::{ROUTES, member_count};
 use super::{Cluster, wall_clock_ms};
@@ -57,6 +57,20 @@ impl Cluster {
             stamps_ahead_ms: node.stamps_ahead_ms(wall_clock_ms()),
             counters: *node.counters(),
         }
+    }
+
+    /// Where members that have not left are reached over HTTP, this one included, by name; that of the newest start of each.
+    pub fn http_addresses(&self) -> Vec<(NodeName, String)> {
+        let replication = self.replication.lock();
+        let me = replication.node.me().clone();
+        let not_left = |state| state != MemberState::Left;
+        let others: Vec<ReplicaId> = replication.node.members_in(not_left).cloned().collect();
+        drop(replication);
+        let known = self.members.look_up(others.iter());
+        let others = others.into_iter().zip(known);
+        let addresses = others.filter_map(|(replica, known)| Some((replica.name, known?.0.http?)));
+        let own = self.config.advertise.http.clone().map(|address| (me.name, address));
+        addresses.chain(own).collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
     /// Calls `visit` with every route of a node that is not dead, this one included, in no order; and with the number of

@@ -13,6 +13,7 @@ use super::{clients, metrics};
 use crate::admin::view::{
     ClientView, ClientsPage, ClusterView, HeadView, LeavingView, LinkKind, MatchView, MemberState,
     MemberView, NodeStats, RetainedPage, RetainedView, RouteView, RoutesPage, SetView, SubscriptionsPage,
+    TargetGroup,
 };
 use crate::admin::{
     Answers, ClientsQuery, FirstEntries, Later, LeaveRefused, LeaveRequest, NodeView, Readiness,
@@ -186,6 +187,15 @@ impl NodeView for View {
 
     fn metrics(&self) -> String {
         metrics::render(&self.broker, &self.cluster)
+    }
+
+    fn targets(&self) -> Vec<TargetGroup> {
+        let group = |(node, address): (NodeName, String)| {
+            let labels = [("cluster", self.cluster.name()), ("node", node.as_str())];
+            let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            TargetGroup { targets: vec![address], labels }
+        };
+        self.cluster.http_addresses().into_iter().map(group).collect()
     }
 
     fn readiness(&self) -> Readiness {

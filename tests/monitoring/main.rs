@@ -1,9 +1,12 @@
-//! What a monitoring system sees of a cluster: the metrics of real nodes.
+//! What a monitoring system sees of a cluster: the metrics of real nodes, Grafana's dashboards and Prometheus' alerts.
 
 mod dashboards;
 mod exposition;
+mod load;
 mod metrics;
 mod panels;
+mod partition;
+mod picture;
 #[path = "../processes/mod.rs"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod processes;
@@ -13,5 +16,6 @@ mod support {
     pub mod client;
     pub mod describe;
 }
+mod prometheus;
 mod rules;
 mod tool;

@@ -213,3 +213,33 @@ fn peers_that_left_are_not_shown_any_more() {
     assert_eq!(gone.post("/api/v1/leave"), 202);
     awaits("nothing is shown of it", PATIENCE, || nodes.iter().all(|node| shown(node).is_empty()));
 }
+
+#[test]
+fn any_node_tells_prometheus_where_all_of_them_are() {
+    let mut nodes = processes::start_cluster(3);
+    let targets = |node: &Process| -> serde_json::Value {
+        serde_json::from_str(&node.page("/api/v1/prometheus/targets")).expect("JSON")
+    };
+    let target = |node: &Process| {
+        serde_json::json!({
+            "targets": [node.http_addr().to_string()],
+            "labels": {"cluster": "rumormq", "node": node.name()},
+        })
+    };
+    let all = serde_json::Value::Array(nodes.iter().map(target).collect());
+    for node in &nodes {
+        assert_eq!(targets(node), all);
+    }
+    // That a node is down is for Prometheus to show.
+    let mut killed = nodes.pop().expect("three");
+    killed.kill();
+    let name = killed.name().to_owned();
+    awaits("it is missed", PATIENCE, || {
+        nodes[0].state_of(&name) == Some(rumormq::admin::view::MemberState::Dead)
+    });
+    assert_eq!(targets(&nodes[0]), all);
+    // One that has left is no more.
+    let gone = nodes.pop().expect("two");
+    assert_eq!(gone.post("/api/v1/leave"), 202);
+    awaits("it is not asked any more", PATIENCE, || targets(&nodes[0]).as_array().map(Vec::len) == Some(2));
+}

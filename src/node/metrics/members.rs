@@ -1,6 +1,6 @@
 //! Who is in the cluster, and how the others are reached.
 
-use rumormq_gossip::{LinkState, MemberState};
+use rumormq_gossip::{LinkState, MemberState, MemberStatus};
 
 use super::page::Page;
 use crate::cluster::{Cluster, Snapshot, state_label};
@@ -36,24 +36,27 @@ impl Page {
         );
         // Of several starts of one node, which follow each other here, the last one counts.
         let known = || snapshot.members.iter().filter(|member| member.state.is_some_and(is_expected));
-        let links = |is: fn(&LinkState) -> bool| {
-            known().map(move |member| {
-                (vec![member.replica.name.as_str()], f64::from(u8::from(is(&member.link))))
-            })
+        // The socket of a link to somebody who is dead stays open for a while, and is no link to anybody.
+        let is_up = |member: &MemberStatus| {
+            member.link == LinkState::Direct && member.state.is_some_and(MemberState::is_live)
+        };
+        let is_relayed = |member: &MemberStatus| matches!(member.link, LinkState::Relayed(_));
+        let links = |is: fn(&MemberStatus) -> bool| {
+            known().map(move |member| (vec![member.replica.name.as_str()], f64::from(u8::from(is(member)))))
         };
         self.gauges(
             "link_up",
-            "1 if a link to the peer is up.",
+            "1 if a link to the peer is up, and the peer is not taken to be dead.",
             &["peer"],
-            links(|link| *link == LinkState::Direct),
+            links(is_up),
         );
         self.gauges(
             "link_relayed",
             "1 if the peer is reached through a third node instead.",
             &["peer"],
-            links(|link| matches!(link, LinkState::Relayed(_))),
+            links(is_relayed),
         );
-        let linked = known().filter(|member| member.link == LinkState::Direct);
+        let linked = known().filter(|member| is_up(member));
         self.gauges(
             "link_rtt_seconds",
             "Round trip of the last ping over the link.",

@@ -79,7 +79,8 @@ const PANELS: &[Panel] = &[
         values: &[(0, "none", "red"), (1, "relayed", "yellow"), (2, "direct", "green")],
         thresholds: &[(None, "red"), (Some(1.0), "yellow"), (Some(2.0), "green")],
         shows: "How each node reaches each other one: over a link, through a third node, or not at all.",
-        healthy: "direct everywhere. Relayed is a partial cut that costs time and nothing else.",
+        healthy: "direct everywhere; in clusters of more than 64 nodes, for a part of the pairs. Relayed is a partial cut that \
+                  costs time and nothing else.",
         ..LINES
     },
     Panel {
