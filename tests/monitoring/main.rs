@@ -1,5 +1,6 @@
 //! What a monitoring system sees of a cluster: the metrics of real nodes, Grafana's dashboards and Prometheus' alerts.
 
+mod compose;
 mod dashboards;
 mod exposition;
 mod load;

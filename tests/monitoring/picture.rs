@@ -125,8 +125,13 @@ fn lines(
         "<rect x=\"{LEFT}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{CHART}\" fill=\"none\" stroke=\"#ccc\"/>",
         WIDTH - LEFT - RIGHT
     );
-    text(body, 100.0, y + 10.0, "normal", "#666", &label(highest, unit));
-    text(body, 100.0, y + CHART, "normal", "#666", "0");
+    for (y, words) in [(y + 10.0, label(highest, unit)), (y + CHART, "0".to_owned())] {
+        let _ = writeln!(
+            body,
+            "<text x=\"{:.1}\" y=\"{y:.1}\" text-anchor=\"end\" fill=\"#666\">{words}</text>",
+            LEFT - 4.0
+        );
+    }
     for (number, series) in series.iter().enumerate() {
         let color = COLORS[number % COLORS.len()];
         let mut points = String::new();
@@ -170,7 +175,7 @@ fn rows(
 
 fn label(value: f64, unit: &str) -> String {
     match unit {
-        "s" if value < 1.0 => format!("{:.1} ms", value * 1e3),
+        "s" if value < 1.0 => format!("{:.0} ms", value * 1e3),
         "s" => format!("{value:.0} s"),
         "ops" => format!("{value:.1} /s"),
         _ => format!("{value:.0}"),
