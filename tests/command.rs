@@ -191,6 +191,66 @@ fn questions_are_answered_as_tables_and_as_the_node_gave_it() {
 }
 
 #[test]
+fn clients_are_listed_and_kicked() {
+    let (_node, ready) = node();
+    let http = address(&ready, "http").to_string();
+    let ask = |arguments: &[&str]| output(&[arguments, &["--http", &http]].concat());
+    // A CONNECT of 3.1.1 with a session that stays, and a SUBSCRIBE to `a/#` with QoS 1.
+    let mut client = TcpStream::connect(address(&ready, "mqtt")).unwrap();
+    client.write_all(b"\x10\x0f\0\x04MQTT\x04\0\0\0\0\x03x/1\x82\x08\0\x01\0\x03a/#\x01").unwrap();
+    wait_until("it is subscribed", || ask(&["subscriptions"]).1.contains("a/#"));
+    let (code, table, _) = ask(&["clients"]);
+    assert_eq!(code, Some(0));
+    let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(
+        (row[0], row[1], row[2], row[3], row[5], row[6]),
+        ("x/1", "n1@127.0.0.1", "-", "connected", "3.1.1", "1")
+    );
+    let subscriptions = ask(&["subscriptions", "--client=x/1", "--scope=cluster"]).1;
+    assert_eq!(
+        subscriptions,
+        "CLIENT  FILTER  NODE          QOS  OPTIONS\nx/1     a/#     n1@127.0.0.1  1    -\n"
+    );
+    assert_eq!(ask(&["clients", "--connected=false"]).1.lines().count(), 1);
+    assert_eq!(
+        ask(&["clients", "--prefix=y", "--json"]).1,
+        "{\"clients\":[],\"next\":null,\"missing\":[]}\n"
+    );
+
+    let (code, words, _) = ask(&["kick", "x/1", "--keep-session"]);
+    assert_eq!((code, words.as_str()), (Some(0), "x/1 is disconnected from n1@127.0.0.1\n"));
+    wait_until("it is away", || ask(&["clients"]).1.contains("away"));
+    let (code, json, _) = ask(&["kick", "x/1", "--json"]);
+    assert_eq!(
+        (code, json.as_str()),
+        (Some(0), "{\"client\":\"x/1\",\"nodes\":[\"n1@127.0.0.1\"],\"missing\":[]}\n")
+    );
+    let (code, _, error) = ask(&["kick", "x/1"]);
+    assert_eq!((code, error.contains("client \"x/1\" has no session")), (Some(1), true), "{error}");
+    let (code, _, error) = ask(&["clients", "--scope=world"]);
+    assert_eq!((code, error.contains("invalid value 'world'")), (Some(2), true), "{error}");
+    let (code, _, error) = ask(&["top"]);
+    assert_eq!((code, error.contains("top is for a terminal")), (Some(2), true), "{error}");
+}
+
+#[test]
+fn shells_complete_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, script, _) = output(&["completions", shell]);
+        assert_eq!(code, Some(0), "{shell}");
+        assert!(script.contains("subscriptions") && script.contains("keep-session"), "{shell}");
+    }
+    assert_eq!(output(&["completions", "none"]).0, Some(2));
+    // A shell takes it, where there is one.
+    let mut bash = Command::new("bash");
+    bash.args(["-c", "source /dev/stdin && complete -p rumormq"]);
+    let Ok(mut bash) = bash.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else { return };
+    bash.stdin.take().unwrap().write_all(output(&["completions", "bash"]).1.as_bytes()).unwrap();
+    let said = bash.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).contains("-F _rumormq"), "{said:?}");
+}
+
+#[test]
 fn dev_runs_a_cluster_and_takes_it_along() {
     let base = free_base(0);
     let mut dev = Running::start(&["dev", "--nodes=3", &format!("--base-port={base}")]);

@@ -1,7 +1,6 @@
 //! `rumormq leave`: a node goes, and will not come back.
 
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -24,9 +23,6 @@ pub(super) struct Leave {
     /// Seconds for load balancers to notice first, instead of the node's drain_grace
     #[arg(long, value_name = "SECONDS", requires = "drain")]
     grace: Option<f64>,
-    /// The secret of those who may change something, where the node has one [environment: RUMORMQ_HTTP_TOKEN_FILE]
-    #[arg(long, value_name = "FILE")]
-    http_token_file: Option<PathBuf>,
     #[command(flatten)]
     client: Client,
 }
@@ -39,18 +35,15 @@ const LOOK: Duration = Duration::from_millis(50);
 impl Leave {
     /// Returns when the node has ended.
     pub(super) fn execute(self) -> Result<(), Failure> {
-        let from_environment = || std::env::var_os("RUMORMQ_HTTP_TOKEN_FILE").map(PathBuf::from);
-        let file = self.http_token_file.clone().or_else(from_environment);
-        let token = file.as_deref().map(read_token).transpose()?;
         let request = LeaveRequest { drain: self.drain, rate: self.rate, grace_seconds: self.grace };
         let request = serde_json::to_string(&request).map_err(|error| Failure::Answer(error.to_string()))?;
-        let body = self.client.post("/api/v1/leave", token.as_deref(), &request)?;
+        let body = self.client.target.post("/api/v1/leave", &request)?;
         let LeavingView { node, drain } = parse(&body)?;
         if let Some(begun) = drain.filter(|_| self.drain) {
             self.await_drained(&node, begun)?;
         }
         let asked = Instant::now();
-        while self.client.is_answered() {
+        while self.client.target.is_answered() {
             if asked.elapsed() > END_MAX {
                 return Err(Failure::Answer(format!(
                     "{node} leaves, and has not ended after {} s",
@@ -116,10 +109,4 @@ fn progress(drain: &DrainView) -> String {
             format!("drained in {:.1} s, {} sessions moved", drain.seconds, drain.sessions_moved)
         }
     }
-}
-
-fn read_token(path: &Path) -> Result<String, Failure> {
-    let token = std::fs::read_to_string(path);
-    let token = token.map_err(|error| Failure::File { path: path.to_owned(), error })?;
-    Ok(token.trim().to_owned())
 }

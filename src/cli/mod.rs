@@ -6,17 +6,21 @@
 mod ask;
 mod check;
 mod client;
+mod completions;
 mod dev;
 mod failure;
 mod flags;
 mod given;
+mod kick;
 mod leave;
+mod lists;
 mod logging;
 mod open_files;
 mod passwd;
 mod ports;
 mod run;
 mod table;
+mod top;
 
 use std::process::ExitCode;
 
@@ -30,10 +34,15 @@ pub fn main() -> ExitCode {
         Command::Dev(dev) => dev.execute(),
         Command::Status(status) => status.execute(),
         Command::Nodes(nodes) => nodes.execute(),
+        Command::Top(top) => top.execute(),
         Command::Routes(routes) => routes.execute(),
         Command::Match(matches) => matches.execute(),
+        Command::Clients(clients) => clients.execute(),
+        Command::Subscriptions(subscriptions) => subscriptions.execute(),
+        Command::Kick(kick) => kick.execute(),
         Command::Leave(leave) => leave.execute(),
         Command::Passwd(passwd) => passwd.execute(),
+        Command::Completions(completions) => completions.execute(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,12 +76,22 @@ enum Command {
     Status(ask::Status),
     /// List the members of the cluster
     Nodes(ask::Nodes),
+    /// Watch the cluster on the terminal
+    Top(top::Top),
     /// List the topic filters of the cluster, each with the nodes that want it
-    Routes(ask::Routes),
+    Routes(lists::Routes),
     /// Show which filters match a topic, and who would get a publish to it
-    Match(ask::Match),
+    Match(lists::Match),
+    /// List the clients with a session
+    Clients(lists::Clients),
+    /// List the clients' subscriptions
+    Subscriptions(lists::Subscriptions),
+    /// Disconnect a client and end its session
+    Kick(kick::Kick),
     /// Have a node leave its cluster for good, and end
     Leave(leave::Leave),
     /// Write a user and its password into a password file, or remove one
     Passwd(passwd::Passwd),
+    /// Print what a shell needs to complete this command's words
+    Completions(completions::Completions),
 }

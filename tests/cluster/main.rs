@@ -38,6 +38,7 @@ mod route_table;
 mod shared;
 mod takeover;
 mod tls_links;
+mod top;
 #[path = "../support"]
 #[allow(dead_code, reason = "other targets use it, too")]
 mod support {
