@@ -30,7 +30,7 @@ const CHARTS: &[(&str, usize, Style)] = &[
     ("Lag, by node and origin", 0, Style::Rows(lag)),
     ("Propagation of a change", 1, Style::Lines),
     ("Forward buffers: messages", 0, Style::Lines),
-    ("Repairs by kind", 0, Style::Lines),
+    ("Forward buffers: oldest", 0, Style::Lines),
 ];
 
 fn link(value: f64) -> &'static str {
@@ -87,10 +87,9 @@ fn picture(view: &View) -> String {
          font-size=\"11\">\n<title>Three nodes, split and healed</title>\n\
          <rect width=\"{WIDTH}\" height=\"{height:.0}\" fill=\"white\"/>\n"
     );
-    for (from, to, what, color) in [
-        (cut, healed, "n3 is cut off", "#fbe3e0"),
-        (cut_in_part, mended, "n1 and n3 are cut off from each other", "#fdf3d7"),
-    ] {
+    for (from, to, what, color) in
+        [(cut, healed, "n3 is cut off", "#fbe3e0"), (cut_in_part, mended, "no way from n1 to n3", "#fdf3d7")]
+    {
         let width = x(to) - x(from);
         let _ = writeln!(
             page,

@@ -11,10 +11,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::dashboards::folder;
-use crate::processes::http::Http;
 use crate::processes::netns::Namespace;
+use crate::processes::{self, http::Http};
 
 const PORT: u16 = 9090;
+
+/// How long anything may take to show in Prometheus.
+const SHOWN: Duration = Duration::from_secs(30);
+
+/// An expression, and what all of its values have to be.
+pub type Condition = (&'static str, fn(f64) -> bool);
 
 /// Ends, and takes its data along, when it is dropped.
 pub struct Prometheus {
@@ -88,10 +94,19 @@ impl Prometheus {
         self.try_query(expression, at).unwrap_or_else(|| panic!("no answer to {expression}:\n{}", self.log()))
     }
 
-    /// Whether now there are series, and all of them fit.
-    pub fn holds(&self, expression: &str, fits: impl Fn(f64) -> bool) -> bool {
-        let found = self.try_query(expression, now()).unwrap_or_default();
-        !found.is_empty() && found.iter().all(|series| fits(series.value()))
+    /// Waits for a moment at which all of these hold; gives that moment.
+    #[track_caller]
+    pub fn awaits(&self, what: &str, conditions: &[Condition]) -> f64 {
+        let mut moment = 0.0;
+        processes::awaits(what, SHOWN, || {
+            // What is scraped at this very moment is not there yet, and would change what was seen.
+            moment = now() - 1.0;
+            conditions.iter().all(|(expression, fits)| {
+                let found = self.try_query(expression, moment).unwrap_or_default();
+                !found.is_empty() && found.iter().all(|series| fits(series.value()))
+            })
+        });
+        moment
     }
 
     /// The values of a second each.
