@@ -5,7 +5,7 @@
 //! ```text
 //!   cli          the command: runs nodes, asks them questions
 //!   node         a whole node: starts and stops what is below, shows it to admin
-//!   config       what an operator decides             admin    HTTP API and metrics' page, over a view of a node
+//!   config       what an operator decides             admin    HTTP API, metrics' and status page, over a view of a node
 //!   bridge       a client of this node and of another broker
 //!   net          sockets: one accept loop, one driver for each connection
 //!   broker       joins the three below; the one place where the effects of a packet are decided

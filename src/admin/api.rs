@@ -11,20 +11,23 @@ use axum::response::{IntoResponse, Response};
 use super::endpoint::{Endpoint, document};
 use super::guard::{self, Guard};
 use super::parameters::{
-    ClientsParameters, KickParameters, MatchParameters, RetainedParameters, RoutesParameters, ScopeParameter,
-    SubscriptionsParameters, TopicParameter,
+    ClientsParameters, EventsParameters, KickParameters, MatchParameters, RetainedParameters,
+    RoutesParameters, ScopeParameter, SubscriptionsParameters, TopicParameter,
 };
 use super::refusal::Refusal;
+use super::stream::Watchers;
 use super::view::{
-    ClearedView, ClientView, ClientsPage, ClusterView, HealthView, KickedView, LeavingView, MatchView,
-    PublishRequest, PublishedView, RetainedPage, RoutesPage, StatsView, SubscriptionsPage, TargetGroup,
+    ClearedView, ClientView, ClientsPage, ClusterView, EventsView, HealthView, KickedView, LeavingView,
+    MatchView, PublishRequest, PublishedView, RetainedPage, RoutesPage, StatsView, SubscriptionsPage,
+    TargetGroup,
 };
-use super::{LeaveRequest, NodeView, Readiness, clients, leaving, routes};
+use super::{LeaveRequest, NodeView, Readiness, clients, leaving, routes, status_page, stream};
 
 /// What every handler has.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) view: Arc<dyn NodeView>,
+    pub(super) watchers: Watchers,
     /// The description of the paths, as text.
     document: Arc<str>,
 }
@@ -47,7 +50,7 @@ pub fn router(view: Arc<dyn NodeView>, guard: Guard) -> axum::Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(from_fn_with_state(guard, guard::guard_reading))
-        .with_state(Shared { view, document })
+        .with_state(Shared { view, watchers: Watchers::default(), document })
 }
 
 /// The table of paths.
@@ -55,8 +58,10 @@ fn endpoints() -> Vec<Endpoint> {
     const OK: StatusCode = StatusCode::OK;
     const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
     vec![
+        Endpoint::get("/", "statusPage", "The status page, for people.", status_page::show)
+            .answers_text("text/html", "The page; it asks for what it shows."),
         Endpoint::get("/metrics", "metrics", "All metrics, for Prometheus.", metrics)
-            .answers_text("In the text format of Prometheus."),
+            .answers_text("text/plain", "In the text format of Prometheus."),
         Endpoint::get("/healthz", "health", "Whether the process is up.", healthz)
             .answers::<HealthView>(OK, "It is."),
         Endpoint::get("/readyz", "readiness", "Whether clients should be sent to this node.", readyz)
@@ -67,6 +72,19 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/stats", "stats", "What the node does, in numbers, or all nodes.", stats)
             .query::<ScopeParameter>()
             .answers::<StatsView>(OK, "The numbers."),
+        Endpoint::get("/api/v1/events", "events", "What has happened lately, as this node has seen it.", stream::events)
+            .query::<EventsParameters>()
+            .answers::<EventsView>(OK, "The events that are remembered."),
+        Endpoint::get(
+            "/api/v1/events/stream",
+            "watch",
+            "Server-sent events: `event` with each that happens, `cluster` with the members whenever that is so and every few \
+             seconds, `end` when the node stops.",
+            stream::watch,
+        )
+        .query::<EventsParameters>()
+        .answers_text("text/event-stream", "It ends after some minutes: come back with the last event's number.")
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, "There are as many watchers as can be."),
         Endpoint::get("/api/v1/routes", "routes", "The route table: who wants which topic filter.", routes::routes)
             .query::<RoutesParameters>()
             .answers::<RoutesPage>(OK, "A page of it."),

@@ -18,6 +18,14 @@ fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
+/// What an answer consists of.
+#[derive(Clone, Copy)]
+enum Content {
+    Json(SchemaOf),
+    /// Text of this media type.
+    Text(&'static str),
+}
+
 /// One method of one path.
 pub(super) struct Endpoint {
     pub(super) path: &'static str,
@@ -31,7 +39,7 @@ pub(super) struct Endpoint {
     in_path: Option<(&'static str, &'static str)>,
     query: Option<SchemaOf>,
     body: Option<SchemaOf>,
-    answers: Vec<(StatusCode, &'static str, Option<SchemaOf>)>,
+    answers: Vec<(StatusCode, &'static str, Content)>,
 }
 
 impl Endpoint {
@@ -93,13 +101,13 @@ impl Endpoint {
 
     /// An answer.
     pub(super) fn answers<T: JsonSchema>(mut self, status: StatusCode, what: &'static str) -> Endpoint {
-        self.answers.push((status, what, Some(schema_of::<T>)));
+        self.answers.push((status, what, Content::Json(schema_of::<T>)));
         self
     }
 
-    /// An answer that is text.
-    pub(super) fn answers_text(mut self, what: &'static str) -> Endpoint {
-        self.answers.push((StatusCode::OK, what, None));
+    /// An answer that is text of this media type.
+    pub(super) fn answers_text(mut self, media_type: &'static str, what: &'static str) -> Endpoint {
+        self.answers.push((StatusCode::OK, what, Content::Text(media_type)));
         self
     }
 
@@ -120,10 +128,10 @@ impl Endpoint {
             parameters.extend(query_parameters(&query(&mut inlined()), given));
         }
         let mut responses: Map<String, Value> = Map::new();
-        for (status, what, schema) in &self.answers {
-            let content = match schema {
-                Some(schema) => json!({"application/json": {"schema": schema(answered)}}),
-                None => json!({"text/plain": {"schema": {"type": "string"}}}),
+        for (status, what, content) in &self.answers {
+            let content = match content {
+                Content::Json(schema) => json!({"application/json": {"schema": schema(answered)}}),
+                Content::Text(media_type) => json!({*media_type: {"schema": {"type": "string"}}}),
             };
             responses.insert(status.as_u16().to_string(), json!({"description": what, "content": content}));
         }

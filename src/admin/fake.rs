@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::view::{
-    ClientView, ClientsPage, ClusterView, HeadView, LeavingView, LinkKind, MatchView, MemberState,
-    MemberView, NodeStats, RetainedPage, RetainedView, RouteView, RoutesPage, SetView, SubscriptionView,
-    SubscriptionsPage, TargetGroup,
+    ClientView, ClientsPage, ClusterView, EventKind, EventView, HeadView, LeavingView, LinkKind, MatchView,
+    MemberState, MemberView, NodeStats, RetainedPage, RetainedView, RouteView, RoutesPage, SetView,
+    SubscriptionView, SubscriptionsPage, TargetGroup,
 };
 use super::{
     Answers, ClientsQuery, FirstEntries, Later, LeaveRefused, LeaveRequest, NodeView, Readiness,
     RetainedQuery, RoutesQuery, SubscriptionsQuery, answer,
 };
 use crate::broker::{Kick, Published, Unpublished};
+use crate::cluster::events::Newest;
 use crate::message::Message;
 use crate::topic::{Topic, TopicFilter};
 
@@ -26,6 +28,8 @@ pub(crate) struct FakeNode {
     pub(crate) name: &'static str,
     pub(crate) clients: Mutex<BTreeSet<String>>,
     pub(crate) published: Mutex<Vec<Message>>,
+    pub(crate) events: Mutex<Vec<EventView>>,
+    pub(crate) newest: watch::Sender<Newest>,
     pub(crate) others: Mutex<Vec<std::sync::Arc<FakeNode>>>,
 }
 
@@ -40,8 +44,18 @@ impl FakeNode {
             name: "node1@h",
             clients: Mutex::default(),
             published: Mutex::default(),
+            events: Mutex::default(),
+            newest: watch::Sender::new(Newest::Number(0)),
             others: Mutex::default(),
         }
+    }
+
+    /// A link of `node2@h` comes up.
+    pub(crate) fn has_event(&self, number: u64) {
+        let node = Some("node2@h".to_owned());
+        let text = format!("linked {number}");
+        self.events.lock().push(EventView { number, at_ms: 7, kind: EventKind::Link, node, text });
+        self.newest.send_replace(Newest::Number(number));
     }
 
     fn all(&self) -> Vec<RouteView> {
@@ -207,6 +221,14 @@ impl NodeView for FakeNode {
 
     fn stats(&self) -> NodeStats {
         NodeStats { node: self.name.to_owned(), connections: 3, ..NodeStats::default() }
+    }
+
+    fn events(&self, after: u64) -> Vec<EventView> {
+        self.events.lock().iter().filter(|event| event.number > after).cloned().collect()
+    }
+
+    fn watch_events(&self) -> watch::Receiver<Newest> {
+        self.newest.subscribe()
     }
 
     fn publish(&self, message: Message) -> Later<Result<Published, Unpublished>> {

@@ -127,9 +127,10 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 /// The middleware of all paths. Those that change something have their own as well.
 pub(super) async fn guard_reading(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    // Whoever looks after the process has no token, and learns nothing.
-    let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
-    if is_read && !is_probe {
+    // Whoever looks after the process has no token, and learns nothing; nor does who gets the status page, which asks its user
+    // for the token.
+    let tells_nothing = matches!(request.uri().path(), "/healthz" | "/readyz" | "/");
+    if is_read && !tells_nothing {
         let caller = request.extensions().get::<Caller>().copied();
         if let Err(refused) = guard.check_read(caller, request.headers()) {
             return refused.into_response();

@@ -1,10 +1,10 @@
-//! The HTTP API and the metrics' page, over whatever can show a node.
+//! The HTTP API, the metrics' page and the status page, over whatever can show a node.
 //!
 //! A [`NodeView`] gives the answers, [`router`] turns requests into questions, [`HttpServer`] keeps those who ask within
 //! bounds: connections, sizes and times are limited, and nothing that a request says is trusted before it is parsed.
 //! Whoever reaches it may read; what changes something passes a [`Guard`]. It knows nothing of sessions, sockets or links.
 //!
-//! One table of paths both answers and describes them. What each node knows of itself alone is a `question`, which can be
+//! One table of paths both answers and describes them. What happens is streamed to a few watchers, of which the status page is one. What each node knows of itself alone is a `question`, which can be
 //! asked of all.
 
 mod api;
@@ -23,6 +23,8 @@ mod routes;
 #[cfg(test)]
 mod schema_check;
 mod server;
+mod status_page;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -40,12 +42,15 @@ pub use server::HttpServer;
 use std::future::Future;
 use std::pin::Pin;
 
+use tokio::sync::watch;
+
 use crate::broker::{Kick, Published, Unpublished};
+use crate::cluster::events::Newest;
 use crate::message::Message;
 use crate::topic::Topic;
 use view::{
-    ClientView, ClientsPage, ClusterView, LeavingView, MatchView, NodeStats, RetainedPage, RoutesPage,
-    SubscriptionsPage, TargetGroup,
+    ClientView, ClientsPage, ClusterView, EventView, LeavingView, MatchView, NodeStats, RetainedPage,
+    RoutesPage, SubscriptionsPage, TargetGroup,
 };
 
 /// What comes later.
@@ -77,6 +82,10 @@ pub trait NodeView: Send + Sync + 'static {
     fn subscriptions(&self, query: &SubscriptionsQuery) -> SubscriptionsPage;
     /// What the node does, in numbers.
     fn stats(&self) -> NodeStats;
+    /// What has happened after the event of that number, oldest first.
+    fn events(&self, after: u64) -> Vec<EventView>;
+    /// Tells how far the events go, whenever that has changed.
+    fn watch_events(&self) -> watch::Receiver<Newest>;
     /// Publishes a message, past all access rules.
     fn publish(&self, message: Message) -> Later<Result<Published, Unpublished>>;
     /// Asks all other nodes something that [`answer`] answers there.

@@ -97,6 +97,12 @@ parameters! {
         session: SessionFate,
     }
 
+    /// Of `/events` and `/events/stream`.
+    EventsParameters {
+        /// Only events after the one of this number.
+        after: Option<u64>,
+    }
+
     /// Of `/routes`.
     RoutesParameters {
         /// Only this topic filter.

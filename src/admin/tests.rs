@@ -123,6 +123,106 @@ async fn metrics_are_text() {
 }
 
 #[tokio::test]
+async fn the_status_page_may_run_its_own_script_and_nothing_else() {
+    let answer = Server::start().await.get("/").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("content-type: text/html; charset=utf-8"), "{}", answer.head);
+    let policy = answer.head.lines().find_map(|line| line.strip_prefix("content-security-policy: ")).unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    assert!(answer.body.starts_with("<!doctype html>"));
+}
+
+#[tokio::test]
+async fn events_are_told_from_a_number_on() {
+    let server = Server::start().await;
+    (1..=3).for_each(|number| server.node.has_event(number));
+    let (status, view) = server.json("/api/v1/events?after=2").await;
+    let event = json!({"number": 3, "at_ms": 7, "kind": "link", "node": "node2@h", "text": "linked 3"});
+    assert_eq!((status, view), (200, json!({"node": "node1@h", "events": [event]})));
+    assert_eq!(server.json("/api/v1/events").await.1["events"].as_array().unwrap().len(), 3);
+}
+
+/// Somebody who watches, and what has come so far.
+struct Watcher {
+    stream: TcpStream,
+    text: String,
+}
+
+impl Watcher {
+    async fn start(server: &Server, query: &str, headers: &str) -> Watcher {
+        let mut stream = server.connect().await;
+        let request =
+            format!("GET /api/v1/events/stream{query} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Watcher { stream, text: String::new() }
+    }
+
+    /// Reads on until that has come; everything up to its end.
+    async fn until(&mut self, wanted: &str) -> String {
+        loop {
+            if let Some(at) = self.text.find(wanted) {
+                let rest = self.text.split_off(at + wanted.len());
+                return std::mem::replace(&mut self.text, rest);
+            }
+            let mut piece = [0; 4096];
+            let length = self.stream.read(&mut piece).await.unwrap();
+            assert!(length > 0, "the stream ends without {wanted:?}: {}", self.text);
+            self.text.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_are_told_what_happens_when_it_happens() {
+    let server = Server::start().await;
+    (1..=2).for_each(|number| server.node.has_event(number));
+    let begun = tokio::time::Instant::now();
+    let mut watcher = Watcher::start(&server, "?after=1", "").await;
+    let head = watcher.until("\r\n\r\n").await.to_lowercase();
+    assert!(head.contains("200 ok") && head.contains("content-type: text/event-stream"), "{head}");
+    let greeting = watcher.until("event: cluster\ndata: {\"node\":\"node1@h\"").await;
+    assert!(greeting.contains("id: 2\nevent: event\ndata: {\"number\":2"), "{greeting}");
+    assert!(!greeting.contains("\"number\":1"), "{greeting}");
+    server.node.has_event(3);
+    watcher.until("id: 3\nevent: event").await;
+    watcher.until("event: cluster").await;
+    assert!(begun.elapsed() < Duration::from_millis(500), "at once: {:?}", begun.elapsed());
+    let beat = watcher.until("event: cluster").await;
+    assert!((900..2000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    assert!(!beat.contains("event: event"), "{beat}");
+    // A browser that comes back by itself.
+    let mut again = Watcher::start(&server, "?after=1", "last-event-id: 2\r\n").await;
+    assert!(!again.until("id: 3\nevent: event").await.contains("\"number\":2"));
+    server.node.newest.send_replace(Newest::End);
+    watcher.until("event: end\ndata: {}\n\n").await;
+    watcher.until("0\r\n\r\n").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_are_few_and_have_to_come_back() {
+    let server = Server::start().await;
+    let mut watchers = Vec::new();
+    for _ in 0..16 {
+        let mut watcher = Watcher::start(&server, "", "").await;
+        watcher.until("event: cluster").await;
+        watchers.push(watcher);
+    }
+    let (status, refusal) = server.json("/api/v1/events/stream").await;
+    assert_eq!((status, refusal), (503, json!({"error": "there are 16 watchers already"})));
+    // One that goes makes room, and so does everybody in the end.
+    drop(watchers.pop());
+    let mut late = loop {
+        let mut watcher = Watcher::start(&server, "", "").await;
+        if watcher.until("\r\n").await.contains("200") {
+            break watcher;
+        }
+    };
+    let begun = tokio::time::Instant::now();
+    late.until("\r\n0\r\n\r\n").await;
+    assert!((230..250).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn health_and_readiness() {
     let server = Server::start().await;
     assert_eq!(server.json("/healthz").await, (200, json!({"status": "ok"})));
@@ -448,7 +548,7 @@ async fn the_description_is_true() {
                     "{path} {parameter}"
                 );
             }
-            if path == "/metrics" || path == "/api/v1/openapi.json" {
+            if ["/", "/metrics", "/api/v1/openapi.json", "/api/v1/events/stream"].contains(&path.as_str()) {
                 continue;
             }
             let (query, body) = match (method.as_str(), path.as_str()) {
@@ -513,7 +613,7 @@ async fn a_request_to_publish_is_as_described() {
 async fn bad_requests_say_what_is_wrong() {
     let server = Server::start().await;
     for (path, status, words) in [
-        ("/", 404, "there is nothing at /"),
+        ("/index.html", 404, "there is nothing at /index.html"),
         ("/api/v2/cluster", 404, "there is nothing at /api/v2/cluster"),
         ("/api/v1/cluster/", 404, "there is nothing at /api/v1/cluster/"),
         ("/api/v1/match", 400, "topic"),

@@ -6,12 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod clients;
+mod events;
 mod publish;
 mod stats;
 mod targets;
 
 use super::leaving::DrainView;
 pub use clients::{ClientView, ClientsPage, KickedView, Missing, SubscriptionView, SubscriptionsPage};
+pub use events::{EventKind, EventView, EventsView};
 pub use publish::{PublishProperties, PublishRequest, PublishedView, UserProperties};
 pub use stats::{NodeStats, PeerStats, StatsView};
 pub use targets::TargetGroup;

@@ -3,8 +3,8 @@
 //! [`interest`] turns the first and last subscriber of a filter into changes of the replicated set; `replication` runs
 //! the set and turns what peers change into routes of the trie; [`link`] is the way to a peer, `relay` the way
 //! around through a third one, [`forward`] what publishes do there; `retained` is for the messages that outlive them;
-//! `members` keeps track of who is where and gets links dialled, `questions` asks them what an operator wants to know. The
-//! broker is known here only as a [`host::Host`].
+//! `members` keeps track of who is where and gets links dialled, `questions` asks them what an operator wants to know,
+//! and `events` remembers what has happened. The broker is known here only as a [`host::Host`].
 
 mod buffers;
 mod complaints;
@@ -13,6 +13,7 @@ pub mod counters;
 mod demand;
 mod dialer;
 mod endpoint;
+pub mod events;
 mod exclusive;
 pub mod forward;
 pub mod handshakes;
@@ -22,6 +23,7 @@ mod introductions;
 mod known;
 pub mod link;
 mod links;
+mod lookout;
 mod members;
 #[cfg(test)]
 mod merged;
@@ -61,6 +63,7 @@ use counters::ClusterCounters;
 use demand::Demand;
 use dialer::Dialer;
 pub use endpoint::Endpoint;
+use events::Events;
 use forward::inbound::InboundStreams;
 use forward::wire::Publication;
 use handshakes::Handshakes;
@@ -128,6 +131,8 @@ pub struct Cluster {
     complaints: Complaints,
     /// What is counted.
     pub counters: ClusterCounters,
+    /// What has happened.
+    pub events: Events,
     /// The tasks that run until the node stops.
     tasks: Mutex<Vec<AbortHandle>>,
     ready: watch::Sender<bool>,
@@ -183,6 +188,7 @@ impl Cluster {
             links: AtomicU64::new(0),
             complaints: Complaints::default(),
             counters: ClusterCounters::default(),
+            events: Events::default(),
             tasks: Mutex::default(),
             ready: watch::Sender::new(false),
             speaks: AtomicBool::new(false),

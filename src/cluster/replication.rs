@@ -12,6 +12,7 @@ use rumormq_gossip::{
 
 use super::config::ClusterConfig;
 use super::counters::ClusterCounters;
+use super::events::{News, Subject};
 use super::host::{Arrival, Host, Receipt, confirm_all};
 use super::interest::{EXCLUSIVE, Interest, RETAINED, ROUTES, SESSIONS, SETS, filter_of, members_of};
 use super::link::kind;
@@ -71,6 +72,7 @@ pub struct Effects {
     abandoned: Vec<Arc<Peer>>,
     losses: Losses,
     restarted: bool,
+    news: Vec<News>,
 }
 
 impl Replication {
@@ -311,6 +313,12 @@ impl Replication {
             Event::Member { replica, from, to } => {
                 counters.member_transitions.with_label_values(&[state_label(to)]).inc();
                 tracing::info!(member = %replica, ?from, ?to, "member");
+                let text = match from {
+                    Some(_) => format!("is {}, was {}", state_label(to), state_label(from)),
+                    None => format!("is {}", state_label(to)),
+                };
+                let node = Some(replica.name.clone());
+                effects.news.push(News { subject: Subject::Member, node, text });
                 match to {
                     Some(MemberState::Left) | None => {
                         if to.is_some() {
@@ -375,6 +383,9 @@ impl Replication {
 impl Effects {
     /// Does it. No lock of the cluster is held.
     pub fn run(self, cluster: &Cluster, now: Instant) {
+        if !self.news.is_empty() {
+            cluster.events.note_all(self.news);
+        }
         for (then, missed) in self.routed {
             then(missed);
         }

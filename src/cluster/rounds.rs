@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rumormq_gossip::{LinkState, MemberState, MemberStatus};
 
 use super::introductions::Introduced;
+use super::lookout::{LOOK_EVERY, Lookout};
 use super::replication::Replication;
 use super::strays;
 use super::{Cluster, wall_clock_ms};
@@ -22,6 +23,8 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
     let mut next_note = next_round;
     let mut next_introductions = next_round;
     let mut introduced = Introduced::default();
+    let mut next_look = next_round;
+    let mut lookout = Lookout::default();
     loop {
         let now = Instant::now();
         let due = cluster.replication.lock().plan(now + ROUND);
@@ -42,6 +45,11 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
         if now >= next_introductions {
             next_introductions = now + INTRODUCE_EVERY;
             cluster.introduce(&mut introduced, now);
+        }
+        if now >= next_look {
+            next_look = now + LOOK_EVERY;
+            cluster.events.note_all(lookout.look(&cluster.snapshot(now), now));
+            cluster.events.sum_up();
         }
         if now >= next_note {
             next_note = now + NOTE_EVERY;

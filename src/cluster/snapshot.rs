@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
-use rumormq_gossip::{Counters, Head, LinkState, MemberState, MemberStatus, NodeName, ReplicaId, SetId};
+use rumormq_gossip::{
+    Counters, Head, LinkState, MemberState, MemberStatus, NodeName, ReplicaId, SetHash, SetId,
+};
 
 use super::interest::{ROUTES, member_count};
 use super::{Cluster, wall_clock_ms};
@@ -29,6 +31,16 @@ pub struct Snapshot {
     pub stamps_ahead_ms: u64,
     /// What the replicated sets have counted.
     pub counters: Counters,
+}
+
+impl Snapshot {
+    /// The hash of all routes that count here: nodes with the same one have the same routes.
+    pub fn routes_hash(&self) -> SetHash {
+        let own = self.heads.iter().filter(|(set, _)| *set == ROUTES).map(|(_, head)| head.hash.0);
+        let visible = self.members.iter().filter(|member| member.visible);
+        let lanes = visible.flat_map(|member| &member.lanes).filter(|lane| lane.set == ROUTES);
+        SetHash(own.chain(lanes.map(|lane| lane.applied.hash.0)).fold(0, u128::wrapping_add))
+    }
 }
 
 impl Cluster {

@@ -50,6 +50,7 @@ impl Drain {
     pub async fn run(self) {
         let plan = self.departure.drain_asked().await;
         tracing::info!(rate = plan.rate, grace = ?plan.grace, "the node is drained, and then leaves");
+        super::note(&self.cluster, "is drained, and then leaves");
         self.cluster.announce_drain();
         self.note(Progress { clients: self.connected(), ..Progress::default() });
         tokio::time::sleep(plan.grace).await;
@@ -59,6 +60,7 @@ impl Drain {
         self.cluster.hand_over_delayed(self.broker.take_delayed(Instant::now())).await;
         self.cluster.flush().await;
         tracing::info!(sessions = progress.sessions_moved, "the node is drained");
+        super::note(&self.cluster, "has been drained");
         progress.stage = DrainStage::Leaving;
         self.note(progress);
     }

@@ -24,6 +24,7 @@ use crate::admin::{Guard, HttpServer, NodeView};
 use crate::bridge::{Bridges, RemoteError};
 use crate::broker::client::Close;
 use crate::broker::{Broker, Limits};
+use crate::cluster::events::{News, Subject};
 use crate::cluster::forward::stream::ForwardLimits;
 use crate::cluster::link::hello::Addresses;
 use crate::cluster::link::tls::{LinkTls, LinkTlsError};
@@ -219,6 +220,7 @@ impl Node {
             .map(|dir| Keeper::start(dir, start.identity, cluster.clone(), &broker.metrics.registry));
         cluster.ready().await?;
         view.set_ready();
+        note(&cluster, "ready for clients");
         bridges.start();
         let door = Door::new(broker.clone(), TrustedProxies::new(config.trusted_proxies));
         let listening =
@@ -282,6 +284,7 @@ impl Node {
 
     /// Stops: tells the other nodes and the clients, and ends all tasks.
     pub async fn stop(mut self) {
+        note(&self.cluster, "stops");
         self.say_goodbye(Close::ShuttingDown).await;
         self.cluster.stop(Instant::now() + GOODBYE_MAX).await;
         if let Some(keeper) = self.keeper.take() {
@@ -299,6 +302,7 @@ impl Node {
     /// Leaves the cluster for good, and ends. The others drop what they know of this node at once, as soon as they hear of it;
     /// started again it is a newcomer, that knows nobody.
     pub async fn leave(mut self) {
+        note(&self.cluster, "leaves the cluster for good");
         self.say_goodbye(Close::Leaving).await;
         self.cluster.leave(Instant::now() + GOODBYE_MAX).await;
         if let Some(keeper) = self.keeper.take() {
@@ -311,6 +315,7 @@ impl Node {
     async fn say_goodbye(&mut self, why: Close) {
         self.departure.begin_end();
         self.drain.abort();
+        self.cluster.events.end();
         self.bridges = Bridges::default();
         self.listening.iter().for_each(JoinHandle::abort);
         self.cluster.announce_stop();
@@ -362,6 +367,11 @@ async fn resolve(host: &str, bound: SocketAddr) -> Option<SocketAddr> {
 fn own_hosts(name: &NodeName, advertised: Option<&HostPort>) -> Vec<String> {
     let hosts = [Some(name.host()), advertised.map(HostPort::host)];
     hosts.into_iter().flatten().map(str::to_owned).collect()
+}
+
+/// Something that the node itself does is among its events.
+fn note(cluster: &Cluster, text: &str) {
+    cluster.events.note(News { subject: Subject::Node, node: None, text: text.to_owned() });
 }
 
 async fn tick(broker: Arc<Broker>) {

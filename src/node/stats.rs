@@ -48,6 +48,7 @@ impl Stats {
             uptime_seconds: now.saturating_duration_since(self.started).as_secs_f64(),
             ready,
             converged: snapshot.converged,
+            routes_hash: Some(snapshot.routes_hash().to_string()),
             connections: u64::try_from(metrics.connections.get()).unwrap_or(0),
             sessions: (census.connected + census.disconnected) as u64,
             subscriptions: census.subscriptions as u64,

@@ -7,19 +7,22 @@ use std::time::{Duration, Instant};
 
 use rumormq_gossip::{Head, LaneStatus, LinkState, MemberState as State, MemberStatus, NodeName};
 
+use tokio::sync::watch;
+
 use super::departure::Departure;
 use super::stats::Stats;
 use super::{clients, metrics};
 use crate::admin::view::{
-    ClientView, ClientsPage, ClusterView, HeadView, LeavingView, LinkKind, MatchView, MemberState,
-    MemberView, NodeStats, RetainedPage, RetainedView, RouteView, RoutesPage, SetView, SubscriptionsPage,
-    TargetGroup,
+    ClientView, ClientsPage, ClusterView, EventKind, EventView, HeadView, LeavingView, LinkKind, MatchView,
+    MemberState, MemberView, NodeStats, RetainedPage, RetainedView, RouteView, RoutesPage, SetView,
+    SubscriptionsPage, TargetGroup,
 };
 use crate::admin::{
     Answers, ClientsQuery, FirstEntries, Later, LeaveRefused, LeaveRequest, NodeView, Readiness,
     RetainedQuery, RoutesQuery, SubscriptionsQuery, answer,
 };
 use crate::broker::{Broker, Kick, Published, Unpublished};
+use crate::cluster::events::{Newest, Occurrence, Subject};
 use crate::cluster::interest::SETS;
 use crate::cluster::{Answerer, Cluster, Snapshot};
 use crate::message::Message;
@@ -158,6 +161,14 @@ impl NodeView for View {
 
     fn stats(&self) -> NodeStats {
         self.stats.look(&self.broker, &self.cluster, self.readiness() == Readiness::Ready)
+    }
+
+    fn events(&self, after: u64) -> Vec<EventView> {
+        self.cluster.events.after(after).into_iter().map(event).collect()
+    }
+
+    fn watch_events(&self) -> watch::Receiver<Newest> {
+        self.cluster.events.watch()
     }
 
     fn publish(&self, message: Message) -> Later<Result<Published, Unpublished>> {
@@ -345,6 +356,20 @@ fn own(snapshot: &Snapshot) -> MemberView {
         routes_set: snapshot.heads.first().map(|(_, head)| view(head)).unwrap_or_default(),
         sets,
     }
+}
+
+fn event(occurrence: Occurrence) -> EventView {
+    let kind = match occurrence.subject {
+        Subject::Node => EventKind::Node,
+        Subject::Member => EventKind::Member,
+        Subject::Link => EventKind::Link,
+        Subject::Convergence => EventKind::Convergence,
+        Subject::Repair => EventKind::Repair,
+        Subject::Session => EventKind::Session,
+        Subject::Alarm => EventKind::Alarm,
+    };
+    let Occurrence { number, at_ms, node, text, .. } = occurrence;
+    EventView { number, at_ms, kind, node: node.map(|node| node.to_string()), text }
 }
 
 fn set(lane: &LaneStatus) -> SetView {

@@ -198,8 +198,8 @@ fn reads_need_a_token_where_one_is_configured() {
     std::fs::write(&file, "0123456789abcdef\n").expect("a writable folder");
     let path = file.to_str().expect("UTF-8");
     let node = Launch::new("n1").flag("--http-read-token-file", path).start();
-    let ask = |token: Option<&str>| {
-        let mut request = ureq::get(format!("http://{}/api/v1/cluster", node.http_addr()));
+    let get = |path: &str, token: Option<&str>| {
+        let mut request = ureq::get(format!("http://{}{path}", node.http_addr()));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -209,7 +209,11 @@ fn reads_need_a_token_where_one_is_configured() {
             Err(error) => panic!("{error}"),
         }
     };
+    let ask = |token| get("/api/v1/cluster", token);
     assert_eq!((ask(None), ask(Some("0123456789abcdef")), ask(Some("0123456789abcdeX"))), (401, 200, 401));
     assert_eq!(node.call("GET", "/readyz", "").0, 200);
+    // The status page asks for the token; what it shows is behind it.
+    let paths = ["/", "/api/v1/events", "/api/v1/events/stream", "/api/v1/stats"];
+    assert_eq!(paths.map(|path| get(path, None)), [200, 401, 401, 401]);
     std::fs::remove_file(file).expect("it is there");
 }

@@ -30,6 +30,10 @@ pub struct NodeStats {
     pub ready: bool,
     /// Whether it has applied all that it knows of.
     pub converged: bool,
+    /// Hash of all routes that it has: nodes with the same one have the same routes. Null from a node of a version that does
+    /// not tell.
+    #[serde(default)]
+    pub routes_hash: Option<String>,
     /// Open connections of clients.
     pub connections: u64,
     /// Sessions, with and without one.

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 
 use super::wire::{PortableWill, Step, TakeoverMessage};
 use super::{Claim, Claimed, Cluster, Holder, INBOX_MAX, Job, REST_PATIENCE, SESSION_MAX, send};
+use crate::cluster::events::Move;
 use crate::cluster::interest::{ROUTES, SESSIONS};
 use crate::cluster::turn;
 
@@ -327,11 +328,13 @@ async fn take_best(cluster: &Arc<Cluster>, id: &str) -> Option<std::vec::IntoIte
                     cluster.host.restore_will(id, will);
                 }
                 cluster.counters.takeovers_arrived.inc();
+                cluster.events.note_move(Move::Arrived, id, &holder.replica.name);
                 tracing::debug!(client = id, from = %holder.replica, "session taken over");
                 return Some(holders);
             }
             Err(failed) => {
                 cluster.counters.takeovers_failed.inc();
+                cluster.events.note_move(Move::Failed, id, &holder.replica.name);
                 tracing::debug!(client = id, from = %holder.replica, ?failed, "session not taken over");
                 cluster.say(&holder.replica, id, holder.offer, Step::Declined);
             }
@@ -424,10 +427,12 @@ async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
         Ok(state) if cluster.host.merge(id, &state).is_ok() => {
             cluster.takeovers.taken.lock().insert(id, &holder.replica, holder.claim);
             cluster.counters.takeovers_merged.inc();
+            cluster.events.note_move(Move::Merged, id, &holder.replica.name);
             offer.say(Step::Kept);
         }
         _ => {
             cluster.counters.takeovers_failed.inc();
+            cluster.events.note_move(Move::Failed, id, &holder.replica.name);
             offer.say(Step::Declined);
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::wire::{Step, TakeoverMessage};
 use super::{Cluster, FromOwner, Job, REST_PATIENCE, send};
+use crate::cluster::events::Move;
 use crate::cluster::host::Departing;
 
 /// Between two looks whether a link is still there.
@@ -70,6 +71,7 @@ impl Departure<'_> {
             }
             if self.hand_over(&*session, &claim.owner).await.is_ok() {
                 self.cluster.counters.takeovers_departed.inc();
+                self.cluster.events.note_move(Move::Departed, self.id, &claim.owner.name);
                 tracing::debug!(client = self.id, to = %claim.owner, "session handed over");
                 session.forget();
                 let late = self.cluster.strays.complete(self.id);

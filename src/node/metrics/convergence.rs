@@ -62,12 +62,10 @@ impl Page {
         );
         // A double holds 53 bits exactly.
         const HASH_BITS: u128 = (1 << 48) - 1;
-        let hashes = lanes.iter().map(|(_, lane)| lane.applied.hash.0);
-        let hash = hashes.fold(own.hash.0, u128::wrapping_add);
         self.gauge(
             "route_set_hash",
             "Hash of all routes that count here. Nodes that show the same number have the same routes.",
-            (hash & HASH_BITS) as f64,
+            (snapshot.routes_hash().0 & HASH_BITS) as f64,
         );
         self.gauge(
             "stamps_ahead_seconds",
