@@ -102,7 +102,7 @@ fn cookies_rotate_without_downtime() {
     let warnings = |node: &Process, text: &str| node.log().matches(text).count();
     assert!(one.rejected("link_wrong_key") >= 2.0 && one.rejected("wrong_key") > 0.0);
     let told =
-        |node, what: &str| warnings(node, &format!("WARN rumormq::cluster::links: peer turned away {what}"));
+        |node, what: &str| warnings(node, &format!("WARN rumormq::cluster::links: peer turned away:{what}"));
     for (node, words) in [
         (&outside, "the peer does not accept this node's cookie"),
         (&one, "the peer has no accepted cookie of this cluster"),
