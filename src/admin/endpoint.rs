@@ -125,7 +125,7 @@ impl Endpoint {
             );
         }
         if let Some(query) = self.query {
-            parameters.extend(query_parameters(&query(&mut inlined()), given));
+            parameters.extend(query_parameters(&query(&mut inlined())));
         }
         let mut responses: Map<String, Value> = Map::new();
         for (status, what, content) in &self.answers {
@@ -172,7 +172,7 @@ fn inlined() -> SchemaGenerator {
 }
 
 /// Each field of the type is a parameter.
-fn query_parameters(schema: &Schema, _given: &mut SchemaGenerator) -> Vec<Value> {
+fn query_parameters(schema: &Schema) -> Vec<Value> {
     let fields = schema.get("properties").and_then(Value::as_object);
     let required = schema.get("required").and_then(Value::as_array);
     let is_required = |name: &str| required.is_some_and(|names| names.iter().any(|it| it == name));

@@ -80,7 +80,7 @@ fn run(mut terminal: DefaultTerminal, mut model: Model, answers: &Receiver<Answe
         let now = Instant::now();
         for answer in answers.try_iter() {
             match answer {
-                Ok(stats) => model.handle_stats(stats, now),
+                Ok(stats) => model.handle_stats(stats),
                 Err(failure) => model.handle_failure(failure.to_string(), now),
             }
         }

@@ -101,7 +101,7 @@ impl Model {
     }
 
     /// The node has answered.
-    pub(super) fn handle_stats(&mut self, stats: StatsView, _now: Instant) {
+    pub(super) fn handle_stats(&mut self, stats: StatsView) {
         self.trouble = None;
         let former = self.stats.take();
         self.rates.clear();
@@ -240,14 +240,14 @@ mod tests {
 
     #[test]
     fn two_answers_make_a_rate_unless_the_node_has_started_again() {
-        let (mut model, now) = (Model::new(String::new()), Instant::now());
-        model.handle_stats(stats(10.0, 100), now);
+        let mut model = Model::new(String::new());
+        model.handle_stats(stats(10.0, 100));
         assert_eq!(model.rates("a"), None);
-        model.handle_stats(stats(12.0, 150), now);
+        model.handle_stats(stats(12.0, 150));
         assert_eq!(model.rates("a").map(|rates| rates.delivered), Some(25.0));
         let mut restarted = stats(1.0, 5);
         restarted.nodes[0].incarnation = 2;
-        model.handle_stats(restarted, now);
+        model.handle_stats(restarted);
         assert_eq!(model.rates("a"), None);
         assert_eq!(model.history, [25]);
     }
@@ -256,13 +256,13 @@ mod tests {
     fn what_was_heard_stays_while_the_node_is_away() {
         let (mut model, now) = (Model::new(String::new()), Instant::now());
         assert!(!model.is_converged(), "nothing is known yet");
-        model.handle_stats(stats(10.0, 100), now);
+        model.handle_stats(stats(10.0, 100));
         model.handle_failure("gone".to_owned(), now);
         model.handle_failure("still gone".to_owned(), now + Duration::from_secs(5));
         let trouble = model.trouble.as_ref().expect("it is away");
         assert_eq!((trouble.since, trouble.error.as_str()), (now, "still gone"));
         assert_eq!(model.names(), ["a"]);
-        model.handle_stats(stats(20.0, 100), now);
+        model.handle_stats(stats(20.0, 100));
         assert!(model.trouble.is_none());
     }
 

@@ -62,9 +62,9 @@ fn stats(secs: u64) -> StatsView {
 }
 
 fn model() -> Model {
-    let (mut model, now) = (Model::new("http://127.0.0.1:18083".to_owned()), Instant::now());
-    model.handle_stats(stats(10), now);
-    model.handle_stats(stats(12), now);
+    let mut model = Model::new("http://127.0.0.1:18083".to_owned());
+    model.handle_stats(stats(10));
+    model.handle_stats(stats(12));
     model
 }
 
@@ -143,7 +143,7 @@ fn hundreds_of_nodes_are_scrolled_through() {
     let peers =
         |own: &String| names.iter().filter(|it| *it != own).map(|it| peer(it, LinkKind::Direct)).collect();
     let nodes = names.iter().map(|name| node(name, 1, peers(name))).collect();
-    model.handle_stats(StatsView { nodes, missing: Vec::new() }, Instant::now());
+    model.handle_stats(StatsView { nodes, missing: Vec::new() });
     for pane in 0..4 {
         model.handle_key(Key::Pane(pane));
         shows(&screen(&mut model, Instant::now(), USUAL), &["n000@host"]);
