@@ -94,7 +94,9 @@ fn every_panel_and_alert_shows_what_happens() {
         holds_for(2);
         hosts[2].heal();
         let mended = now();
-        let end = moment("the direct way is back", well);
+        moment("the direct way is back", well);
+        holds_for(2);
+        let end = moment("and stays", well);
         Moments { began, before, cut, during, healed, after, cut_in_part, relayed, mended, end }
     });
     let view = View { prometheus, nodes, moments };

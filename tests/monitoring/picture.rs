@@ -14,7 +14,7 @@ const RIGHT: f64 = 20.0;
 const CHART: f64 = 90.0;
 const ROW: f64 = 14.0;
 const GAP: f64 = 42.0;
-const COLORS: [&str; 6] = ["#3274d9", "#e0752d", "#629e51", "#962d82", "#c15c17", "#0a437c"];
+const COLORS: [&str; 6] = ["#3274d9", "#e0752d", "#629e51", "#962d82", "#e5ac0e", "#0a437c"];
 
 enum Style {
     Lines,
