@@ -15,6 +15,7 @@ mod kick;
 mod leave;
 mod lists;
 mod logging;
+mod notify;
 mod open_files;
 mod passwd;
 mod ports;

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::failure::Failure;
 use super::given::Given;
 use super::logging::{self, Log};
+use super::notify::ServiceManager;
 use super::open_files;
 use crate::config::{Config, ConfigErrors, Counts};
 use crate::node::Node;
@@ -83,6 +84,7 @@ impl Run {
         open_files::raise(config.limits.max_connections);
         let mut stop = Stop::new(self.until_stdin_ends)?;
         let mut hang_up = listen(SignalKind::hangup())?;
+        let mut manager = ServiceManager::of_this_process();
         let node = tokio::select! {
             node = Node::start(config) => node?,
             // A node that waits for its peers has no clients to say goodbye to.
@@ -101,13 +103,21 @@ impl Run {
         ready.push('\n');
         // Whoever started the node may have closed its end: that is no reason not to serve.
         let _ = io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush());
+        let status = format!("serving clients as {}", node.name());
+        manager.ready(&status);
         let leaves = loop {
             tokio::select! {
                 () = stop.wait() => break false,
                 () = node.asked_to_leave() => break true,
-                _ = hang_up.recv() => self.reload(&node, log).await,
+                _ = hang_up.recv() => {
+                    manager.reloading();
+                    self.reload(&node, log).await;
+                    manager.ready(&status);
+                }
+                () = manager.keep_alive() => {}
             }
         };
+        manager.stopping(if leaves { "leaving the cluster" } else { "stopping" });
         if leaves {
             node.leave().await
         } else {

@@ -112,6 +112,13 @@ impl Launch {
         self
     }
 
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Launch {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Gives the node this cookie.
     #[must_use]
     pub fn cookie(mut self, cookie: &str) -> Launch {
