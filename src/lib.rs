@@ -6,7 +6,7 @@
 //!   cli          the command: runs nodes, asks them questions
 //!   node         a whole node: starts and stops what is below, shows it to admin
 //!   config       what an operator decides             admin    HTTP API, metrics' and status page, over a view of a node
-//!   bridge       a client of this node and of another broker
+//!   bridge       a client of this node and of another broker        bench    clients that measure a broker
 //!   net          sockets: one accept loop, one driver for each connection
 //!   broker       joins the three below; the one place where the effects of a packet are decided
 //!   cluster      interest, links, and forwarding between nodes
@@ -36,6 +36,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod bench;
 pub mod bridge;
 pub mod broker;
 pub mod cli;

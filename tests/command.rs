@@ -454,3 +454,154 @@ fn passwd_follows_no_link_that_was_prepared() {
     left.sort();
     assert_eq!(left, ["users", "users.new", "victim"]);
 }
+
+/// Runs `rumormq bench` with these words against a broker; exit code, result, and what it says of it.
+fn bench(at: SocketAddr, words: &str) -> (Option<i32>, serde_json::Value, String) {
+    let at = format!("--at={at}");
+    let arguments = [&["bench", &at, "--json"], &words.split(' ').collect::<Vec<_>>()[..]].concat();
+    let (code, json, error) = output(&arguments);
+    (code, serde_json::from_str(&json).unwrap_or_default(), error)
+}
+
+#[test]
+fn bench_loses_nothing_on_a_node_and_says_how_long_it_took() {
+    let (_node, ready) = node();
+    let mqtt = address(&ready, "mqtt");
+    for (words, deliveries) in [
+        ("pairs --clients=3 --count=3000", 3000),
+        ("pairs --clients=3 --count=3001 --qos=1", 3001),
+        ("pairs --clients=2 --count=1000 --qos=2 --protocol=3.1.1 --size=24", 1000),
+        ("fan-out --publishers=2 --subscribers=5 --count=1000 --qos=1", 5000),
+        ("fan-out --subscribers=4 --count=100 --rate=1000 --size=5000 --threads=2", 400),
+    ] {
+        let (code, report, error) = bench(mqtt, &format!("{words} --duration=30s"));
+        assert_eq!((code, error.as_str()), (Some(0), ""), "{words}: {report}");
+        for (what, count) in
+            [("received", deliveries), ("expected", deliveries), ("lost", 0), ("duplicates", 0)]
+        {
+            assert_eq!(report[what], count, "{words}: {what}");
+        }
+        let latency = &report["latency_us"];
+        assert!(latency["p50"].as_u64() <= latency["p99"].as_u64(), "{words}: {latency}");
+        assert!(latency["p999"].as_u64() <= latency["max"].as_u64(), "{words}: {latency}");
+        assert!(report["received_per_second"].as_f64().unwrap() > 1.0 && latency["p50"].is_u64());
+    }
+    let (code, report, _) = bench(mqtt, "idle --clients=20 --duration=100ms");
+    assert_eq!((code, &report["connections"], &report["published"]), (Some(0), &20.into(), &0.into()));
+    let (code, report, _) = bench(mqtt, "publish --clients=2 --count=500 --qos=1 --duration=30s");
+    assert_eq!((code, &report["acknowledged"]), (Some(0), &500.into()));
+    assert!(report["acknowledged_us"]["p99"].is_u64());
+}
+
+#[test]
+fn bench_hears_another_run_that_publishes() {
+    let (_node, ready) = node();
+    let mqtt = address(&ready, "mqtt");
+    let at = format!("--at={mqtt}");
+    let subscribe = ["bench", "subscribe", &at, "--clients=2", "--topic=there/#", "--duration=2m", "--json"];
+    let mut listening = Running::start(&subscribe);
+    let http = format!("--http={}", address(&ready, "http"));
+    wait_until("both have subscribed", || {
+        let (_, nodes, _) = output(&["match", "there/0", &http, "--json"]);
+        nodes.contains("there/#")
+    });
+    let (code, report, _) =
+        bench(mqtt, "publish --clients=3 --topic=there --count=3000 --qos=1 --duration=30s");
+    assert_eq!((code, &report["acknowledged"]), (Some(0), &3000.into()));
+    listening.signal("INT");
+    let report: String = listening.lines.by_ref().map(Result::unwrap).collect();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    // The second one may have come a moment after the first.
+    let received = report["received"].as_u64().unwrap();
+    assert!((3000..=6000).contains(&received), "{report}");
+    assert_eq!((&report["out_of_order"], &report["lost"]), (&0.into(), &0.into()));
+    assert_eq!(listening.exit_code(), Some(0));
+}
+
+#[test]
+fn bench_tells_losses_duplicates_and_disorder_apart() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let at = listener.local_addr().unwrap();
+    let broker = std::thread::spawn(move || crooked_broker(&listener));
+    let words =
+        "pairs --clients=1 --count=100 --window=100 --qos=1 --protocol=3.1.1 --duration=30s --patience=1s";
+    let (code, report, error) = bench(at, words);
+    assert_eq!(code, Some(1));
+    for (what, count) in [
+        ("published", 100),
+        ("acknowledged", 100),
+        ("received", 90),
+        ("lost", 10),
+        ("lost_unacknowledged", 0),
+        ("duplicates", 10),
+        ("out_of_order", 10),
+    ] {
+        assert_eq!(report[what], count, "{what}: {report}");
+    }
+    assert!(error.contains("10 messages were acknowledged and did not come"), "{error}");
+    assert!(error.contains("10 messages came after a later one"), "{error}");
+    broker.join().unwrap();
+}
+
+/// A broker for one subscriber and one publisher, of 3.1.1. Of ten messages it acknowledges all, and passes on one never, one
+/// twice, and one behind the next.
+fn crooked_broker(listener: &TcpListener) {
+    let accept = |answers: &[&[u8]]| {
+        let mut stream = listener.accept().unwrap().0;
+        for answer in answers {
+            packet(&mut stream).expect("a request");
+            stream.write_all(answer).unwrap();
+        }
+        stream
+    };
+    let connack = &[0x20, 2, 0, 0][..];
+    let mut subscriber = accept(&[connack, &[0x90, 3, 0, 1, 1]]);
+    let mut publisher = accept(&[connack]);
+    let mut held = Vec::new();
+    let mut number = 0;
+    while let Some(packet) = packet(&mut publisher) {
+        if packet[0] >> 4 != 3 {
+            break;
+        }
+        let topic_len = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+        publisher.write_all(&[0x40, 2, packet[4 + topic_len], packet[5 + topic_len]]).unwrap();
+        match number % 10 {
+            3 => {}
+            5 => subscriber.write_all(&[&packet[..], &packet].concat()).unwrap(),
+            7 => held = packet,
+            8 => subscriber.write_all(&[packet, std::mem::take(&mut held)].concat()).unwrap(),
+            _ => subscriber.write_all(&packet).unwrap(),
+        }
+        number += 1;
+    }
+    // Until it has heard enough.
+    while packet(&mut subscriber).is_some_and(|packet| packet[0] >> 4 != 14) {}
+}
+
+/// The next packet, which is a short one.
+fn packet(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).ok()?;
+    let mut packet = [&head[..], &vec![0; usize::from(head[1])]].concat();
+    assert!(head[1] < 128, "a longer one has more bytes of length");
+    stream.read_exact(&mut packet[2..]).ok()?;
+    Some(packet)
+}
+
+#[test]
+fn bench_says_what_it_cannot_do() {
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let (code, _, error) = bench(nobody, "pairs --clients=1");
+    assert!(code == Some(1) && error.contains("is a broker listening there?"), "{error}");
+    for (words, hint) in [
+        ("pairs --size=10", "at least 24 bytes"),
+        ("pairs --duration=10", "give a time such as"),
+        ("pairs --rate=0", "above 0"),
+        ("subscribe", "--topic"),
+        ("pairs --tls-ca-file=/nonexistent", "--tls-ca-file"),
+    ] {
+        let (code, _, error) = bench(nobody, words);
+        assert!(code == Some(2) && error.contains(hint), "{words}: {error}");
+    }
+}

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, lowest first. Each may use those before it.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "pki", "topic", "access", "codec", "message", "session", "store", "router", "cluster", "broker", "net",
-    "bridge", "config", "admin", "node", "cli",
+    "bridge", "bench", "config", "admin", "node", "cli",
 ];
 
 #[test]

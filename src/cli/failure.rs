@@ -24,6 +24,9 @@ pub(super) enum Failure {
     /// The node asked gave no usable answer.
     #[error("{0}")]
     Answer(String),
+    /// A broker that was put under load did not do what it should.
+    #[error("{0}")]
+    Bench(String),
     /// The command was not used as it has to be.
     #[error("{0}")]
     Usage(String),
@@ -43,7 +46,11 @@ impl Failure {
         let usage = match self {
             Failure::Config(_) | Failure::Usage(_) => true,
             Failure::Start(error) => error.is_usage(),
-            Failure::System(..) | Failure::Children(_) | Failure::Answer(_) | Failure::File { .. } => false,
+            Failure::System(..)
+            | Failure::Children(_)
+            | Failure::Answer(_)
+            | Failure::Bench(_)
+            | Failure::File { .. } => false,
         };
         ExitCode::from(if usage { 2 } else { 1 })
     }

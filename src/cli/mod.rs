@@ -4,6 +4,7 @@
 //! else to stderr. It is a program that embeds a node, and uses nothing that another could not.
 
 mod ask;
+mod bench;
 mod check;
 mod client;
 mod completions;
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Leave(leave) => leave.execute(),
         Command::Passwd(passwd) => passwd.execute(),
         Command::Completions(completions) => completions.execute(),
+        Command::Bench(bench) => bench.execute(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,4 +97,7 @@ enum Command {
     Passwd(passwd::Passwd),
     /// Print what a shell needs to complete this command's words
     Completions(completions::Completions),
+    /// Put load on a broker, and measure what comes of it
+    #[command(after_help = bench::AFTER_HELP)]
+    Bench(Box<bench::Bench>),
 }

@@ -42,6 +42,7 @@ pub use rumormq_gossip::seal::Cookie;
 pub use setting::{SETTINGS, Section, Setting};
 pub use sources::{Resolution, Sources};
 pub use token::{AdminToken, TokenError};
+pub(crate) use unit::duration;
 
 use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;

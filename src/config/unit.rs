@@ -47,6 +47,11 @@ impl Unit {
     }
 }
 
+/// Reads a duration as settings have it.
+pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
+    Unit::Millis.parse(text).map(std::time::Duration::from_millis)
+}
+
 #[cfg(test)]
 mod tests {
     use super::Unit::{Bytes, Count, Millis};

@@ -7,8 +7,8 @@
 //! which in a real cluster is chitchat's and costs bytes and time of its own.
 //!
 //! - `cargo test -p rumormq-gossip --test scale` runs few nodes for a short time, and holds them to their bounds;
-//! - `cargo test --release -p rumormq-gossip --test scale table -- --ignored --nocapture` runs all (for some minutes, in about 8 GB), prints the
-//!   table of the README and draws `gossip/scale.svg`. `NODES=10,100` runs fewer, `SPLIT_SECS=60` a shorter split.
+//! - `cargo test --release -p rumormq-gossip --test scale table -- --ignored --nocapture` runs all (1,000 nodes for long, in about 8 GB), prints the table of
+//!   the README and draws `gossip/scale.svg`. `NODES=10,100` runs fewer, `SPLIT_SECS=60` a shorter split.
 
 mod plot;
 mod random;
