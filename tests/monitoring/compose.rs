@@ -33,11 +33,13 @@ fn the_nodes_of_the_compose_file_are_configured_as_nodes_are() {
 }
 
 #[test]
-fn every_file_that_is_mounted_is_there() {
+fn every_file_that_is_mounted_or_built_from_is_there() {
     let text = fs::read_to_string(folder().join("compose.yml")).expect("a compose file");
     let mounts = text.lines().filter_map(|line| line.trim().strip_prefix("- ./")?.split(':').next());
-    let files: Vec<_> = mounts.map(|mount| folder().join(mount)).collect();
+    let mut files: Vec<_> = mounts.map(|mount| folder().join(mount)).collect();
     assert_eq!(files.len(), 3);
+    let dockerfile = text.lines().find_map(|line| line.trim().strip_prefix("dockerfile: "));
+    files.push(folder().join("..").join(dockerfile.expect("an image is built")));
     for file in files {
         assert!(file.exists(), "{}", file.display());
     }
