@@ -105,6 +105,13 @@ impl LinkGraph {
         self.reports.get(peer).map_or(0, |report| report.links.len())
     }
 
+    /// This node was not given time for so long. What waits for it may be answers: nothing that it knew is older for that.
+    pub fn handle_pause(&mut self, pause: Duration, now: Instant) {
+        let pongs = self.pongs.values_mut();
+        let reports = self.reports.values_mut().map(|report| &mut report.at);
+        pongs.chain(reports).for_each(|at| *at = (*at + pause).min(now));
+    }
+
     /// The link to a peer is gone.
     pub fn handle_link_down(&mut self, peer: &ReplicaId) {
         self.pongs.remove(peer);

@@ -55,6 +55,8 @@ pub use status::{LaneStatus, LinkState, MemberStatus};
 
 /// Room for so many events is kept; what a large lane took at its arrival is given back.
 const MANY_EVENTS: usize = 4096;
+/// A node that looks so much later than it wanted was not given time. Timers are late by less.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// One node's replicated sets, and what it knows of the other nodes. The top of `node.rs` says how to drive it.
 pub struct Node {
@@ -76,6 +78,8 @@ pub struct Node {
     mesh: Mesh,
     /// Others live than the mesh knows.
     mesh_stale: bool,
+    /// When this node looked last at what is due, and when it wanted to look again.
+    looked: (Instant, Instant),
     /// What peers were told of this node's links.
     reported: Reported,
     repairs: BTreeMap<(SetId, ReplicaId), Repair>,
@@ -182,6 +186,7 @@ impl Node {
             graph: Node::new_graph(&config, &me),
             mesh: Mesh::new(config.full_mesh_up_to),
             mesh_stale: false,
+            looked: (now, now),
             reported: Reported::default(),
             repairs: BTreeMap::new(),
             waiting: Waiting::new(config.max_waiting_bytes),
@@ -389,6 +394,7 @@ impl Node {
 
     /// Time has passed. To be called when [`poll_timeout`](Node::poll_timeout) says so; earlier or later does no harm.
     pub fn handle_tick(&mut self, now: Instant) {
+        self.note_pause(now);
         if self.next_flush.is_some_and(|at| at <= now) {
             self.flush(now);
         }
@@ -404,6 +410,18 @@ impl Node {
         self.upkeep(now);
         self.run_repairs(now);
         self.settle_all(now);
+        self.looked = (now, self.poll_timeout().unwrap_or(now));
+    }
+
+    /// On a machine that is too busy this node may not be given time. What others have said meanwhile waits in sockets, and until
+    /// it has been read nobody is dead for having been silent.
+    fn note_pause(&mut self, now: Instant) {
+        let (looked, due) = self.looked;
+        let pause = now.saturating_duration_since(looked.max(due));
+        if pause > PAUSE {
+            self.graph.handle_pause(pause, now);
+            self.looked = (now, now);
+        }
     }
 
     // ---- Output ----

@@ -193,6 +193,7 @@ impl Node {
     /// Membership has news of a replica.
     pub fn handle_observation(&mut self, observation: Observation, now: Instant) {
         let Observation { replica, alive, status, heads } = observation;
+        self.note_pause(now);
         if replica == self.me {
             return;
         }

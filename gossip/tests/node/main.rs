@@ -53,6 +53,23 @@ fn nobody_dies_when_the_first_link_is_replaced_or_lost() {
 }
 
 #[test]
+fn who_stood_still_itself_takes_nobody_for_dead_for_that() {
+    let mut script = Script::new(&["a", "b"]);
+    script.link("a", "b");
+    script.observe_all_alive();
+    script.pass(Duration::from_secs(2), &[]);
+    let b = script.me("b");
+    // The detector takes its own silence for that of all others.
+    script.now += Duration::from_secs(5);
+    script.observe("a", &b, false, Status::Running);
+    assert_eq!(script.nodes["a"].member_state(&b), Some(MemberState::Suspect));
+    script.pass(Duration::from_millis(300), &["b"]);
+    assert_eq!(script.nodes["a"].member_state(&b), Some(MemberState::Suspect));
+    script.pass(Duration::from_millis(1300), &["b"]);
+    assert_eq!(script.nodes["a"].member_state(&b), Some(MemberState::Dead), "it is silent indeed");
+}
+
+#[test]
 fn alone_everything_is_settled() {
     let mut script = Script::new(&["a"]);
     let seq = script.insert("a", "x");
