@@ -1,6 +1,8 @@
-//! What a monitoring system sees of a cluster: the metrics of real nodes, Grafana's dashboards and Prometheus' alerts.
+//! What a monitoring system sees of a cluster: the metrics of real nodes, Grafana's dashboards, Prometheus' alerts; and what a
+//! browser shows of the status page.
 
 mod compose;
+mod browser;
 mod dashboards;
 mod exposition;
 mod load;
@@ -19,4 +21,5 @@ mod support {
 }
 mod prometheus;
 mod rules;
+mod status_page;
 mod tool;
