@@ -47,9 +47,10 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
             cluster.introduce(&mut introduced, now);
         }
         if now >= next_look {
-            next_look = now + LOOK_EVERY;
             cluster.events.note_all(lookout.look(&cluster.snapshot(now), now));
             cluster.events.sum_up();
+            // With many members a look takes a while: a hundredth of the time, at most.
+            next_look = now + LOOK_EVERY.max(100 * now.elapsed());
         }
         if now >= next_note {
             next_note = now + NOTE_EVERY;

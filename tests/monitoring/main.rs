@@ -1,8 +1,8 @@
 //! What a monitoring system sees of a cluster: the metrics of real nodes, Grafana's dashboards, Prometheus' alerts; and what a
 //! browser shows of the status page.
 
-mod compose;
 mod browser;
+mod compose;
 mod dashboards;
 mod exposition;
 mod load;

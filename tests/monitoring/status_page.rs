@@ -108,7 +108,7 @@ impl Drop for Load {
 fn keep_picture(browser: &mut Browser) {
     let Ok(file) = std::env::var("PICTURE") else { return };
     let height = browser.evaluate("document.documentElement.scrollHeight");
-    let size = json!({"width": 1080, "height": height, "deviceScaleFactor": 1, "mobile": false});
+    let size = json!({"width": 1120, "height": height, "deviceScaleFactor": 1, "mobile": false});
     browser.call("Emulation.setDeviceMetricsOverride", size);
     let picture =
         browser.call("Page.captureScreenshot", json!({"format": "png", "captureBeyondViewport": true}));

@@ -28,7 +28,7 @@ function showCluster() {
   document.title = `${converged ? '' : '! '}${short(node)} – RumorMQ`;
   const hash = head => head ? head.hash.slice(0, 8) : null;
   const keyed = members.map(member => ({ ...member, key: `${member.name}-${member.incarnation}` }));
-  show('members', [['Node'], ['State'], ['Link'], ['Round trip', true], ['Routes', true], ['Applied', true], ['Newest', true], ['Hash'], ['Behind', true]],
+  show('members', [['Node'], ['State'], ['Link'], ['RTT', true], ['Routes', true], ['Applied', true], ['Newest', true], ['Hash'], ['Behind', true]],
     keyed.map(member => ({
       key: member.key,
       cells: [
@@ -148,13 +148,14 @@ function showStats() {
     }),
     ...missing.map(({ node, reason }) => ({
       key: node,
-      cells: [cell('name', node), cell('converged', 'no answer', 'bad'), ...Array.from({ length: 6 }, () => cell('', null)), cell('text', reason)],
+      cells: [cell('name', node), cell('converged', 'no answer', 'bad'), cell('hash', null),
+        number('lag_ops', null), number('lag_seconds', null), number('filters', null), number('retained', null), cell('ready', null), cell('text', reason)],
     })),
   ].sort((a, b) => a.key < b.key ? -1 : 1);
   show('convergence', [['Node'], ['Converged'], ['Routes’ hash'], ['Changes behind', true], ['For', true], ['Filters', true], ['Retained', true], ['Ready'], ['']], rows);
 
-  show('rates', [['Node'], ['Messages in /s', true], ['out /s', true], ['Bytes in /s', true], ['out /s', true], ['Dropped /s', true],
-    ['Connections', true], ['Sessions', true], ['Subscriptions', true], ['Queued', true], ['In flight', true]],
+  show('rates', [['Node'], ['Messages in/s', true], ['out/s', true], ['Bytes in/s', true], ['out/s', true], ['Dropped/s', true],
+    ['Clients', true], ['Sessions', true], ['Subscriptions', true], ['Queued', true], ['In flight', true]],
   nodes.map(node => {
     const rate = state.rates.get(`${node.node}-${node.incarnation}`);
     const shown = pick => rate ? rounded(pick(rate)) : null;
