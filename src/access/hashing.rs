@@ -2,63 +2,57 @@
 //! clients must not spend on one.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ring::hmac;
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::password_file::PasswordFile;
+use super::turns::Turns;
 use super::{Denial, Identity};
 
 /// The queue of passwords to check. It is bounded: who comes too late is turned away.
+#[derive(Clone)]
 pub struct Hashing {
-    running: Arc<Semaphore>,
-    /// Those that run as well.
-    waiting: Arc<AtomicUsize>,
+    turns: Turns,
     waiting_max: usize,
 }
 
 /// A password that is being checked. Dropped, it gives up its place, unless its turn has come.
 pub type Verification = Pin<Box<dyn Future<Output = Result<Identity, Denial>> + Send>>;
 
-/// A place in the queue.
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Hashing {
     /// Up to `waiting_max` passwords wait, and half of the cores hash.
     pub fn new(waiting_max: usize) -> Hashing {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Hashing { running: Arc::new(Semaphore::new(cores.div_ceil(2))), waiting: Arc::default(), waiting_max }
+        Hashing { turns: Turns::new(cores.div_ceil(2)), waiting_max }
+    }
+
+    /// The same queue with other bounds.
+    pub fn with_bounds(&self, waiting_max: usize) -> Hashing {
+        Hashing { waiting_max, ..self.clone() }
     }
 
     /// Checks a password of the user of this name, whether there is one or not: both take as long. `digest` is remembered
-    /// if it was right. To be polled on a tokio runtime; none where too many wait.
+    /// if it was right. Those that come from one address wait for each other before others wait for them. To be polled on a
+    /// tokio runtime; none where too many wait.
     pub fn verify(
         &self,
         passwords: &Arc<PasswordFile>,
         name: &str,
         password: &[u8],
         digest: Option<hmac::Tag>,
+        peer: Option<IpAddr>,
     ) -> Option<Verification> {
-        let place = Place(self.waiting.clone());
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
-            return None;
-        }
-        let (passwords, running) = (passwords.clone(), self.running.clone());
+        let place = self.turns.enter(peer, self.waiting_max)?;
+        let passwords = passwords.clone();
         let user = passwords.user(name).filter(|(_, user)| user.password.is_some());
         let name = user.map(|(name, _)| name.clone());
         let password = Zeroizing::new(password.to_vec());
         Some(Box::pin(async move {
-            let Ok(turn) = running.acquire_owned().await else { return Err(Denial::Busy) };
+            let Some(turn) = place.turn().await else { return Err(Denial::Busy) };
             let check = move || {
                 let _held_until_done = (turn, place);
                 is_password_of(&passwords, name.as_deref(), &password, digest).then_some(name).flatten()
@@ -102,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_and_places_are_given_back() {
         let (hashing, passwords) = (Hashing::new(2), passwords());
-        let verify = || hashing.verify(&passwords, "alice", b"x", None);
+        let verify = || hashing.verify(&passwords, "alice", b"x", None, None);
         let (first, second) = (verify().expect("a place"), verify().expect("a place"));
         assert!(verify().is_none());
         drop(first);
@@ -110,6 +104,6 @@ mod tests {
         assert!(verify().is_none());
         assert_eq!(second.await, Err(Denial::WrongPassword));
         assert_eq!(third.await, Err(Denial::WrongPassword));
-        assert_eq!(hashing.waiting.load(Ordering::Relaxed), 0);
+        assert!(verify().is_some());
     }
 }

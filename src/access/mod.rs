@@ -12,7 +12,9 @@ pub mod scram_exchange;
 
 mod denial;
 mod identity;
+mod turns;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ring::hmac;
@@ -76,6 +78,8 @@ pub struct Credentials<'a> {
     pub password: Option<&'a [u8]>,
     /// The name in its certificate.
     pub certificate: Option<&'a str>,
+    /// The address that it comes from, where it comes from outside.
+    pub peer: Option<IpAddr>,
 }
 
 /// What is known about a client at once.
@@ -92,7 +96,8 @@ impl Access {
     /// Access as configured.
     pub fn new(config: AccessConfig) -> Access {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok();
-        Access::with_key(config, key)
+        let hashing = Hashing::new(config.max_pending_authentications);
+        Access::with(config, key, hashing)
     }
 
     /// Access as it is configured now; it remembers the passwords that this one has seen and that still hold.
@@ -100,24 +105,17 @@ impl Access {
         if let (Some(passwords), Some(former)) = (&config.passwords, &self.passwords) {
             passwords.remember(former);
         }
-        Access::with_key(config, self.key.clone())
+        let hashing = self.hashing.with_bounds(config.max_pending_authentications);
+        Access::with(config, self.key.clone(), hashing)
     }
 
-    fn with_key(config: AccessConfig, key: Option<hmac::Key>) -> Access {
+    fn with(config: AccessConfig, key: Option<hmac::Key>, hashing: Hashing) -> Access {
         let AccessConfig { passwords, acl, allow_anonymous, certificate_as_username, .. } = config;
         let mut methods: Vec<Box<dyn Method>> = Vec::new();
         if let Some(passwords) = passwords.as_ref().filter(|passwords| passwords.has_scram()) {
             methods.push(Box::new(Scram::new(passwords.clone())));
         }
-        Access {
-            passwords,
-            acl,
-            methods,
-            allow_anonymous,
-            certificate_as_username,
-            hashing: Hashing::new(config.max_pending_authentications),
-            key,
-        }
+        Access { passwords, acl, methods, allow_anonymous, certificate_as_username, hashing, key }
     }
 
     /// The rules about what clients may do, if there are any.
@@ -165,7 +163,7 @@ impl Access {
             return Verdict::Known(Identity::user(name.clone()));
         }
         let digest = self.key.as_ref().map(|key| hmac::sign(key, password));
-        match self.hashing.verify(passwords, name, password, digest) {
+        match self.hashing.verify(passwords, name, password, digest, credentials.peer) {
             Some(verification) => Verdict::Hashing(verification),
             None => Verdict::Denied(Denial::Busy),
         }

@@ -56,7 +56,9 @@ impl Broker {
                 Err(denial) => Err(self.deny(denial, connect, peer)),
             };
         }
-        let credentials = Credentials { username: connect.username, password: connect.password, certificate };
+        let (username, password) = (connect.username, connect.password);
+        let peer_ip = peer.map(|peer| peer.ip());
+        let credentials = Credentials { username, password, certificate, peer: peer_ip };
         match access.check(credentials) {
             Verdict::Known(identity) => Ok(Authentication::Proved(Proof { identity, said: None })),
             Verdict::Denied(denial) => Err(self.deny(denial, connect, peer)),

@@ -49,6 +49,7 @@ impl Check {
             return Ok(());
         }
         logging::init(&LevelFilter::WARN.into(), LogFormat::Text);
+        self.given.warn_of_misspelled();
         let resolution = self.given.explain();
         let mut errors: Vec<String> = resolution.errors.iter().map(ToString::to_string).collect();
         if errors.is_empty() {

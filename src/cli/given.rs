@@ -18,6 +18,16 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Says which variables of the environment are misspelled.
+    pub(super) fn warn_of_misspelled(&self) {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for (name, meant) in Sources::misspelled(names) {
+            tracing::warn!(
+                "{name} is in the environment, and nobody reads it: check its name; did you mean {meant}?"
+            );
+        }
+    }
+
     /// What they resolve to, now: files may have changed since the last time.
     pub(super) fn explain(&self) -> Resolution {
         let environment = |name: &str| std::env::var(name).ok();

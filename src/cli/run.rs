@@ -35,6 +35,7 @@ impl Run {
     pub(super) fn execute(self) -> Result<(), Failure> {
         let config = self.resolve()?;
         let log = logging::init(&config.log_level, config.log_format);
+        self.given.warn_of_misspelled();
         runtime()?.block_on(async {
             tokio::select! {
                 served = self.serve(config, &log) => served,

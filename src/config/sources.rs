@@ -112,6 +112,23 @@ impl Sources<'_> {
         resolution
     }
 
+    /// Of these names of environment variables those that nobody reads and that look like a setting's, each with the one that was
+    /// meant. Others that begin alike are not this program's business: container platforms make up some.
+    pub fn misspelled(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
+        let known: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+        let others = [Sources::FILE_VARIABLE, Sources::COOKIE_VARIABLE];
+        let is_read = |name: &str| others.contains(&name) || known.iter().any(|known| known == name);
+        let meant = |name: &str| {
+            let rest = name.strip_prefix("RUMORMQ_")?;
+            let all = known.iter().map(String::as_str).chain(others);
+            let alike = |known: &&str| strsim::damerau_levenshtein(rest, &known["RUMORMQ_".len()..]);
+            // A letter or two, but never most of a short name.
+            all.min_by_key(alike).filter(|known| alike(known) <= (rest.len() / 4).clamp(1, 2))
+        };
+        let strays = names.filter(|name| !is_read(name));
+        strays.filter_map(|name| meant(&name).map(str::to_owned).map(|meant| (name, meant))).collect()
+    }
+
     fn take_cookie(&self, config: &mut Config) -> Result<(), ConfigError> {
         let Some(cookie) = (self.environment)(Sources::COOKIE_VARIABLE) else { return Ok(()) };
         if !config.cookies.is_empty() {

@@ -703,3 +703,25 @@ fn what_differs_is_found_and_taken_over_unless_it_needs_a_restart() {
     let changes = default.changes(&other);
     assert_eq!((changes.len(), changes[0].counts), (1, Counts::Restart));
 }
+
+#[test]
+fn variables_that_nobody_reads_are_told_of() {
+    let told = |name: &str| {
+        let told = Sources::misspelled(std::iter::once(name.to_owned()));
+        told.first().map(|(_, meant)| meant.clone())
+    };
+    assert_eq!(told("RUMORMQ_MAX_PAKET_SIZE").as_deref(), Some("RUMORMQ_MAX_PACKET_SIZE"));
+    assert_eq!(told("RUMORMQ_COKIE").as_deref(), Some("RUMORMQ_COOKIE"));
+    assert_eq!(told("RUMORMQ_MQTT"), None);
+    // What Kubernetes gives to the pods beside a service of this name, and what is somebody else's.
+    for name in [
+        "RUMORMQ_PORT",
+        "RUMORMQ_SERVICE_HOST",
+        "RUMORMQ_SERVICE_PORT",
+        "RUMORMQ_PORT_1883_TCP_ADDR",
+        "PATH",
+        "RUMORMQ_REQUIRE_CLIENTS",
+    ] {
+        assert_eq!(told(name), None, "{name}");
+    }
+}

@@ -108,6 +108,15 @@ fn a_configuration_file_that_is_not_there() {
     is_refused(launch, 2, &["cannot read the configuration file /nowhere/rumormq.toml: No such file"]);
 }
 
+#[test]
+fn a_misspelled_variable() {
+    let Output { status, stderr, .. } =
+        Command::new(RUMORMQ).arg("check").env("RUMORMQ_JOIM", "a:1").output().expect("it runs");
+    let said = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("RUMORMQ_JOIM is in the environment, and nobody reads it: check its name; did you mean RUMORMQ_JOIN?"), "{said}");
+}
+
 // Addresses.
 
 #[test]
