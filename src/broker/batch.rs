@@ -126,6 +126,7 @@ impl Batch {
     pub fn count_delivered(&mut self, delivered: Delivered, qos: QoS) {
         match delivered {
             Delivered::Sent | Delivered::Queued => self.delivered[qos as usize] += 1,
+            Delivered::Known => {}
             Delivered::Dropped(reason) => {
                 let at = DROP_REASONS.iter().position(|&other| other == reason).unwrap_or(0);
                 self.dropped[at] += 1;

@@ -10,9 +10,9 @@ use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, Signal, Subscriber};
 use crate::cluster::Stray;
-use crate::cluster::forward::wire::Addressees;
+use crate::cluster::forward::wire::{AddressedStray, Addressees};
 use crate::cluster::host::{
-    Arrival, Arriving, Confirm, Departing, Host, HybridTime, Inbound, MalformedSession,
+    Arrival, Arriving, Confirm, Departing, Host, HybridTime, Inbound, LineChange, MalformedSession,
 };
 use crate::cluster::takeover::wire::PortableWill;
 use crate::cluster::unconsumed::Kept;
@@ -20,6 +20,7 @@ use crate::codec::packet::{Packet, Publish, QoS};
 use crate::message::{Application, Origin, PortableMessage, PublishId};
 use crate::router::{MatchCache, Members, PeerIndex, PeerMembers};
 use crate::session::ack_ring::Slot;
+use crate::session::succession::PendingLine;
 use crate::topic::{SubscriptionFilter, TopicFilter};
 
 /// The broker, held weakly: the cluster does not keep it alive.
@@ -131,6 +132,26 @@ impl Host for ClusterHost {
         }
     }
 
+    fn deliver_strays(&self, strays: &[Stray], now: Instant) {
+        let Some(broker) = self.0.upgrade() else { return };
+        let mut batch = Batch::new(now);
+        for stray in strays {
+            broker.deliver_stray(&stray.client, &stray.message, stray.former, &mut batch);
+        }
+        batch.flush();
+        batch.report(&broker.metrics);
+    }
+
+    fn pending_lines(&self, id: &str) -> Vec<PendingLine> {
+        self.0.upgrade().map(|broker| broker.pending_lines(id)).unwrap_or_default()
+    }
+
+    fn change_line(&self, id: &str, origin: u64, change: LineChange) {
+        if let Some(broker) = self.0.upgrade() {
+            broker.change_line(id, origin, change);
+        }
+    }
+
     fn expects_no_rest(&self, id: &str) {
         if let Some(broker) = self.0.upgrade() {
             broker.expects_no_rest(id);
@@ -164,11 +185,11 @@ impl Inbound for LinkInbound {
         if let Some(stamp) = retained {
             broker.retain_ahead(application, stamp, self.batch.now);
         }
-        if let Some((client, origin)) = addressees.stray {
+        if let Some(AddressedStray { client, origin, former }) = addressees.stray {
             let publish = PublishId { origin, ..publish };
             let message = Arc::new(application.to_message().named(Some(publish)));
-            if !broker.deliver_stray(client, &message, &mut self.batch) {
-                self.strays.push(Stray { client: client.into(), publish, message });
+            if !broker.deliver_stray(client, &message, former, &mut self.batch) {
+                self.strays.push(Stray { client: client.into(), former, publish, message });
             }
             return;
         }
@@ -178,7 +199,7 @@ impl Inbound for LinkInbound {
         {
             for client in cluster.strays(&self.origin.replica().name, application.topic) {
                 let message = Arc::new(application.to_message().named(Some(publish)));
-                self.strays.push(Stray { client, publish, message });
+                self.strays.push(Stray { client, former: cluster.number(), publish, message });
             }
         }
         let matches = self.matches.look_up(&broker.router, application.topic);
@@ -197,8 +218,7 @@ impl Inbound for LinkInbound {
             if !self.strays.is_empty()
                 && let Some(cluster) = broker.cluster.get()
             {
-                let from = &self.origin.replica().name;
-                cluster.forward_strays(std::mem::take(&mut self.strays), Some(from), self.batch.now);
+                cluster.forward_strays(std::mem::take(&mut self.strays), self.batch.now);
             }
         }
         self.batch.end_turn();

@@ -11,11 +11,12 @@ use super::batch::Batch;
 use super::client::{Client, Subscriber};
 use super::session_record::SessionRecord;
 use crate::access::Identity;
-use crate::cluster::host::{Arriving, Departing, MalformedSession};
+use crate::cluster::host::{Arriving, Departing, LineChange, MalformedSession};
 use crate::message::{Message, QueuedMessage};
 use crate::router::Subscription;
 use crate::session::frames::Frames;
 use crate::session::portable::SessionState;
+use crate::session::succession::{Bringer, Farewell, PendingLine, SuccessionState};
 use crate::session::{Delivered, Delivery, Session};
 use crate::topic::{SubscriptionFilter, Topic, TopicFilter};
 
@@ -134,6 +135,7 @@ impl Broker {
         client: &Arc<Client>,
         state: &[u8],
         claim: Stamp,
+        received: &[u64],
     ) -> Result<(), MalformedSession> {
         let now = Instant::now();
         // A clean start may have come before it, which is not to be undone. One that opens has no claim yet.
@@ -141,7 +143,7 @@ impl Broker {
         if self.registry.find(client.id()).is_some_and(|former| !is_older(&former)) {
             return Err(MalformedSession);
         }
-        let state: SessionState = postcard::from_bytes(state).map_err(|_| MalformedSession)?;
+        let (state, succession) = read_state(state)?;
         let session =
             Session::import(state, self.limits().session.clone(), &|ticket| self.accept_ticket(ticket), now)
                 .map_err(|_| MalformedSession)?;
@@ -149,7 +151,14 @@ impl Broker {
         let held = std::mem::replace(&mut locked.session, session);
         // Not all may have been asked yet: another node may have an older one, or a copy of this one.
         locked.session.note_publishes();
-        locked.session.absorb(held);
+        let accept = |ticket| self.accept_ticket(ticket);
+        locked.session.inherit(succession, self.cluster_number(), false, &accept, now);
+        locked.session.absorb(held, now);
+        for &origin in received {
+            if locked.session.is_line_complete(origin) {
+                locked.session.end_line(origin, now);
+            }
+        }
         // It has had connections, if not here: it is present.
         locked.void();
         self.set_expiry_timer(client, &mut locked, now);
@@ -171,12 +180,15 @@ impl Broker {
 
     /// See [`Host::merge`](crate::cluster::host::Host::merge).
     pub(super) fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession> {
-        let state: SessionState = postcard::from_bytes(state).map_err(|_| MalformedSession)?;
+        let (state, succession) = read_state(state)?;
         let client = self.registry.find(id).ok_or(MalformedSession)?;
         let mut batch = Batch::new(Instant::now());
         let now = batch.now;
-        for queued in state.into_unsent(&|ticket| self.accept_ticket(ticket), now) {
-            if !self.deliver_rest(&client, &queued, false, &mut batch) {
+        let accept = |ticket| self.accept_ticket(ticket);
+        client.lock().session.inherit(succession.clone(), self.cluster_number(), true, &accept, now);
+        let held = succession.into_held(&accept, now);
+        for queued in state.into_unsent(&accept, now).chain(held) {
+            if !self.deliver_brought(&client, &queued, Bringer::Rest, &mut batch) {
                 self.pass_on(vec![queued], &mut batch);
             }
         }
@@ -193,25 +205,60 @@ impl Broker {
         }
     }
 
+    /// What stands for this replica in the names of publishes.
+    fn cluster_number(&self) -> u64 {
+        self.cluster.get().map_or(0, |cluster| cluster.number())
+    }
+
+    /// See [`Host::pending_lines`](crate::cluster::host::Host::pending_lines).
+    pub(super) fn pending_lines(&self, id: &str) -> Vec<PendingLine> {
+        self.registry.find(id).map(|client| client.lock().session.pending_lines()).unwrap_or_default()
+    }
+
+    /// See [`Host::change_line`](crate::cluster::host::Host::change_line).
+    pub(super) fn change_line(&self, id: &str, origin: u64, change: LineChange) {
+        let Some(client) = self.registry.find(id) else { return };
+        let now = Instant::now();
+        let mut state = client.lock();
+        if state.record.shipped {
+            return; // It is with the new owner already.
+        }
+        match change {
+            LineChange::Settle { former, next_from } => {
+                state.session.settle_line(origin, former, &next_from, now);
+            }
+            LineChange::Loosen => state.session.loosen_line(origin, now),
+            LineChange::End => state.session.end_line(origin, now),
+        }
+        drop(state);
+        client.flush_uncounted(now);
+    }
+
     /// A publish that the client's former node passes on, for it came late there. False if the session is not here either.
-    pub(super) fn deliver_stray(&self, id: &str, message: &Arc<Message>, batch: &mut Batch) -> bool {
+    pub(super) fn deliver_stray(
+        &self,
+        id: &str,
+        message: &Arc<Message>,
+        former: u64,
+        batch: &mut Batch,
+    ) -> bool {
         let Some(client) = self.registry.find(id) else { return false };
         if client.lock().record.shipped {
             return false;
         }
         let queued = QueuedMessage::new(message.clone(), message.qos, message.retain, &[]);
-        self.deliver_rest(&client, &queued, true, batch);
+        self.deliver_brought(&client, &queued, Bringer::FormerOwner(former), batch);
         batch.touch(&client);
         true
     }
 
-    /// Gives a client a message that was queued for an older session of its, if it still wants it. Returns whether it has
-    /// taken it. With `as_published` its subscriptions say whether it is marked as retained.
-    fn deliver_rest(
+    /// Gives a client a message that another node had for it, if it still wants it. Returns whether it has taken it. Where it
+    /// was not queued for the client there, its subscriptions say whether it is marked as retained.
+    fn deliver_brought(
         &self,
         client: &Arc<Client>,
         queued: &QueuedMessage,
-        as_published: bool,
+        bringer: Bringer,
         batch: &mut Batch,
     ) -> bool {
         let Ok(topic) = Topic::new(queued.message.topic()) else { return false };
@@ -221,16 +268,12 @@ impl Broker {
         let share = queued.ticket.as_ref().map(|ticket| &**ticket.share());
         let mut scratch = std::mem::take(&mut batch.scratch);
         let mut state = client.lock();
-        if queued.message.publish.is_some_and(|publish| state.session.has_had(publish)) {
-            batch.scratch = scratch;
-            return true;
-        }
         let matching = state.record.subscriptions.iter().filter(|(filter, _)| match share {
             Some(share) => *filter == share,
             None => filter.share.is_none() && filter.filter.matches(topic),
         });
         let mut qos = None;
-        let mut retain = queued.retain && !as_published;
+        let mut retain = queued.retain && bringer == Bringer::Rest;
         let mut identifiers = Vec::new();
         for (_, subscription) in matching {
             retain |= queued.retain && subscription.retain_as_published;
@@ -240,11 +283,11 @@ impl Broker {
         let mut taken = false;
         if let Some(qos) = qos {
             queued.message.with_application(|application| {
-                let mut frames =
-                    Frames::new(application, &mut scratch, batch.now).named(queued.message.publish);
+                let mut frames = Frames::new(application, &mut scratch, batch.now)
+                    .with_message(Some(queued.message.clone()));
                 let delivery =
                     Delivery { qos, retain, identifiers: &identifiers, ticket: queued.ticket.as_ref() };
-                let delivered = state.session.deliver(&mut frames, delivery);
+                let delivered = state.session.deliver_from(bringer, &mut frames, delivery);
                 batch.count_delivered(delivered, application.qos.min(qos));
                 taken = !matches!(delivered, Delivered::Dropped(_));
             });
@@ -257,6 +300,16 @@ impl Broker {
         batch.scratch = scratch;
         taken
     }
+}
+
+/// The protocol state of a session, and what it has to know of its former owners; a node of version 1 says nothing of these.
+fn read_state(bytes: &[u8]) -> Result<(SessionState, SuccessionState), MalformedSession> {
+    let (state, rest) = postcard::take_from_bytes(bytes).map_err(|_| MalformedSession)?;
+    let succession = match rest {
+        [] => SuccessionState::default(),
+        rest => postcard::from_bytes(rest).map_err(|_| MalformedSession)?,
+    };
+    Ok((state, succession))
 }
 
 /// A session that is kept for its new owner.
@@ -284,13 +337,16 @@ impl Departing for Kept {
         self.client.lock().session.unacknowledged() == 0
     }
 
-    fn state(&self) -> Option<Vec<u8>> {
+    fn state(&self, me: u64, farewells: &[Farewell]) -> Option<Vec<u8>> {
         let mut state = self.client.lock();
         if state.record.ended || state.epoch != self.epoch {
             return None;
         }
         state.record.shipped = true;
-        postcard::to_stdvec(&state.session.export(Instant::now())).ok()
+        let now = Instant::now();
+        let bytes = postcard::to_stdvec(&state.session.export(now)).ok()?;
+        // Behind the state, where a node of version 1 does not look.
+        postcard::to_extend(&state.session.bequeath(me, farewells, now), bytes).ok()
     }
 
     fn forget(&self) {
@@ -321,10 +377,15 @@ impl Arriving for Expected {
         self.routed_by
     }
 
-    fn finish(mut self: Box<Self>, state: &[u8], claim: Stamp) -> Result<(), MalformedSession> {
+    fn finish(
+        mut self: Box<Self>,
+        state: &[u8],
+        claim: Stamp,
+        received: &[u64],
+    ) -> Result<(), MalformedSession> {
         let broker = self.broker.upgrade().ok_or(MalformedSession)?;
         let client = self.client.as_ref().ok_or(MalformedSession)?;
-        broker.install(client, state, claim)?;
+        broker.install(client, state, claim, received)?;
         self.client = None;
         Ok(())
     }

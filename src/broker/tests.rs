@@ -232,17 +232,17 @@ fn departing(filter: &str) -> Box<dyn Departing> {
 #[test]
 fn a_session_that_arrives_does_not_undo_a_clean_start() {
     let (broker, departing) = (broker(), departing("t"));
-    let state = departing.state().expect("it is not over");
+    let state = departing.state(1, &[]).expect("it is not over");
     let expect = || broker.admit("c", &departing.record()).expect("a record");
     let arriving = expect();
     let present = connect(&broker, true, 100);
-    assert!(arriving.finish(&state, Stamp(7)).is_err(), "it has no claim yet");
+    assert!(arriving.finish(&state, Stamp(7), &[]).is_err(), "it has no claim yet");
     let arriving = expect();
     present.client.set_claim(Stamp(9));
-    assert!(arriving.finish(&state, Stamp(7)).is_err());
+    assert!(arriving.finish(&state, Stamp(7), &[]).is_err());
     assert!(Arc::ptr_eq(&broker.registry.find("c").expect("it stays"), &present.client));
     assert_eq!((present.before_read(&broker, &mut batch()), subscribers(&broker)), (None, 0));
-    expect().finish(&state, Stamp(11)).expect("an older session gives way");
+    expect().finish(&state, Stamp(11), &[]).expect("an older session gives way");
     assert!(!Arc::ptr_eq(&broker.registry.find("c").expect("it has come"), &present.client));
     assert_eq!(subscribers(&broker), 1);
 }

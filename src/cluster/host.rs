@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use rumormq_gossip::{Entry, ReplicaId, Stamp};
 
+use super::Stray;
 use super::forward::wire::Addressees;
 use super::takeover::wire::PortableWill;
 use super::unconsumed::Kept;
 use crate::message::{Application, Origin, PortableMessage, PublishId};
 use crate::router::{Members, PeerIndex, PeerMembers};
+use crate::session::succession::{Farewell, PendingLine};
 use crate::topic::{SubscriptionFilter, TopicFilter};
 
 /// The broker, as the cluster sees it.
@@ -69,8 +71,33 @@ pub trait Host: Send + Sync + 'static {
     /// A publish that has to wait so many milliseconds yet has come from a node that leaves.
     fn delay(&self, due_ms: u64, message: PortableMessage);
 
+    /// Gives publishes that came for former owners of sessions to these, which are here.
+    fn deliver_strays(&self, strays: &[Stray], now: Instant);
+
+    /// The origins from which something may still come for a session by other ways than its routes.
+    fn pending_lines(&self, id: &str) -> Vec<PendingLine>;
+
+    /// Something is known of one of them.
+    fn change_line(&self, id: &str, origin: u64, change: LineChange);
+
     /// No other node has an older session of the client: nothing will be merged any more.
     fn expects_no_rest(&self, id: &str);
+}
+
+/// What is known of an origin from which something may come for a session by several ways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LineChange {
+    /// See [`Session::settle_line`](crate::session::Session::settle_line).
+    Settle {
+        /// Which former owner.
+        former: u64,
+        /// For each time that it had the session and did not say so then, as in [`Farewell`].
+        next_from: Vec<u64>,
+    },
+    /// See [`Session::loosen_line`](crate::session::Session::loosen_line).
+    Loosen,
+    /// See [`Session::end_line`](crate::session::Session::end_line).
+    End,
 }
 
 /// How a retained message came.
@@ -102,8 +129,8 @@ pub trait Departing: Send + Sync {
     /// Whether no publish of its client waits for other nodes.
     fn is_settled(&self) -> bool;
 
-    /// The state of its protocol; none where it is over, or in use again.
-    fn state(&self) -> Option<Vec<u8>>;
+    /// The state of its protocol; none where it is over, or in use again. `me` is this node, as former owner.
+    fn state(&self, me: u64, farewells: &[Farewell]) -> Option<Vec<u8>>;
 
     /// The new owner has it: this copy is deleted, unless it is in use again.
     fn forget(&self);
@@ -114,8 +141,9 @@ pub trait Arriving: Send {
     /// The sequence number in the set of routes by which it is routed.
     fn routed_by(&self) -> u64;
 
-    /// It is here: it goes on from `state`, followed by what was held.
-    fn finish(self: Box<Self>, state: &[u8], claim: Stamp) -> Result<(), MalformedSession>;
+    /// It is here: it goes on from `state`, followed by what was held. All is here that the origins in `received` had sent
+    /// before they knew so.
+    fn finish(self: Box<Self>, state: &[u8], claim: Stamp, received: &[u64]) -> Result<(), MalformedSession>;
 }
 
 /// A peer sent a session that is none.

@@ -17,6 +17,7 @@ pub mod events;
 mod exclusive;
 pub mod forward;
 pub mod handshakes;
+mod heirs;
 pub mod host;
 pub mod interest;
 mod introductions;
@@ -27,6 +28,7 @@ mod lookout;
 mod members;
 #[cfg(test)]
 mod merged;
+mod milestones;
 mod peer;
 mod peers;
 mod questions;
@@ -44,6 +46,7 @@ pub mod takeover;
 pub mod turn;
 pub mod unconsumed;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -51,7 +54,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 use rumormq_gossip::chitchat::{GossipCounters, Membership, MembershipConfig, StartError};
-use rumormq_gossip::{LinkState, NodeName, ReplicaId, SetId};
+use rumormq_gossip::{LinkState, MemberState, NodeName, ReplicaId, SetId};
 use smallvec::SmallVec;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, watch};
@@ -67,6 +70,7 @@ use events::Events;
 use forward::inbound::InboundStreams;
 use forward::wire::Publication;
 use handshakes::Handshakes;
+use heirs::Heirs;
 use host::Host;
 use interest::ROUTES;
 use known::KnownPeers;
@@ -113,6 +117,8 @@ pub struct Cluster {
     unconsumed: Mutex<Unconsumed>,
     /// Sessions that have moved from here.
     strays: Strays,
+    /// Sessions that have come here.
+    heirs: Heirs,
     /// What the last warnings about lost messages have told.
     alarms: Mutex<buffers::Alarms>,
     identity: u64,
@@ -174,6 +180,7 @@ impl Cluster {
             inbound: InboundStreams::default(),
             unconsumed: Mutex::new(Unconsumed::new(config.max_shared_bytes)),
             strays: Strays::default(),
+            heirs: Heirs::default(),
             alarms: Mutex::default(),
             identity: identity_of(config.replica.name.as_str()),
             members: Members::default(),
@@ -422,6 +429,18 @@ impl Cluster {
         PublishId { origin: self.origin.load(Ordering::Relaxed), number: publication.number }
     }
 
+    /// What stands for this replica in the names of publishes.
+    pub fn number(&self) -> u64 {
+        self.origin.load(Ordering::Relaxed)
+    }
+
+    /// All other replicas that may come back, or have never gone, by what stands for them.
+    fn present_replicas(&self) -> HashMap<u64, ReplicaId> {
+        let replication = self.replication.lock();
+        let present = replication.node.members_in(|state| state != MemberState::Left);
+        present.map(|replica| (origin_of(replica), replica.clone())).collect()
+    }
+
     /// Sends a QoS 0 message to these nodes.
     pub fn forward_at_most_once(
         &self,
@@ -514,7 +533,9 @@ impl Cluster {
     fn with_replication<R>(&self, now: Instant, change: impl FnOnce(&mut Replication) -> R) -> R {
         let mut replication = self.replication.lock();
         let result = change(&mut replication);
-        let effects = replication.drain(&self.peers, &self.takeovers, &*self.host, &self.counters, now);
+        let published = self.publishes.load(Ordering::Acquire);
+        let effects =
+            replication.drain(&self.peers, &self.takeovers, &*self.host, &self.counters, published, now);
         if replication.is_due_earlier() {
             self.due_earlier.notify_one();
         }
@@ -541,7 +562,7 @@ fn seeds(config: &ClusterConfig, known: &KnownPeers) -> Vec<String> {
 }
 
 /// What stands for a replica in the names of publishes: the same everywhere (FNV-1a).
-fn origin_of(replica: &ReplicaId) -> u64 {
+pub fn origin_of(replica: &ReplicaId) -> u64 {
     let bytes = replica.name.as_str().bytes().chain(replica.incarnation.0.to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }

@@ -398,6 +398,11 @@ impl Peer {
         self.state.lock().stream.last()
     }
 
+    /// Whether the peer has acknowledged the forward, or it was dropped.
+    pub fn has_done(&self, sequence: u64) -> bool {
+        self.state.lock().stream.is_done(sequence)
+    }
+
     /// Whether everything for the peer is written and acknowledged.
     pub fn is_drained(&self) -> bool {
         let state = self.state.lock();

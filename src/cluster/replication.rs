@@ -16,6 +16,7 @@ use super::events::{News, Subject};
 use super::host::{Arrival, Host, Receipt, confirm_all};
 use super::interest::{EXCLUSIVE, Interest, RETAINED, ROUTES, SESSIONS, SETS, filter_of, members_of};
 use super::link::kind;
+use super::milestones::Milestones;
 use super::peer::Peer;
 use super::peers::Peers;
 use super::retaining::Retaining;
@@ -41,6 +42,8 @@ pub struct Replication {
     /// What linked peers said at greeting they have written and we have not applied: up to which number, and until
     /// when publishes wait for it.
     behind: BTreeMap<ReplicaId, Behind>,
+    /// When peers' routes became known.
+    pub milestones: Milestones,
     /// When the task that does what is due will look next.
     planned: Option<Instant>,
     /// Another incarnation began.
@@ -86,6 +89,7 @@ impl Replication {
             retaining: Retaining::default(),
             waiting: BTreeMap::new(),
             behind: BTreeMap::new(),
+            milestones: Milestones::default(),
             planned: None,
             restarted: false,
             converged_since: None,
@@ -215,13 +219,14 @@ impl Replication {
         earlier
     }
 
-    /// Sends what the sets have to say and turns their events into routes and effects.
+    /// Sends what the sets have to say, after so many publishes, and turns their events into routes and effects.
     pub fn drain(
         &mut self,
         peers: &Peers,
         takeovers: &Takeovers,
         host: &dyn Host,
         counters: &ClusterCounters,
+        published: u64,
         now: Instant,
     ) -> Effects {
         let mut effects = Effects::default();
@@ -240,6 +245,11 @@ impl Replication {
                     }
                     continue;
                 }
+                if let Event::Changed { replica, .. } = &event
+                    && let Some(head) = self.node.applied(ROUTES, replica)
+                {
+                    self.milestones.note(replica, head.seq, published);
+                }
                 self.handle_event(event, peers, host, counters, &mut effects, now);
             }
             let Some((to, message)) = self.node.poll_transmit() else { break };
@@ -256,6 +266,7 @@ impl Replication {
         // Its routes have left the trie by now: until then their index must stay its own.
         for replica in &effects.gone {
             self.behind.remove(replica);
+            self.milestones.forget(replica);
             effects.abandoned.extend(self.handle_gone(replica, peers, &mut effects.confirmed, now));
         }
         effects.restarted = std::mem::take(&mut self.restarted);

@@ -106,6 +106,11 @@ impl<'a> Frames<'a> {
         self.application
     }
 
+    /// The name of the publish, if it has one.
+    pub fn publish(&self) -> Option<PublishId> {
+        self.message.as_ref().map_or(self.publish, |message| message.publish)
+    }
+
     /// When they are made.
     pub fn now(&self) -> Instant {
         self.now

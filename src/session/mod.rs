@@ -15,6 +15,7 @@ pub mod portable;
 mod queue;
 mod sent;
 mod share;
+pub mod succession;
 mod window;
 
 #[cfg(test)]
@@ -25,7 +26,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::message::{PublishId, QueuedMessage, Ticket};
+use crate::message::{QueuedMessage, Ticket};
 use ack_ring::{AckRing, Owed, Slot};
 use frames::{Copy, Frames, TooLarge, append_queued};
 pub use limits::SessionLimits;
@@ -33,6 +34,7 @@ use outbound_alias::{Naming, OutboundAliases};
 use outbox::Outbox;
 use queue::Queue;
 pub use sent::Sent;
+use succession::{Bringer, Succession};
 use window::{InFlight, Window};
 
 use crate::codec;
@@ -76,6 +78,8 @@ pub enum Delivered {
     Sent,
     /// It waits in the queue.
     Queued,
+    /// It came before, by another way, or comes by one.
+    Known,
     /// It was dropped, for a reason that has a counter.
     Dropped(DropReason),
 }
@@ -115,8 +119,8 @@ pub struct Session {
     acks: AckRing,
     /// QoS 2 publishes of the client whose PUBREL is awaited.
     unreleased: HashSet<PacketId>,
-    /// What an older session of the client may have as well, where one is expected.
-    noted: Option<HashSet<PublishId>>,
+    /// For a session of which something may come by other ways than its routes.
+    succession: Option<Box<Succession>>,
     window: Window,
     /// Published entries of the window that the present connection has not carried yet.
     resend: VecDeque<PacketId>,
@@ -135,7 +139,7 @@ impl Session {
             aliases: None,
             acks: AckRing::default(),
             unreleased: HashSet::new(),
-            noted: None,
+            succession: None,
             window: Window::default(),
             resend: VecDeque::new(),
             queue: Queue::default(),
@@ -275,7 +279,30 @@ impl Session {
     // Inputs: messages for the client.
 
     /// A message that a subscription of the client matches.
+    #[inline]
     pub fn deliver(&mut self, frames: &mut Frames<'_>, delivery: Delivery<'_>) -> Delivered {
+        match &self.succession {
+            None => self.take(frames, delivery),
+            Some(_) => self.deliver_from(Bringer::Route, frames, delivery),
+        }
+    }
+
+    /// The same, with who brings it.
+    #[cold]
+    pub fn deliver_from(
+        &mut self,
+        bringer: Bringer,
+        frames: &mut Frames<'_>,
+        delivery: Delivery<'_>,
+    ) -> Delivered {
+        let qos = frames.application().qos.min(delivery.qos);
+        match self.intercept(bringer, frames, qos, &delivery) {
+            Some(delivered) => delivered,
+            None => self.take(frames, delivery),
+        }
+    }
+
+    fn take(&mut self, frames: &mut Frames<'_>, delivery: Delivery<'_>) -> Delivered {
         let application = frames.application();
         let qos = application.qos.min(delivery.qos);
         let Delivery { retain, identifiers, ticket, .. } = delivery;

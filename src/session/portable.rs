@@ -28,7 +28,7 @@ pub struct SessionState {
     queue: Vec<PortableQueued>,
     /// QoS 2 publishes of the client whose PUBREL is awaited.
     unreleased: Vec<PacketId>,
-    /// See [`Session::note_publishes`].
+    /// What the session has had since an older one may turn up, see [`Session::note_publishes`].
     noted: Option<Vec<PublishId>>,
 }
 
@@ -40,16 +40,13 @@ enum PortableInFlight {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct PortableQueued {
+pub(super) struct PortableQueued {
     message: PortableMessage,
     qos: QoS,
     retain: bool,
     identifiers: Vec<NonZeroU32>,
     ticket: Option<PortableTicket>,
 }
-
-/// Names of publishes that a session notes, or as many as two of its queues can hold.
-const NOTED_MAX: usize = 1 << 16;
 
 /// Makes a ticket that has come from another node count on this one.
 pub type AcceptTicket<'a> = &'a dyn Fn(PortableTicket) -> Ticket;
@@ -68,7 +65,7 @@ impl Session {
             window: entries.map(|entry| PortableInFlight::of(entry, now)).collect(),
             queue: self.queue.iter().map(|queued| PortableQueued::of(queued, now)).collect(),
             unreleased: self.unreleased.iter().copied().collect(),
-            noted: self.noted.as_ref().map(|noted| noted.iter().copied().collect()),
+            noted: self.noted().map(|noted| noted.iter().copied().collect()),
         }
     }
 
@@ -85,25 +82,27 @@ impl Session {
         for queued in state.queue {
             queue.push(queued.into_queued(accept, now).ok_or(InvalidState)?);
         }
-        Ok(Session {
+        let mut session = Session {
             window: Window::restore(state.first, window).ok_or(InvalidState)?,
             queue,
             unreleased: state.unreleased.into_iter().collect(),
-            noted: state.noted.map(|noted| noted.into_iter().collect()),
             ..Session::new(limits)
-        })
+        };
+        if let Some(noted) = state.noted {
+            session.set_noted(noted.into_iter().collect());
+        }
+        Ok(session)
     }
 
     /// Takes over what `other` has queued and this session has not: what arrived here while the session was on its way.
     /// It was within the bounds of `other`, and stays within twice these.
-    pub fn absorb(&mut self, mut other: Session) {
+    pub fn absorb(&mut self, mut other: Session, now: Instant) {
         let known: HashSet<PublishId> = self.publishes().collect();
         for queued in other.queue.take_all() {
             // What came by way of a group came to this session alone, whatever else its subscriptions got.
             let publish = queued.message.publish.filter(|_| queued.ticket.is_none());
             if publish.is_none_or(|publish| !known.contains(&publish)) {
-                self.note(publish);
-                self.queue.push(queued);
+                self.absorb_one(queued, now);
             }
         }
     }
@@ -113,35 +112,8 @@ impl Session {
         self.kept().filter_map(|queued| queued.ticket.as_deref()).for_each(Ticket::release);
     }
 
-    /// There may be an older session of the client on a node that cannot be reached. The names of what is kept and of what
-    /// arrives from now on are noted, for the rest of that one may have the same messages. Of what arrives only the first
-    /// ones are, as far as that is bounded.
-    pub fn note_publishes(&mut self) {
-        if self.noted.is_none() {
-            self.noted = Some(self.publishes().collect());
-        }
-    }
-
-    /// There is no older session.
-    pub fn forget_publishes(&mut self) {
-        self.noted = None;
-    }
-
-    /// Whether a publish has been noted.
-    pub fn has_had(&self, publish: PublishId) -> bool {
-        self.noted.as_ref().is_some_and(|noted| noted.contains(&publish))
-    }
-
-    pub(super) fn note(&mut self, publish: Option<PublishId>) {
-        if let (Some(noted), Some(publish)) = (&mut self.noted, publish)
-            && noted.len() < NOTED_MAX.max(2 * self.limits.max_queued_messages)
-        {
-            noted.insert(publish);
-        }
-    }
-
     /// The names of the messages that are kept here.
-    fn publishes(&self) -> impl Iterator<Item = PublishId> {
+    pub(super) fn publishes(&self) -> impl Iterator<Item = PublishId> {
         self.kept().filter(|queued| queued.ticket.is_none()).filter_map(|queued| queued.message.publish)
     }
 
@@ -190,7 +162,7 @@ impl PortableInFlight {
 }
 
 impl PortableQueued {
-    fn of(queued: &QueuedMessage, now: Instant) -> PortableQueued {
+    pub(super) fn of(queued: &QueuedMessage, now: Instant) -> PortableQueued {
         PortableQueued {
             message: PortableMessage::of(&queued.message, now),
             qos: queued.qos,
@@ -200,7 +172,7 @@ impl PortableQueued {
         }
     }
 
-    fn into_queued(self, accept: AcceptTicket<'_>, now: Instant) -> Option<QueuedMessage> {
+    pub(super) fn into_queued(self, accept: AcceptTicket<'_>, now: Instant) -> Option<QueuedMessage> {
         if self.qos == QoS::AtMostOnce {
             return None; // It would never be acknowledged.
         }

@@ -180,6 +180,11 @@ impl ForwardStream {
         self.first + self.entries.len() as u64 - 1
     }
 
+    /// Whether nothing waits for an acknowledgement up to this one.
+    pub fn is_done(&self, sequence: u64) -> bool {
+        self.entries.is_empty() || self.first > sequence
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

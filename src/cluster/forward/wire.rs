@@ -63,6 +63,8 @@ pub struct StrayAddress {
     pub client: Box<str>,
     /// See [`PublishId::origin`](crate::message::PublishId::origin); the number is the publication's.
     pub origin: u64,
+    /// The former owner that it was for, as [`origin_of`](crate::cluster::origin_of) names it.
+    pub former: u64,
 }
 
 /// The same as a [`ForwardedShare`], to be kept.
@@ -83,8 +85,19 @@ pub struct Addressees<'a> {
     pub plain: bool,
     /// So does one member of each of these.
     pub shares: &'a [ForwardedShare<'a>],
-    /// Or it is a publish of this origin, for one client alone.
-    pub stray: Option<(&'a str, u64)>,
+    /// Or it is a publish of another origin, for one client alone.
+    pub stray: Option<AddressedStray<'a>>,
+}
+
+/// The same as a [`StrayAddress`], as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressedStray<'a> {
+    /// See [`StrayAddress::client`].
+    pub client: &'a str,
+    /// See [`StrayAddress::origin`].
+    pub origin: u64,
+    /// See [`StrayAddress::former`].
+    pub former: u64,
 }
 
 /// Acknowledges every forward of the stream up to `sequence`: the destination's sessions have them.
@@ -131,7 +144,7 @@ impl Shares {
             name: "",
             filter: &stray.client,
             key: stray.origin,
-            claim: 0,
+            claim: stray.former,
         });
         self.list.iter().filter_map(Share::forwarded).chain(stray).collect()
     }
@@ -233,7 +246,8 @@ pub fn read<R>(
     };
     let stray = head.shares.last().filter(|share| share.name.is_empty());
     let shares = &head.shares[..head.shares.len() - usize::from(stray.is_some())];
-    let stray = stray.map(|stray| (stray.filter, stray.key));
+    let stray =
+        stray.map(|stray| AddressedStray { client: stray.filter, origin: stray.key, former: stray.claim });
     let addressees = Addressees { plain: !head.only_shares, shares, stray };
     Ok(deliver(Place { sequence: head.sequence, publication: head.publication }, &application, addressees))
 }
@@ -278,7 +292,7 @@ mod tests {
             topic in "[a-z/]{1,20}", payload in vec(any::<u8>(), 0..100), qos in 0..3u8, retain in any::<bool>(),
             sequence in 1..u64::MAX, number in any::<u64>(), retained in option::of(any::<u64>().prop_map(Stamp)), expiry_secs in option::of(1..100_000u32),
             content_type in option::of("[a-z]{0,9}"), correlation in option::of(vec(any::<u8>(), 0..9)),
-            stray in option::of(("[a-z]{0,5}", any::<u64>())),
+            stray in option::of(("[a-z]{0,5}", any::<u64>(), any::<u64>())),
             groups in vec(("[a-z]{1,5}", any::<u64>(), any::<u64>()), 0..4),
             user in vec(("[a-z]{0,5}", "[a-z]{0,5}"), 0..4),
         ) {
@@ -303,7 +317,7 @@ mod tests {
             let sequence = if qos == QoS::AtMostOnce { 0 } else { sequence };
             let mut out = Vec::new();
             let shares: Option<Shares> = (!groups.is_empty()).then(|| Shares {
-                stray: stray.clone().map(|(client, origin)| StrayAddress { client: client.into(), origin }),
+                stray: stray.clone().map(|(client, origin, former)| StrayAddress { client: client.into(), origin, former }),
                 only: retain,
                 list: groups.iter().map(|(name, key, claim)| Share {
                     share: Arc::new(SubscriptionFilter::parse(&format!("$share/{name}/a/+")).expect("a filter")),
@@ -322,7 +336,7 @@ mod tests {
                 }).collect();
                 assert_eq!((addressees.plain, &read_groups), (groups.is_empty() || !retain, &groups));
                 let sent = stray.as_ref().filter(|_| !groups.is_empty());
-                assert_eq!(addressees.stray, sent.map(|(client, origin)| (client.as_str(), *origin)));
+                assert_eq!(addressees.stray, sent.map(|(client, origin, former)| AddressedStray { client, origin: *origin, former: *former }));
                 assert_eq!((read.properties, read.expires_at), (&set, application.expires_at));
             }).expect("it is read back");
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, hash_map};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -20,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Numbers no connection: what is on its way is waited for by none.
 const NOBODY: u64 = 0;
+/// The first protocol version that knows [`Step::ShipAfter`].
+const SHIP_AFTER_SINCE: u16 = 3;
 
 /// Another connection has the client by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,17 +274,11 @@ impl Cluster {
 /// Fetches a session from whoever has it.
 pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
     let Beginning { id, former, mut settled, finish } = beginning;
-    let superseded = async {
-        while cluster.owner_elsewhere(&id).is_none() {
-            sleep(LOOK).await;
-        }
-    };
-    tokio::pin!(superseded);
     let deadline = tokio::time::Instant::now() + cluster.takeovers.timeout;
     let all_known = tokio::select! {
         all_known = timeout_at(deadline, find_holders(&cluster, &id, former, &mut settled)) => all_known.unwrap_or(true),
         // Whoever has the session offers it to the newer owner now.
-        () = &mut superseded => true,
+        () = superseded(&cluster, &id) => true,
     };
     let mut holders = take_best(&cluster, &id).await;
     if holders.is_none() && !all_known {
@@ -289,9 +286,16 @@ pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
         // claimed it last.
         tokio::select! {
             _ = timeout_at(deadline, is_settled(&mut settled)) => {}
-            () = &mut superseded => {}
+            () = superseded(&cluster, &id) => {}
         }
         holders = take_best(&cluster, &id).await;
+    }
+    // What came for it by other ways meanwhile.
+    let early = cluster.strays.take_early(&id);
+    match cluster.owner_elsewhere(&id) {
+        Some(_) => cluster.forward_strays(early, Instant::now()),
+        None if early.is_empty() => {}
+        None => cluster.host.deliver_strays(&early, Instant::now()),
     }
     finish.send_replace(true);
     if finish.receiver_count() == 1 {
@@ -310,19 +314,31 @@ pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
     }
 }
 
+/// Waits until another node's claim counts.
+async fn superseded(cluster: &Cluster, id: &str) {
+    while cluster.owner_elsewhere(id).is_none() {
+        sleep(LOOK).await;
+    }
+}
+
 /// Waits until it is known who has acknowledged the claim; how many have not. None if the node stops.
 async fn is_settled(settled: &mut Settled) -> Option<usize> {
     settled.wait_for(Option::is_some).await.ok().and_then(|missed| *missed)
 }
 
 /// Takes the session from the holder with the highest claim that hands it over, and returns the others that are left; none
-/// if nobody does.
+/// if nobody does, or another node has claimed it: that one may wait for this one, and the holder serves that one alone.
 async fn take_best(cluster: &Arc<Cluster>, id: &str) -> Option<std::vec::IntoIter<Holder>> {
     let mut holders = cluster.takeovers.arrivals.take_holders(id);
     holders.sort_by_key(|holder| std::cmp::Reverse(holder.claim));
     let mut holders = holders.into_iter();
     while let Some(holder) = holders.next() {
-        match take(cluster, id, &holder).await {
+        let taken = tokio::select! {
+            biased;
+            () = superseded(cluster, id) => Err(Failed::Unwanted),
+            taken = take(cluster, id, &holder) => taken,
+        };
+        match taken {
             Ok(()) => {
                 if let Some(will) = cluster.takeovers.arrivals.handle_arrived(id) {
                     cluster.host.restore_will(id, will);
@@ -387,6 +403,8 @@ async fn take(cluster: &Arc<Cluster>, id: &str, holder: &Holder) -> Result<(), F
     let patience = cluster.takeovers.timeout;
     let record = offer.receive(patience).await?;
     let claim = cluster.takeovers.arrivals.claim(id).ok_or(Failed::Unwanted)?;
+    // What this node publishes from here on may be matched with the routes that come now.
+    let next_from = cluster.publishes.load(Ordering::Acquire);
     let arriving = cluster.host.admit(id, &record).map_err(|_| Failed::Malformed)?;
     let (routed, is_routed) = oneshot::channel();
     let then = move |_| {
@@ -396,11 +414,17 @@ async fn take(cluster: &Arc<Cluster>, id: &str, holder: &Holder) -> Result<(), F
     let _ = timeout(2 * patience, is_routed).await;
     turn::all_over().await;
     let peer = cluster.peers.find(&holder.replica.name).ok_or(Failed::Silent)?;
-    offer.say(Step::Ship { sequence: peer.last_forward() });
+    let sequence = peer.last_forward();
+    offer.say(match peer.protocol() >= SHIP_AFTER_SINCE {
+        true => Step::ShipAfter { sequence, routes: arriving.routed_by(), next_from },
+        false => Step::Ship { sequence },
+    });
     let state = offer.receive(patience).await?;
     // What the state has and is on its way here as well must be here before it, to be known for the same.
-    cluster.fence(None, patience / 4).await;
-    arriving.finish(&state, claim).map_err(|_| Failed::Malformed)?;
+    let around = cluster.fence(None, None, patience / 4).await;
+    let received = around.received.iter().map(|&(origin, _)| origin).chain([cluster.number()]);
+    arriving.finish(&state, claim, &received.collect::<Vec<_>>()).map_err(|_| Failed::Malformed)?;
+    cluster.look_after(id);
     cluster.takeovers.taken.lock().insert(id, &holder.replica, holder.claim);
     offer.say(Step::Kept);
     Ok(())
@@ -425,6 +449,7 @@ async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
     tracing::debug!(client = id, from = %holder.replica, "taking the rest of a session");
     match offer.receive(REST_PATIENCE + cluster.takeovers.timeout).await {
         Ok(state) if cluster.host.merge(id, &state).is_ok() => {
+            cluster.look_after(id);
             cluster.takeovers.taken.lock().insert(id, &holder.replica, holder.claim);
             cluster.counters.takeovers_merged.inc();
             cluster.events.note_move(Move::Merged, id, &holder.replica.name);

@@ -8,10 +8,12 @@ use rumormq_gossip::ReplicaId;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use super::fence::{Around, Destination, Fenced};
 use super::wire::{Step, TakeoverMessage};
 use super::{Cluster, FromOwner, Job, REST_PATIENCE, send};
 use crate::cluster::events::Move;
 use crate::cluster::host::Departing;
+use crate::session::succession::Farewell;
 
 /// Between two looks whether a link is still there.
 const LOOK: Duration = Duration::from_millis(50);
@@ -22,6 +24,10 @@ const OFFER_AGAIN: Duration = Duration::from_millis(500);
 pub(super) async fn run(cluster: Arc<Cluster>, id: Box<str>, messages: mpsc::Receiver<FromOwner>) {
     let mut departure = Departure { cluster: &cluster, id: &id, messages, stash: VecDeque::new() };
     departure.run().await;
+    if cluster.owner_elsewhere(&id).is_none() {
+        // It stays, if it is not over: what was held for it came to it, too.
+        cluster.strays.forget(&id);
+    }
     let Departure { mut messages, mut stash, .. } = departure;
     cluster.takeovers.departures.lock().remove(&id);
     while let Ok(message) = messages.try_recv() {
@@ -75,9 +81,8 @@ impl Departure<'_> {
                 tracing::debug!(client = self.id, to = %claim.owner, "session handed over");
                 session.forget();
                 let late = self.cluster.strays.complete(self.id);
-                return self.cluster.forward_strays(late, None, Instant::now());
+                return self.cluster.forward_strays(late, Instant::now());
             }
-            self.cluster.strays.forget(self.id);
             tracing::debug!(client = self.id, to = %claim.owner, "session not handed over yet");
             tokio::select! {
                 () = sleep(OFFER_AGAIN) => {}
@@ -103,12 +108,18 @@ impl Departure<'_> {
                 _ => continue,
             }
         };
-        let mut asked = None;
+        let (mut asked, mut destination) = (None, None);
         if whole {
             self.ship(owner, offer, &session.record()).await?;
             // The new owner waits for its routes as a SUBACK does.
             match self.next(owner, Some(offer), 3 * patience).await? {
-                (_, Step::Ship { sequence }) => asked = Some((owner.clone(), sequence)),
+                (_, Step::Ship { sequence }) => {
+                    asked = Some((owner.clone(), Fenced { sequence, next_from: Vec::new() }));
+                }
+                (_, Step::ShipAfter { sequence, routes, next_from }) => {
+                    asked = Some((owner.clone(), Fenced { sequence, next_from: vec![next_from] }));
+                    destination = Some(Destination { owner: owner.clone(), routes });
+                }
                 _ => return Err(Silent),
             }
         }
@@ -116,16 +127,30 @@ impl Departure<'_> {
         while !session.is_settled() && Instant::now() < settled {
             sleep(Duration::from_millis(1)).await;
         }
-        let missing = tokio::select! {
-            missing = self.cluster.fence(asked, if whole { patience / 4 } else { REST_PATIENCE }) => missing,
+        let patience_of_fence = if whole { patience / 4 } else { REST_PATIENCE };
+        let Around { mut received, missing } = tokio::select! {
+            around = self.cluster.fence(asked, destination.clone(), patience_of_fence) => around,
             // Whoever has claimed it since must not wait for that.
             () = self.superseded(owner) => return Err(Silent),
         };
-        if !missing.is_empty() {
-            // What these have for it comes later than the session can wait.
-            self.cluster.strays.begin(self.id, session.filters(), missing, Instant::now());
+        let me = self.cluster.number();
+        if let Some(to) = &destination {
+            received
+                .extend(self.cluster.first_publishes(&to.owner, &[to.routes]).iter().map(|&own| (me, own)));
+        } else {
+            received.clear();
         }
-        let Some(state) = session.state() else {
+        let known = received.iter().map(|&(origin, from)| Farewell { origin, next_from: Some(from) });
+        let late = missing.values().map(|&origin| Farewell { origin, next_from: None });
+        let farewells: Vec<Farewell> = known.chain(late).collect();
+        // What these have for it comes later than the session can wait.
+        match missing.is_empty() {
+            true => self.cluster.strays.forget(self.id),
+            false => {
+                self.cluster.strays.begin(self.id, session.filters(), missing, destination, Instant::now());
+            }
+        }
+        let Some(state) = session.state(me, &farewells) else {
             self.cluster.say(owner, self.id, offer, Step::Gone);
             return Err(Silent);
         };

@@ -1,61 +1,135 @@
 //! Waiting for what other nodes had sent before they knew better.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rumormq_gossip::{NodeName, ReplicaId};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::wire::TakeoverMessage;
+use super::wire::{ROUTES_MAX, TakeoverMessage};
 use super::{Cluster, send};
-use crate::cluster::turn;
+use crate::cluster::interest::ROUTES;
+use crate::cluster::{origin_of, turn};
+
+/// A node waits so long for the routes that it is asked about, before it gives no answer.
+const ROUTES_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks whether they are there.
+const LOOK: Duration = Duration::from_millis(2);
+/// The first protocol version that knows [`TakeoverMessage::FenceAfter`].
+const AFTER_SINCE: u16 = 3;
+
+/// Where a session has moved to, or is about to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Which node.
+    pub owner: ReplicaId,
+    /// Its sequence number in the set of routes by which the session is routed there.
+    pub routes: u64,
+}
+
+/// What a node says of its publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// The last forward that it had entered for this one.
+    pub sequence: u64,
+    /// For each of the routes that it was asked about, its first publish that may have been matched with it.
+    pub next_from: Vec<u64>,
+}
+
+/// What became of a fence around all peers.
+#[derive(Debug, Default)]
+pub struct Around {
+    /// Of whom everything has come: as [`PublishId::origin`](crate::message::PublishId::origin), with the first publish that may
+    /// have been matched with the routes of the destination.
+    pub received: Vec<(u64, u64)>,
+    /// Who could not be reached, or did not answer in time.
+    pub missing: BTreeMap<NodeName, u64>,
+}
 
 impl Cluster {
-    /// Waits until every publish is here that linked nodes, and this one, had matched before with earlier routes than they
-    /// have now. One node may have been asked already. Returns those that cannot be reached, which are not waited for, or did
-    /// not answer in time.
-    pub(super) async fn fence(
+    /// Waits until every publish is here that linked nodes, and this one, had matched before they knew the way to the
+    /// destination; without one, until what they have matched by now is here. One node may have been asked already: which, and
+    /// what it says.
+    pub(in crate::cluster) async fn fence(
         self: &Arc<Self>,
-        asked: Option<(ReplicaId, u64)>,
+        asked: Option<(ReplicaId, Fenced)>,
+        destination: Option<Destination>,
         patience: Duration,
-    ) -> Vec<NodeName> {
-        let mut missing: BTreeSet<NodeName> = BTreeSet::new();
+    ) -> Around {
+        let mut around = Around { missing: self.present_peers(), ..Around::default() };
         let mut nodes = JoinSet::new();
         for peer in self.peers.all() {
-            missing.insert(peer.name().clone());
             // A dead one may still have a link.
             let Some(replica) = peer.destination().filter(|replica| peer.reaches(replica)) else { continue };
             let cluster = self.clone();
-            let known = asked.as_ref().filter(|(asked, _)| *asked == replica).map(|(_, sequence)| *sequence);
+            let known =
+                asked.as_ref().filter(|(asked, _)| *asked == replica).map(|(_, fenced)| fenced.clone());
+            let destination = destination.clone();
             nodes.spawn(timeout(patience, async move {
-                let sequence = match known {
-                    Some(sequence) => sequence,
-                    None => cluster.ask_fence(&replica).await?,
+                let fenced = match known {
+                    Some(fenced) => fenced,
+                    None => cluster.ask_fence(&replica, destination.as_ref()).await?,
                 };
                 let received = cluster.inbound.stream(&replica);
-                while received.lock().sequence() < sequence {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                while received.lock().sequence() < fenced.sequence {
+                    sleep(Duration::from_millis(1)).await;
                 }
-                Some(replica.name)
+                Some((replica, fenced))
             }));
         }
         turn::all_over().await;
-        for answered in nodes.join_all().await.into_iter().flatten().flatten() {
-            missing.remove(&answered);
+        for (replica, fenced) in nodes.join_all().await.into_iter().flatten().flatten() {
+            around.missing.remove(&replica.name);
+            let next_from = fenced.next_from.first().copied().unwrap_or(0);
+            around.received.push((origin_of(&replica), next_from));
         }
-        missing.into_iter().collect()
+        around
     }
 
-    /// The last forward that the node had entered for this one when its running publishes were over.
-    pub(in crate::cluster) async fn ask_fence(&self, replica: &ReplicaId) -> Option<u64> {
+    /// The newest known incarnation of every other node that may come back, or has never gone.
+    fn present_peers(&self) -> BTreeMap<NodeName, u64> {
+        let replication = self.replication.lock();
+        let me = &replication.node.me().name;
+        let mut newest: BTreeMap<NodeName, ReplicaId> = BTreeMap::new();
+        for replica in replication.node.members_in(|state| state != rumormq_gossip::MemberState::Left) {
+            let known = newest.entry(replica.name.clone()).or_insert_with(|| replica.clone());
+            if known.incarnation < replica.incarnation {
+                *known = replica.clone();
+            }
+        }
+        newest.remove(me);
+        newest.into_iter().map(|(name, replica)| (name, origin_of(&replica))).collect()
+    }
+
+    /// Asks a node for [`Fenced`].
+    pub(in crate::cluster) async fn ask_fence(
+        &self,
+        replica: &ReplicaId,
+        destination: Option<&Destination>,
+    ) -> Option<Fenced> {
+        let destinations = destination.map(|to| (to.owner.clone(), vec![to.routes]));
+        self.ask_fence_after(replica, destinations).await
+    }
+
+    /// The same for several routes of one destination.
+    pub(in crate::cluster) async fn ask_fence_after(
+        &self,
+        replica: &ReplicaId,
+        destinations: Option<(ReplicaId, Vec<u64>)>,
+    ) -> Option<Fenced> {
         let token = self.takeovers.number();
         let (asker, answer) = oneshot::channel();
         self.takeovers.fences.lock().insert(token, asker);
         let _asked = Asked { cluster: self, token };
-        send(&self.peers, replica, &TakeoverMessage::Fence { token });
+        let knows = self.peers.find(&replica.name).is_some_and(|peer| peer.protocol() >= AFTER_SINCE);
+        let question = match destinations.filter(|_| knows) {
+            Some((owner, routes)) => TakeoverMessage::FenceAfter { token, owner, routes },
+            None => TakeoverMessage::Fence { token },
+        };
+        send(&self.peers, replica, &question);
         answer.await.ok()
     }
 
@@ -68,6 +142,58 @@ impl Cluster {
             let sequence = peer.last_forward();
             send(&cluster.peers, &asker, &TakeoverMessage::Fenced { token, sequence });
         });
+    }
+
+    pub(super) fn answer_fence_after(
+        self: &Arc<Self>,
+        asker: ReplicaId,
+        token: u64,
+        owner: ReplicaId,
+        routes: Vec<u64>,
+    ) {
+        let is_mine = owner == self.me();
+        if routes.len() > ROUTES_MAX || is_mine {
+            return; // Nobody asks so much, and the owner has said it without being asked.
+        }
+        let cluster = self.clone();
+        tokio::spawn(async move {
+            let last = routes.iter().copied().max().unwrap_or(0);
+            if !cluster.learns_routes(&owner, last).await {
+                return;
+            }
+            turn::all_over().await;
+            let Some(peer) = cluster.peers.find(&asker.name) else { return };
+            let sequence = peer.last_forward();
+            let next_from = cluster.first_publishes(&owner, &routes);
+            send(&cluster.peers, &asker, &TakeoverMessage::FencedAfter { token, sequence, next_from });
+        });
+    }
+
+    /// Waits until this node knows the routes of `owner` up to that one; false if it does not get to know them. Those of a node
+    /// that is no member any more are over.
+    async fn learns_routes(&self, owner: &ReplicaId, sequence: u64) -> bool {
+        let deadline = Instant::now() + ROUTES_PATIENCE;
+        loop {
+            {
+                let replication = self.replication.lock();
+                let applied = replication.node.applied(ROUTES, owner);
+                let is_gone = !replication.node.is_member(owner);
+                if is_gone || applied.is_some_and(|head| head.seq >= sequence) {
+                    return true;
+                }
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// This node's first publishes that may have been matched with these routes.
+    pub(super) fn first_publishes(&self, owner: &ReplicaId, routes: &[u64]) -> Vec<u64> {
+        let replication = self.replication.lock();
+        let milestones = &replication.milestones;
+        routes.iter().map(|&sequence| milestones.first_publish(owner, sequence)).collect()
     }
 }
 

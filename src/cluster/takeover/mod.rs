@@ -18,7 +18,7 @@
 
 mod arrival;
 mod departure;
-mod fence;
+pub(super) mod fence;
 mod refuge;
 mod taken;
 pub mod wire;
@@ -36,9 +36,10 @@ use tokio::task::JoinSet;
 
 use arrival::Arrivals;
 pub use arrival::{Arrival, Superseded};
+use fence::Fenced;
 pub use refuge::{Refuge, refuge_of};
 use taken::Taken;
-use wire::{Step, TakeoverMessage};
+use wire::{LINES_MAX, Step, TakeoverMessage};
 
 use super::Cluster;
 use super::forward::wire::append_small;
@@ -108,7 +109,7 @@ pub struct Takeovers {
     departures: Mutex<HashMap<Box<str>, mpsc::Sender<FromOwner>>>,
     /// By holder and offer: who handles what holders say.
     offers: Mutex<HashMap<(ReplicaId, u64), mpsc::Sender<Step>>>,
-    fences: Mutex<HashMap<u64, oneshot::Sender<u64>>>,
+    fences: Mutex<HashMap<u64, oneshot::Sender<Fenced>>>,
     taken: Mutex<Taken>,
     /// By client identifier: how much of older sessions is being taken, or is to be.
     rests: Mutex<HashMap<Box<str>, usize>>,
@@ -185,6 +186,11 @@ impl Takeovers {
         if *count == 0 {
             rests.remove(id);
         }
+    }
+
+    /// Whether a session is on its way here.
+    pub(super) fn is_arriving(&self, id: &str) -> bool {
+        self.arrivals.claim(id).is_some()
     }
 
     fn awaits_rest(&self, id: &str) -> bool {
@@ -372,7 +378,11 @@ impl Cluster {
             }
             TakeoverMessage::Nothing { id } => takeovers.arrivals.handle_nothing(&id, from),
             TakeoverMessage::Session { id, offer, step } => match step {
-                Step::Take { .. } | Step::Ship { .. } | Step::Kept | Step::Declined => {
+                Step::Take { .. }
+                | Step::Ship { .. }
+                | Step::ShipAfter { .. }
+                | Step::Kept
+                | Step::Declined => {
                     let task = takeovers.departures.lock().get(&id).cloned();
                     let message = FromOwner { owner: from.clone(), offer, step };
                     // What a task cannot take is as lost as on a broken link.
@@ -390,8 +400,31 @@ impl Cluster {
             TakeoverMessage::Fence { token } => self.answer_fence(from.clone(), token),
             TakeoverMessage::Fenced { token, sequence } => {
                 if let Some(asker) = takeovers.fences.lock().remove(&token) {
-                    let _ = asker.send(sequence);
+                    let _ = asker.send(Fenced { sequence, next_from: Vec::new() });
                 }
+            }
+            TakeoverMessage::FenceAfter { token, owner, routes } => {
+                self.answer_fence_after(from.clone(), token, owner, routes);
+            }
+            TakeoverMessage::FencedAfter { token, sequence, next_from } => {
+                if let Some(asker) = takeovers.fences.lock().remove(&token) {
+                    let _ = asker.send(Fenced { sequence, next_from });
+                }
+            }
+            TakeoverMessage::AskPassedOn { mut lines } => {
+                lines.truncate(LINES_MAX);
+                let is_done = |to: &_, sequence| {
+                    *to == from.name || self.peers.find(to).is_none_or(|peer| peer.has_done(sequence))
+                };
+                let lines = self.strays.passed_on(lines, is_done);
+                if let Some(peer) = self.peers.find(&from.name).filter(|_| !lines.is_empty()) {
+                    let sequence = peer.last_forward();
+                    send(&self.peers, from, &TakeoverMessage::PassedOn { lines, sequence });
+                }
+            }
+            TakeoverMessage::PassedOn { mut lines, sequence } => {
+                lines.truncate(LINES_MAX);
+                self.handle_passed_on(from, lines, sequence);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What nodes say to each other while a session moves.
 
-use rumormq_gossip::Stamp;
+use rumormq_gossip::{ReplicaId, Stamp};
 use serde::{Deserialize, Serialize};
 
 use crate::message::PortableMessage;
@@ -67,6 +67,39 @@ pub enum TakeoverMessage {
         /// The message.
         message: PortableMessage,
     },
+    /// Asks for [`TakeoverMessage::FencedAfter`] once the receiver knows these routes of `owner`, and every publish that it
+    /// matched before has been entered. Since version 3.
+    FenceAfter {
+        /// Names the question.
+        token: u64,
+        /// The node that sessions have moved to.
+        owner: ReplicaId,
+        /// Its sequence numbers in the set of routes by which they were routed there, at most [`ROUTES_MAX`].
+        routes: Vec<u64>,
+    },
+    /// The answer to [`TakeoverMessage::FenceAfter`].
+    FencedAfter {
+        /// Which question.
+        token: u64,
+        /// The last forward in the stream towards the asker.
+        sequence: u64,
+        /// For each of the routes the sender's first publish that may have been matched with it.
+        next_from: Vec<u64>,
+    },
+    /// Asks a former owner of sessions whether it has passed on everything that came there from these origins. Since
+    /// version 3.
+    AskPassedOn {
+        /// Clients with origins, at most [`LINES_MAX`].
+        lines: Vec<(Box<str>, u64)>,
+    },
+    /// The answer: of which of them it has.
+    PassedOn {
+        /// Clients with origins, and for each time that the session was there and something was still to come when it went,
+        /// oldest first, the first publish that was not for this former owner alone.
+        lines: Vec<PassedOn>,
+        /// The last forward in the stream towards the asker, with which all is passed on.
+        sequence: u64,
+    },
 }
 
 /// A will that is to be published unless its client connects before its delay has passed.
@@ -79,6 +112,14 @@ pub struct PortableWill {
     /// Milliseconds of the delay that are left.
     pub delay_ms: u64,
 }
+
+/// See [`TakeoverMessage::PassedOn`].
+pub type PassedOn = (Box<str>, u64, Vec<u64>);
+
+/// Routes in one question.
+pub const ROUTES_MAX: usize = 1000;
+/// Lines in one question.
+pub const LINES_MAX: usize = 1000;
 
 /// The steps of a handover, in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +157,15 @@ pub enum Step {
         bytes: Vec<u8>,
         /// The last one.
         last: bool,
+    },
+    /// What [`Step::Ship`] is. Since version 3.
+    ShipAfter {
+        /// The last forward in the new owner's own stream towards the holder.
+        sequence: u64,
+        /// Its sequence number in the set of routes by which the session is routed there.
+        routes: u64,
+        /// Its first publish that may have been matched with these routes.
+        next_from: u64,
     },
 }
 

@@ -6,4 +6,5 @@ mod from_client;
 mod moves;
 mod resume;
 mod script;
+mod succession;
 mod to_client;

@@ -135,7 +135,7 @@ impl Script {
             "note" => self.session.note_publishes(),
             "noted" => {
                 let mut numbers: Vec<u64> =
-                    self.session.noted.iter().flatten().map(|publish| publish.number).collect();
+                    self.session.noted().into_iter().flatten().map(|publish| publish.number).collect();
                 numbers.sort_unstable();
                 self.actual.push(format!("= {numbers:?}"));
             }
@@ -176,7 +176,7 @@ impl Script {
             held.message(&["message", words[1], payload]);
         }
         self.published = held.published;
-        self.session.absorb(held.session);
+        self.session.absorb(held.session, self.now);
     }
 
     fn connect(&mut self, words: &[&str]) {

@@ -12,7 +12,10 @@ use super::filter::parts;
 use super::sessions::{Session, Why};
 use super::verdict::Verdict;
 use super::{Records, seconds};
-use crate::history::{Connection, Delivered, Event, MessageId, Moment, Published};
+use crate::history::{Connection, Delivered, Event, MessageId, Moment, Node, Published};
+
+/// Delivered behind newer ones, by way of the node that had the session before.
+pub(super) const MOVED_LATE: &str = "late, for its session moved while nodes were apart";
 
 /// Session, publisher's connection, QoS of the publish and of the delivery.
 type Stream = (usize, Connection, u8, u8);
@@ -42,7 +45,7 @@ pub(super) fn check(records: &Records<'_>, verdict: &mut Verdict) {
         let stream = (session, sent.connection, published.qos, delivered.qos);
         match newest.get(&stream) {
             Some((before, newer)) if newer.id.counter > id.counter => {
-                verdict.violation("messages of a publisher come in order", || {
+                let tell = || {
                     format!(
                         "{} got at {} (dup {}) {}, and at {} before it {}",
                         records.history.clients[delivered.client],
@@ -52,13 +55,31 @@ pub(super) fn check(records: &Records<'_>, verdict: &mut Verdict) {
                         seconds(before.at),
                         records.describe(newer)
                     )
-                });
+                };
+                match moved_apart_from(records, held, sent.node, sent.at, delivered.at) {
+                    true => verdict.exemption(MOVED_LATE, tell),
+                    false => verdict.violation("messages of a publisher come in order", tell),
+                }
             }
             _ => {
                 newest.insert(stream, (delivered, published));
             }
         }
     }
+}
+
+/// Whether the session moved while the publisher's node could not reach one of the two between which it did.
+fn moved_apart_from(
+    records: &Records<'_>,
+    session: &Session,
+    origin: Node,
+    sent: Moment,
+    until: Moment,
+) -> bool {
+    session.moves(0, until).any(|(old, new)| {
+        let from = new.asked_at.min(sent);
+        [old, new.node].iter().any(|&node| records.troubles.hindered(origin, node, from, until))
+    })
 }
 
 /// Whether it may come late because the client had a session on either side.

@@ -1,0 +1,501 @@
+//! What a session has to know of the nodes that had it before.
+//!
+//! A publish goes to every node with a matching route. While a session moves, the node where it is published may know the
+//! way to the former owner, to the new one or to both; and what it has kept for a former owner that it could not reach
+//! comes there later, perhaps behind newer publishes that the new owner gets from it directly. Former owners pass such
+//! publishes on. So for each origin from which that is possible a session has a [`Line`]: its former owners, oldest first,
+//! each with the number of the origin's first publish that it knew a way to the next owner for. What is below that is
+//! the former owner's to pass on, and no later owner takes it from its own stream. Until a former owner has passed on
+//! everything, what comes behind it in the line is held.
+//!
+//! Beside that an older session of the client may turn up, the *rest* of which may have what the newer one has had.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::portable::{AcceptTicket, PortableQueued};
+use super::{Delivered, Delivery, DropReason, Frames, Session};
+use crate::codec::packet::QoS;
+use crate::message::{PublishId, QueuedMessage};
+
+/// Names of publishes that a session notes, or as many as two of its queues can hold.
+const NOTED_MAX: usize = 1 << 16;
+/// Former owners in a line; of more, the oldest is not waited for any more.
+const OWNERS_MAX: usize = 16;
+
+/// What may still come for a session by other ways than its routes.
+#[derive(Debug, Default)]
+pub(super) struct Succession {
+    /// What the session has had since an older one may turn up.
+    rest: Option<HashSet<PublishId>>,
+    /// By origin.
+    lines: BTreeMap<u64, Line>,
+}
+
+/// The former owners of a session, as far as publishes of one origin go. One that has had it more than once stands there more
+/// than once, and so may the present one.
+#[derive(Debug, Default)]
+struct Line {
+    /// The present owner.
+    me: u64,
+    owners: Vec<FormerOwner>,
+    /// What waits for those before it, in the order in which it came, with who brought it.
+    held: Vec<(Bringer, QueuedMessage)>,
+    held_bytes: usize,
+    held_since: Option<Instant>,
+    /// What the session has had, by number.
+    noted: HashSet<u64>,
+    /// Nothing waits for former owners: they are out of reach, or came too late.
+    is_loose: bool,
+}
+
+/// A node that had the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FormerOwner {
+    node: u64,
+    /// What is below this number is that node's, or an earlier one's, to pass on; none while it may still do so.
+    passed_on: Option<u64>,
+}
+
+/// The same in a form that can travel with the session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuccessionState {
+    lines: Vec<LineState>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct LineState {
+    origin: u64,
+    owners: Vec<FormerOwner>,
+    /// With the node that had got it from the origin.
+    held: Vec<(u64, PortableQueued)>,
+    noted: Vec<u64>,
+}
+
+/// What an owner knows of an origin when it gives a session away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// Which origin, as in [`PublishId::origin`].
+    pub origin: u64,
+    /// The origin's first publish for which it knew the way to the next owner, where everything before has come; none where
+    /// something may still come, which will be passed on.
+    pub next_from: Option<u64>,
+}
+
+/// Who brings a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bringer {
+    /// Its origin's stream towards this node, or this node's own publishers.
+    Route,
+    /// A former owner.
+    FormerOwner(u64),
+    /// The rest of an older session.
+    Rest,
+}
+
+/// What of a line is still to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingLine {
+    /// Of which origin.
+    pub origin: u64,
+    /// Who may still pass something on.
+    pub owners: Vec<u64>,
+    /// Since when something waits for them.
+    pub held_since: Option<Instant>,
+}
+
+enum Place {
+    At(usize),
+    /// It depends on what is not known yet.
+    Unknown,
+    /// The node has not had the session.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Deliver,
+    Hold,
+    Known,
+}
+
+impl Line {
+    fn judge(&self, bringer: Bringer, number: u64) -> Verdict {
+        if self.noted.contains(&number) {
+            return Verdict::Known;
+        }
+        let own = self.owners.len();
+        let place = match bringer {
+            Bringer::Rest => return Verdict::Deliver,
+            Bringer::Route => self.place_of(self.me, number, Some(own)),
+            Bringer::FormerOwner(node) => self.place_of(node, number, None),
+        };
+        match place {
+            Place::None => Verdict::Known,
+            Place::Unknown if self.is_loose => Verdict::Deliver,
+            Place::Unknown => Verdict::Hold,
+            Place::At(place) => self.judge_at(place, number),
+        }
+    }
+
+    /// The time in the line that a node has got a publish in: the first one that it was not too late for.
+    fn place_of(&self, node: u64, number: u64, present: Option<usize>) -> Place {
+        let mut times = self.owners.iter().enumerate().filter(|(_, owner)| owner.node == node).peekable();
+        let Some(&(mut last, _)) = times.peek() else { return present.map_or(Place::None, Place::At) };
+        let is_only = times.clone().count() == 1 && present.is_none();
+        if is_only {
+            return Place::At(last);
+        }
+        for (at, owner) in times {
+            match owner.passed_on {
+                None => return Place::Unknown,
+                Some(next_from) if number < next_from => return Place::At(at),
+                Some(_) => last = at,
+            }
+        }
+        Place::At(present.unwrap_or(last))
+    }
+
+    fn judge_at(&self, place: usize, number: u64) -> Verdict {
+        let before = &self.owners[..place.min(self.owners.len())];
+        if before.iter().filter_map(|owner| owner.passed_on).any(|next_from| number < next_from) {
+            return Verdict::Known;
+        }
+        match !self.is_loose && before.iter().any(|owner| owner.passed_on.is_none()) {
+            true => Verdict::Hold,
+            false => Verdict::Deliver,
+        }
+    }
+
+    /// The owner has passed on everything of each of the times that are waited for.
+    fn settle(&mut self, node: u64, next_from: &[u64]) {
+        let pending = self.owners.iter_mut().filter(|owner| owner.node == node && owner.passed_on.is_none());
+        let pending: Vec<_> = pending.collect();
+        // Of earlier times than it tells of it knows nothing any more.
+        let unknown = pending.len().saturating_sub(next_from.len());
+        for (at, owner) in pending.into_iter().enumerate() {
+            let known = at.checked_sub(unknown).and_then(|at| next_from.get(at));
+            owner.passed_on = Some(known.copied().unwrap_or(0));
+        }
+    }
+
+    fn hold(&mut self, bringer: Bringer, queued: QueuedMessage, now: Instant) {
+        self.held_since.get_or_insert(now);
+        self.held_bytes += queued.size();
+        self.held.push((bringer, queued));
+    }
+
+    /// What need not wait any more, in order.
+    fn take_released(&mut self) -> Vec<QueuedMessage> {
+        let mut held = std::mem::take(&mut self.held);
+        self.held_bytes = 0;
+        held.sort_by_key(|(bringer, queued)| match queued.message.publish {
+            Some(publish) => self.rank(*bringer, publish.number),
+            None => usize::MAX,
+        });
+        let mut released = Vec::new();
+        for (bringer, queued) in held {
+            let number = queued.message.publish.map_or(u64::MAX, |publish| publish.number);
+            match self.judge(bringer, number) {
+                Verdict::Hold => {
+                    self.held_bytes += queued.size();
+                    self.held.push((bringer, queued));
+                }
+                Verdict::Deliver => {
+                    self.note(number);
+                    released.push(queued);
+                }
+                Verdict::Known => {}
+            }
+        }
+        if self.held.is_empty() {
+            self.held_since = None;
+        }
+        released
+    }
+
+    /// The place where a held message belongs in the line.
+    fn rank(&self, bringer: Bringer, number: u64) -> usize {
+        let place = match bringer {
+            Bringer::FormerOwner(node) => self.place_of(node, number, None),
+            Bringer::Route | Bringer::Rest => self.place_of(self.me, number, Some(self.owners.len())),
+        };
+        match place {
+            Place::At(place) => place,
+            Place::Unknown | Place::None => usize::MAX,
+        }
+    }
+
+    fn note(&mut self, number: u64) {
+        if self.noted.len() < NOTED_MAX {
+            self.noted.insert(number);
+        }
+    }
+
+    /// Nobody passes anything on any more.
+    fn is_complete(&self) -> bool {
+        self.owners.iter().all(|owner| owner.passed_on.is_some())
+    }
+
+    fn state(&self, origin: u64, now: Instant) -> LineState {
+        let held = self.held.iter().map(|(bringer, queued)| {
+            let node = match bringer {
+                Bringer::FormerOwner(node) => *node,
+                Bringer::Route | Bringer::Rest => self.me,
+            };
+            (node, PortableQueued::of(queued, now))
+        });
+        let held = held.collect();
+        let noted = self.noted.iter().copied().collect();
+        LineState { origin, owners: self.owners.clone(), held, noted }
+    }
+}
+
+impl Succession {
+    fn is_over(&self) -> bool {
+        self.rest.is_none() && self.lines.is_empty()
+    }
+}
+
+impl Session {
+    /// There may be an older session of the client on a node that cannot be reached. The names of what is kept and of what
+    /// arrives from now on are noted, for the rest of that one may have the same messages. Of what arrives only the first
+    /// ones are, as far as that is bounded.
+    pub fn note_publishes(&mut self) {
+        if self.succession.as_ref().is_none_or(|succession| succession.rest.is_none()) {
+            let had = self.publishes().collect();
+            self.succession.get_or_insert_default().rest = Some(had);
+        }
+    }
+
+    /// There is no older session.
+    pub fn forget_publishes(&mut self) {
+        if let Some(succession) = &mut self.succession {
+            succession.rest = None;
+        }
+        self.end_succession();
+    }
+
+    fn end_succession(&mut self) {
+        if self.succession.as_ref().is_some_and(|succession| succession.is_over()) {
+            self.succession = None;
+        }
+    }
+
+    /// What has been noted, where a rest may come.
+    pub(super) fn noted(&self) -> Option<&HashSet<PublishId>> {
+        self.succession.as_ref()?.rest.as_ref()
+    }
+
+    /// The same, as it came with the session.
+    pub(super) fn set_noted(&mut self, noted: HashSet<PublishId>) {
+        self.succession.get_or_insert_default().rest = Some(noted);
+    }
+
+    pub(super) fn note(&mut self, publish: Option<PublishId>) {
+        let (Some(succession), Some(publish)) = (&mut self.succession, publish) else { return };
+        if let Some(rest) = &mut succession.rest
+            && rest.len() < NOTED_MAX.max(2 * self.limits.max_queued_messages)
+        {
+            rest.insert(publish);
+        }
+        if let Some(line) = succession.lines.get_mut(&publish.origin) {
+            line.note(publish.number);
+        }
+    }
+
+    /// Whether the session gets a message, and now, that somebody brings. None if so.
+    #[cold]
+    pub(super) fn intercept(
+        &mut self,
+        bringer: Bringer,
+        frames: &mut Frames<'_>,
+        qos: QoS,
+        delivery: &Delivery<'_>,
+    ) -> Option<Delivered> {
+        // What came by way of a group came to this session alone, whatever else its subscriptions got.
+        if frames.application().qos == QoS::AtMostOnce || delivery.ticket.is_some() {
+            return None;
+        }
+        let publish = frames.publish()?;
+        match self.judge(bringer, publish) {
+            Verdict::Known => Some(Delivered::Known),
+            Verdict::Hold if qos > QoS::AtMostOnce => {
+                let message = frames.message().clone();
+                let queued = QueuedMessage::new(message, qos, delivery.retain, delivery.identifiers);
+                Some(self.hold(bringer, publish.origin, queued, frames.now()))
+            }
+            // The former owner passes on what is acknowledged, not this.
+            Verdict::Hold | Verdict::Deliver => {
+                if qos == QoS::AtMostOnce {
+                    self.note(Some(publish));
+                }
+                None
+            }
+        }
+    }
+
+    fn judge(&self, bringer: Bringer, publish: PublishId) -> Verdict {
+        let nothing = Succession::default();
+        let succession = self.succession.as_deref().unwrap_or(&nothing);
+        if succession.rest.as_ref().is_some_and(|rest| rest.contains(&publish)) {
+            return Verdict::Known;
+        }
+        match (succession.lines.get(&publish.origin), bringer) {
+            (Some(line), _) => line.judge(bringer, publish.number),
+            // It was another session's, or all that can have come that way is here.
+            (None, Bringer::FormerOwner(_)) if succession.rest.is_none() => Verdict::Known,
+            (None, _) => Verdict::Deliver,
+        }
+    }
+
+    fn hold(&mut self, bringer: Bringer, origin: u64, queued: QueuedMessage, now: Instant) -> Delivered {
+        let lines = || self.succession.iter().flat_map(|succession| succession.lines.values());
+        let messages: usize = lines().map(|line| line.held.len()).sum();
+        let bytes: usize = lines().map(|line| line.held_bytes).sum();
+        if messages + self.queue.len() >= self.limits.max_queued_messages
+            || bytes + self.queue.bytes() + queued.size() > self.limits.max_queued_bytes
+        {
+            return Delivered::Dropped(DropReason::QueueFull);
+        }
+        if let Some(line) = self.succession.as_mut().and_then(|succession| succession.lines.get_mut(&origin))
+        {
+            line.hold(bringer, queued, now);
+        }
+        Delivered::Queued
+    }
+
+    /// What was held where the session was expected, and the session has not; see [`Session::absorb`].
+    pub(super) fn absorb_one(&mut self, queued: QueuedMessage, now: Instant) {
+        let named = queued.message.publish.filter(|_| queued.ticket.is_none());
+        match named.map_or(Verdict::Deliver, |publish| self.judge(Bringer::Route, publish)) {
+            Verdict::Known => {}
+            Verdict::Hold => {
+                let origin = named.map_or(0, |publish| publish.origin);
+                self.hold(Bringer::Route, origin, queued, now);
+            }
+            Verdict::Deliver => {
+                self.note(named);
+                self.queue.push(queued);
+            }
+        }
+    }
+
+    /// What the next owner has to know. `me` is this one, which says farewell to each origin.
+    pub fn bequeath(&self, me: u64, farewells: &[Farewell], now: Instant) -> SuccessionState {
+        let none = BTreeMap::new();
+        let own = self.succession.as_ref().map_or(&none, |succession| &succession.lines);
+        let mut lines: BTreeMap<u64, LineState> =
+            own.iter().map(|(origin, line)| (*origin, line.state(*origin, now))).collect();
+        for farewell in farewells {
+            let origin = farewell.origin;
+            let line = lines.entry(origin).or_insert_with(|| Line::default().state(origin, now));
+            let bound = |line: &LineState| line.owners.iter().filter_map(|owner| owner.passed_on).max();
+            if line.held.is_empty() && line.owners.iter().all(|owner| owner.passed_on.is_some()) {
+                // All that counts of them is how far they go.
+                let passed_on = bound(line);
+                line.owners.truncate(1);
+                line.owners.iter_mut().for_each(|owner| owner.passed_on = passed_on);
+            }
+            line.owners.push(FormerOwner { node: me, passed_on: farewell.next_from });
+        }
+        SuccessionState { lines: lines.into_values().collect() }
+    }
+
+    /// Goes on from what the former owner knew; `me` is the present one. Where `is_rest`, that had an older session of the client,
+    /// for which nothing waits.
+    pub fn inherit(
+        &mut self,
+        state: SuccessionState,
+        me: u64,
+        is_rest: bool,
+        accept: AcceptTicket<'_>,
+        now: Instant,
+    ) {
+        let kept: Vec<PublishId> = self.publishes().collect();
+        for LineState { origin, mut owners, held, noted } in state.lines {
+            let excess = owners.len().saturating_sub(OWNERS_MAX);
+            owners.drain(..excess);
+            let line = self.succession.get_or_insert_default().lines.entry(origin).or_default();
+            line.me = me;
+            if is_rest {
+                // Who had the older session comes before whoever had this one.
+                owners.append(&mut line.owners);
+                line.is_loose = true;
+            } else {
+                for (node, queued) in held {
+                    if let Some(queued) = queued.into_queued(accept, now) {
+                        line.hold(Bringer::FormerOwner(node), queued, now);
+                    }
+                }
+                line.noted.extend(noted);
+            }
+            line.owners = owners;
+            let of_origin = kept.iter().filter(|publish| publish.origin == origin);
+            line.noted.extend(of_origin.map(|publish| publish.number));
+        }
+    }
+
+    /// A former owner has passed on everything of the origin, for each time that it had the session and did not say so then; see
+    /// [`Farewell::next_from`].
+    pub fn settle_line(&mut self, origin: u64, former: u64, next_from: &[u64], now: Instant) {
+        self.change_line(origin, now, |line| line.settle(former, next_from));
+    }
+
+    /// Nothing of the origin waits for former owners any more.
+    pub fn loosen_line(&mut self, origin: u64, now: Instant) {
+        self.change_line(origin, now, |line| line.is_loose = true);
+    }
+
+    /// All that the origin sent before it knew where the session is has come to this node: nothing is to be told apart any
+    /// more. What is still held follows.
+    pub fn end_line(&mut self, origin: u64, now: Instant) {
+        self.change_line(origin, now, |line| line.is_loose = true);
+        if let Some(succession) = &mut self.succession {
+            succession.lines.remove(&origin);
+        }
+        self.end_succession();
+    }
+
+    fn change_line(&mut self, origin: u64, now: Instant, change: impl FnOnce(&mut Line)) {
+        let line = self.succession.as_mut().and_then(|succession| succession.lines.get_mut(&origin));
+        let Some(line) = line else { return };
+        change(line);
+        for queued in line.take_released() {
+            self.note(queued.message.publish);
+            self.queue.push(queued);
+        }
+        self.pump(now);
+    }
+
+    /// The origins whose publishes may still come by way of former owners, or come again.
+    pub fn pending_lines(&self) -> Vec<PendingLine> {
+        let lines = self.succession.iter().flat_map(|succession| &succession.lines);
+        let pending = lines.map(|(origin, line)| {
+            let owners = line.owners.iter().filter(|owner| owner.passed_on.is_none()).map(|owner| owner.node);
+            PendingLine { origin: *origin, owners: owners.collect(), held_since: line.held_since }
+        });
+        pending.collect()
+    }
+
+    /// Whether nobody passes on anything of the origin any more.
+    pub fn is_line_complete(&self, origin: u64) -> bool {
+        let line = self.succession.as_ref().and_then(|succession| succession.lines.get(&origin));
+        line.is_none_or(Line::is_complete)
+    }
+}
+
+impl SuccessionState {
+    /// What was held, oldest first.
+    pub fn into_held(self, accept: AcceptTicket<'_>, now: Instant) -> Vec<QueuedMessage> {
+        let held = self.lines.into_iter().flat_map(|line| line.held);
+        held.filter_map(|(_, queued)| queued.into_queued(accept, now)).collect()
+    }
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
