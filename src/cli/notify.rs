@@ -77,5 +77,5 @@ fn open(name: &str) -> io::Result<(UnixDatagram, SocketAddr)> {
 }
 
 fn complain(error: &io::Error) {
-    tracing::warn!(%error, "cannot tell the service manager how the node is");
+    tracing::warn!(%error, "cannot tell the service manager how the node is: check NotifyAccess= of its unit");
 }
