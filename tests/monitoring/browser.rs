@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, WebSocket};
 
-use crate::processes::netns::Namespace;
+use crate::processes::{self, netns::Namespace};
 
 /// Debian's name for it, and its package's.
 const CHROMIUM: &str = "chromium";
@@ -85,10 +85,16 @@ impl Browser {
         browser
     }
 
-    /// Opens this address.
+    /// Opens this address, and waits until all of it is there.
     pub fn open(&mut self, url: &str) {
         let opened = self.call("Page.navigate", json!({"url": url}));
         assert_eq!(opened["errorText"], Value::Null, "{url}");
+        let is_there =
+            json!({"expression": "document.readyState === 'complete' && location.protocol === 'http:'"});
+        processes::awaits("the page is there", ANSWER_MAX, || {
+            // While one page goes and the other comes, there is none to be asked.
+            self.try_call("Runtime.evaluate", &is_there).is_ok_and(|answer| answer["result"]["value"] == true)
+        });
     }
 
     /// What this expression comes to in the page.
@@ -102,6 +108,10 @@ impl Browser {
     /// Runs a command of the protocol, and gives its result.
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.try_call(method, &parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn try_call(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
         self.asked += 1;
         let mut message = json!({"id": self.asked, "method": method, "params": parameters});
         if let Some(session) = &self.session {
@@ -112,8 +122,10 @@ impl Browser {
             let text = self.socket.read().expect("it answers").into_text().expect("text");
             let message: Value = serde_json::from_str(&text).expect("JSON");
             if message["id"] == self.asked {
-                assert_eq!(message["error"], Value::Null, "{method}");
-                return message["result"].clone();
+                return match &message["error"] {
+                    Value::Null => Ok(message["result"].clone()),
+                    error => Err(error.clone()),
+                };
             }
             self.note(&message);
         }
