@@ -71,7 +71,8 @@ fn it_belongs_to_one_at_a_time() {
     let first = place.open();
     let error = DataDir::open(first.path()).unwrap_err();
     let says = format!(
-        "the data directory {} is in use by another process ({}); each node needs one of its own",
+        "the data directory {} is in use by another process ({}); each node needs one of its own: \
+         stop that process, or give another --data-dir",
         first.path().display(),
         std::process::id()
     );
