@@ -3,7 +3,7 @@
 //! A publish goes to every node with a matching route. While a session moves, the node where it is published may know the
 //! way to the former owner, to the new one or to both; and what it has kept for a former owner that it could not reach
 //! comes there later, perhaps behind newer publishes that the new owner gets from it directly. Former owners pass such
-//! publishes on. So for each origin from which that is possible a session has a [`Line`]: its former owners, oldest first,
+//! publishes on. So for each origin from which that is possible a session has a line: its former owners, oldest first,
 //! each with the number of the origin's first publish that it knew a way to the next owner for. What is below that is
 //! the former owner's to pass on, and no later owner takes it from its own stream. Until a former owner has passed on
 //! everything, what comes behind it in the line is held.
