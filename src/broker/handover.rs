@@ -228,7 +228,9 @@ impl Broker {
                 state.session.settle_line(origin, former, &next_from, now);
             }
             LineChange::Loosen => state.session.loosen_line(origin, now),
-            LineChange::End => state.session.end_line(origin, now),
+            // The session may have gone and come back since it was asked for: then it has another line.
+            LineChange::End if state.session.is_line_complete(origin) => state.session.end_line(origin, now),
+            LineChange::End => {}
         }
         drop(state);
         client.flush_uncounted(now);
@@ -247,7 +249,9 @@ impl Broker {
             return false;
         }
         let queued = QueuedMessage::new(message.clone(), message.qos, message.retain, &[]);
-        self.deliver_brought(&client, &queued, Bringer::FormerOwner(former), batch);
+        // A node of version 2 does not say whose it was.
+        let bringer = if former == 0 { Bringer::Rest } else { Bringer::FormerOwner(former) };
+        self.deliver_brought(&client, &queued, bringer, batch);
         batch.touch(&client);
         true
     }

@@ -77,7 +77,7 @@ impl Cluster {
     pub(super) fn look_after(&self, client: &str) {
         if !self.heirs.insert(client) {
             for line in self.host.pending_lines(client) {
-                self.host.change_line(client, line.origin, LineChange::End);
+                self.host.change_line(client, line.origin, LineChange::Loosen);
             }
         }
     }

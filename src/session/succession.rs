@@ -422,8 +422,9 @@ impl Session {
             line.me = me;
             if is_rest {
                 // Who had the older session comes before whoever had this one.
+                // What is held for these goes on waiting for these.
+                line.is_loose |= line.owners.is_empty();
                 owners.append(&mut line.owners);
-                line.is_loose = true;
             } else {
                 for (node, queued) in held {
                     if let Some(queued) = queued.into_queued(accept, now) {
