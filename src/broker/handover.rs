@@ -306,7 +306,7 @@ impl Broker {
     }
 }
 
-/// The protocol state of a session, and what it has to know of its former owners; a node of version 1 says nothing of these.
+/// The protocol state of a session, and what it has to know of its former owners; one before version 3 says nothing of these.
 fn read_state(bytes: &[u8]) -> Result<(SessionState, SuccessionState), MalformedSession> {
     let (state, rest) = postcard::take_from_bytes(bytes).map_err(|_| MalformedSession)?;
     let succession = match rest {
@@ -349,7 +349,7 @@ impl Departing for Kept {
         state.record.shipped = true;
         let now = Instant::now();
         let bytes = postcard::to_stdvec(&state.session.export(now)).ok()?;
-        // Behind the state, where a node of version 1 does not look.
+        // Behind the state, where a node before version 3 does not look.
         postcard::to_extend(&state.session.bequeath(me, farewells, now), bytes).ok()
     }
 

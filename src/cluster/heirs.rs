@@ -14,7 +14,7 @@ use rumormq_gossip::ReplicaId;
 
 use super::host::LineChange;
 use super::link::kind;
-use super::takeover::wire::{LINES_MAX, PassedOn, TakeoverMessage};
+use super::takeover::wire::{LINES_MAX, PassedOn, SUCCESSION_SINCE, TakeoverMessage};
 use super::{Cluster, origin_of, turn};
 use crate::cluster::forward::wire::append_small;
 
@@ -30,8 +30,6 @@ const HOLD_MAX: Duration = Duration::from_secs(10);
 const HOLD_MAX_APART: Duration = Duration::from_secs(3);
 /// What others may still have on its way is waited for so long.
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(500);
-/// The first protocol version that knows [`TakeoverMessage::AskPassedOn`].
-const ASKED_SINCE: u16 = 3;
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -87,6 +85,7 @@ impl Cluster {
         let (cluster, from) = (self.clone(), from.clone());
         tokio::spawn(async move {
             if tokio::time::timeout(PATIENCE, cluster.receive(&from, sequence)).await.is_ok() {
+                turn::all_over().await;
                 cluster.settle_lines(origin_of(&from), lines).await;
             }
         });
@@ -98,15 +97,6 @@ impl Cluster {
         for (client, origin, next_from) in lines {
             self.host.change_line(&client, origin, LineChange::Settle { former, next_from });
         }
-    }
-
-    /// Waits until the peer's forward has come, and has been delivered.
-    async fn receive(&self, from: &ReplicaId, sequence: u64) {
-        let received = self.inbound.stream(from);
-        while received.lock().sequence() < sequence {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        turn::all_over().await;
     }
 }
 
@@ -148,7 +138,7 @@ pub(super) fn tend(cluster: &Arc<Cluster>, now: Instant) {
                     // It is over, with all that it had.
                     None => settle(former, Vec::new()),
                     Some(replica) if cluster.is_linked(replica) => match cluster.peers.find(&replica.name) {
-                        Some(peer) if peer.protocol() < ASKED_SINCE => settle(former, Vec::new()),
+                        Some(peer) if peer.protocol() < SUCCESSION_SINCE => settle(former, Vec::new()),
                         _ if matters => {
                             questions.entry(former).or_default().push((client.clone(), line.origin));
                         }
@@ -198,6 +188,7 @@ fn end_lines(cluster: &Arc<Cluster>, origin: u64, clients: Vec<Box<str>>, replic
         let received = tokio::time::timeout(PATIENCE, async {
             let fenced = cluster.ask_fence(&replica, None).await?;
             cluster.receive(&replica, fenced.sequence).await;
+            turn::all_over().await;
             Some(())
         });
         if let Ok(Some(())) = received.await {

@@ -52,7 +52,7 @@ pub(super) struct Strays {
     /// Whether there is any: what each forward asks.
     expected: AtomicBool,
     filters: Router<Arc<str>>,
-    /// The filters change under its lock. No other lock is taken under it but the router's.
+    /// The filters change under its lock. No other lock is taken under it but the router's and peers'.
     moved: Mutex<Table>,
     /// What came for sessions that are on their way here.
     early: Mutex<HashMap<Arc<str>, Vec<Stray>>>,

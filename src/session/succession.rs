@@ -121,18 +121,25 @@ enum Verdict {
     Known,
 }
 
+impl Place {
+    /// Later ones are higher.
+    fn rank(self) -> usize {
+        match self {
+            Place::At(place) => place,
+            Place::Unknown | Place::None => usize::MAX,
+        }
+    }
+}
+
 impl Line {
     fn judge(&self, bringer: Bringer, number: u64) -> Verdict {
         if self.noted.contains(&number) {
             return Verdict::Known;
         }
-        let own = self.owners.len();
-        let place = match bringer {
-            Bringer::Rest => return Verdict::Deliver,
-            Bringer::Route => self.place_of(self.me, number, Some(own)),
-            Bringer::FormerOwner(node) => self.place_of(node, number, None),
-        };
-        match place {
+        if bringer == Bringer::Rest {
+            return Verdict::Deliver;
+        }
+        match self.place(bringer, number) {
             Place::None => Verdict::Known,
             Place::Unknown if self.is_loose => Verdict::Deliver,
             Place::Unknown => Verdict::Hold,
@@ -140,12 +147,19 @@ impl Line {
         }
     }
 
+    /// Where in the line a message stands that somebody brings.
+    fn place(&self, bringer: Bringer, number: u64) -> Place {
+        match bringer {
+            Bringer::FormerOwner(node) => self.place_of(node, number, None),
+            Bringer::Route | Bringer::Rest => self.place_of(self.me, number, Some(self.owners.len())),
+        }
+    }
+
     /// The time in the line that a node has got a publish in: the first one that it was not too late for.
     fn place_of(&self, node: u64, number: u64, present: Option<usize>) -> Place {
         let mut times = self.owners.iter().enumerate().filter(|(_, owner)| owner.node == node).peekable();
         let Some(&(mut last, _)) = times.peek() else { return present.map_or(Place::None, Place::At) };
-        let is_only = times.clone().count() == 1 && present.is_none();
-        if is_only {
+        if present.is_none() && times.clone().count() == 1 {
             return Place::At(last);
         }
         for (at, owner) in times {
@@ -192,7 +206,7 @@ impl Line {
         let mut held = std::mem::take(&mut self.held);
         self.held_bytes = 0;
         held.sort_by_key(|(bringer, queued)| match queued.message.publish {
-            Some(publish) => self.rank(*bringer, publish.number),
+            Some(publish) => self.place(*bringer, publish.number).rank(),
             None => usize::MAX,
         });
         let mut released = Vec::new();
@@ -214,18 +228,6 @@ impl Line {
             self.held_since = None;
         }
         released
-    }
-
-    /// The place where a held message belongs in the line.
-    fn rank(&self, bringer: Bringer, number: u64) -> usize {
-        let place = match bringer {
-            Bringer::FormerOwner(node) => self.place_of(node, number, None),
-            Bringer::Route | Bringer::Rest => self.place_of(self.me, number, Some(self.owners.len())),
-        };
-        match place {
-            Place::At(place) => place,
-            Place::Unknown | Place::None => usize::MAX,
-        }
     }
 
     fn note(&mut self, number: u64) {
@@ -270,7 +272,7 @@ impl Session {
         }
     }
 
-    /// There is no older session.
+    /// There is no older session: whatever comes of one is not this one's.
     pub fn forget_publishes(&mut self) {
         if let Some(succession) = &mut self.succession {
             succession.rest = None;
@@ -493,10 +495,5 @@ impl SuccessionState {
     pub fn into_held(self, accept: AcceptTicket<'_>, now: Instant) -> Vec<QueuedMessage> {
         let held = self.lines.into_iter().flat_map(|line| line.held);
         held.filter_map(|(_, queued)| queued.into_queued(accept, now)).collect()
-    }
-
-    /// Whether it says nothing.
-    pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
     }
 }

@@ -10,7 +10,7 @@ use rumormq_gossip::{ReplicaId, Stamp, Written};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::wire::{PortableWill, Step, TakeoverMessage};
+use super::wire::{PortableWill, SUCCESSION_SINCE, Step, TakeoverMessage};
 use super::{Claim, Claimed, Cluster, Holder, INBOX_MAX, Job, REST_PATIENCE, SESSION_MAX, send};
 use crate::cluster::events::Move;
 use crate::cluster::interest::{ROUTES, SESSIONS};
@@ -21,8 +21,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Numbers no connection: what is on its way is waited for by none.
 const NOBODY: u64 = 0;
-/// The first protocol version that knows [`Step::ShipAfter`].
-const SHIP_AFTER_SINCE: u16 = 3;
 
 /// Another connection has the client by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -415,7 +413,7 @@ async fn take(cluster: &Arc<Cluster>, id: &str, holder: &Holder) -> Result<(), F
     turn::all_over().await;
     let peer = cluster.peers.find(&holder.replica.name).ok_or(Failed::Silent)?;
     let sequence = peer.last_forward();
-    offer.say(match peer.protocol() >= SHIP_AFTER_SINCE {
+    offer.say(match peer.protocol() >= SUCCESSION_SINCE {
         true => Step::ShipAfter { sequence, routes: arriving.routed_by(), next_from },
         false => Step::Ship { sequence },
     });

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumormq_gossip::{NodeName, ReplicaId};
+use rumormq_gossip::{MemberState, NodeName, ReplicaId};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::wire::{ROUTES_MAX, TakeoverMessage};
+use super::wire::{ROUTES_MAX, SUCCESSION_SINCE, TakeoverMessage};
 use super::{Cluster, send};
 use crate::cluster::interest::ROUTES;
 use crate::cluster::{origin_of, turn};
@@ -18,8 +18,6 @@ use crate::cluster::{origin_of, turn};
 const ROUTES_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks whether they are there.
 const LOOK: Duration = Duration::from_millis(2);
-/// The first protocol version that knows [`TakeoverMessage::FenceAfter`].
-const AFTER_SINCE: u16 = 3;
 
 /// Where a session has moved to, or is about to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,10 +71,7 @@ impl Cluster {
                     Some(fenced) => fenced,
                     None => cluster.ask_fence(&replica, destination.as_ref()).await?,
                 };
-                let received = cluster.inbound.stream(&replica);
-                while received.lock().sequence() < fenced.sequence {
-                    sleep(Duration::from_millis(1)).await;
-                }
+                cluster.receive(&replica, fenced.sequence).await;
                 Some((replica, fenced))
             }));
         }
@@ -89,12 +84,20 @@ impl Cluster {
         around
     }
 
+    /// Waits until the peer's forward has come. It is delivered when the turns are over that run by then.
+    pub(in crate::cluster) async fn receive(&self, from: &ReplicaId, sequence: u64) {
+        let received = self.inbound.stream(from);
+        while received.lock().sequence() < sequence {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// The newest known incarnation of every other node that may come back, or has never gone.
     fn present_peers(&self) -> BTreeMap<NodeName, u64> {
         let replication = self.replication.lock();
         let me = &replication.node.me().name;
         let mut newest: BTreeMap<NodeName, ReplicaId> = BTreeMap::new();
-        for replica in replication.node.members_in(|state| state != rumormq_gossip::MemberState::Left) {
+        for replica in replication.node.members_in(|state| state != MemberState::Left) {
             let known = newest.entry(replica.name.clone()).or_insert_with(|| replica.clone());
             if known.incarnation < replica.incarnation {
                 *known = replica.clone();
@@ -124,7 +127,7 @@ impl Cluster {
         let (asker, answer) = oneshot::channel();
         self.takeovers.fences.lock().insert(token, asker);
         let _asked = Asked { cluster: self, token };
-        let knows = self.peers.find(&replica.name).is_some_and(|peer| peer.protocol() >= AFTER_SINCE);
+        let knows = self.peers.find(&replica.name).is_some_and(|peer| peer.protocol() >= SUCCESSION_SINCE);
         let question = match destinations.filter(|_| knows) {
             Some((owner, routes)) => TakeoverMessage::FenceAfter { token, owner, routes },
             None => TakeoverMessage::Fence { token },

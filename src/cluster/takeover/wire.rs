@@ -113,6 +113,9 @@ pub struct PortableWill {
     pub delay_ms: u64,
 }
 
+/// The first protocol version that knows [`TakeoverMessage::FenceAfter`], [`TakeoverMessage::AskPassedOn`], their answers and
+/// [`Step::ShipAfter`].
+pub const SUCCESSION_SINCE: u16 = 3;
 /// See [`TakeoverMessage::PassedOn`].
 pub type PassedOn = (Box<str>, u64, Vec<u64>);
 
