@@ -34,6 +34,10 @@ impl Running {
             .expect("a line with these words")
     }
 
+    fn types(&mut self, line: &str) {
+        writeln!(self.process.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
     fn signal(&self, name: &str) {
         signal(name, self.process.id());
     }
@@ -265,6 +269,21 @@ fn dev_runs_a_cluster_and_takes_it_along() {
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains(&format!("cannot use 127.0.0.1:{} for MQTT", base + 2)), "{error}");
 
+    // A cable that is cut is seen on both ends, and so is that it is mended.
+    let of_last = format!("127.0.0.1:{}", base + 16_202);
+    let sees = |http: &str, words: &str| output(&["status", "--http", http]).1.contains(words);
+    dev.types("cut 9");
+    dev.line_with("there is no node 9");
+    dev.types("cut 3");
+    dev.line_with("node3 is cut off");
+    wait_until("its side sees the others go", || sees(&of_last, "1 alive, 2 dead"));
+    wait_until("the others see it go", || sees(&http, "2 alive, 1 dead"));
+    dev.types("heal");
+    wait_until("all are back", || sees(&http, "3 alive") && sees(&of_last, "3 alive"));
+    dev.types("cut 1 2");
+    let nodes = || output(&["nodes", "--http", &http]).1;
+    wait_until("the third passes on between two", || nodes().contains("via node3@127.0.0.1"));
+
     // A node that dies is mentioned.
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", dev.process.id()));
     let last = |children: String| children.split_whitespace().last().and_then(|id| id.parse().ok());
@@ -399,6 +418,29 @@ fn passwd(arguments: &[&str], input: &str) -> (Option<i32>, String) {
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_cookie_is_made_once_and_for_its_owner_alone() {
+    let made = || {
+        let (code, cookie, _) = output(&["cookie"]);
+        assert_eq!((code, cookie.lines().count()), (Some(0), 1));
+        cookie
+    };
+    assert_ne!(made(), made());
+    let directory = TempDir::new("cookie");
+    let path = directory.0.join("cookie");
+    let file = path.to_str().unwrap();
+    assert_eq!(output(&["cookie", file]).0, Some(0));
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let cookie = std::fs::read_to_string(&path).unwrap();
+    let (code, _, error) = output(&["cookie", file]);
+    assert_eq!((code, error.contains("is there already")), (Some(2), true), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), cookie, "it is as it was");
+    // A node takes it.
+    let (code, checked, error) = output(&["check", "--cookie-file", file]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(!checked.contains(cookie.trim()), "a secret is shown");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod client;
 mod completions;
+mod cookie;
 mod dev;
 mod failure;
 mod flags;
@@ -19,7 +20,6 @@ mod logging;
 mod notify;
 mod open_files;
 mod passwd;
-mod ports;
 mod run;
 mod table;
 mod top;
@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Subscriptions(subscriptions) => subscriptions.execute(),
         Command::Kick(kick) => kick.execute(),
         Command::Leave(leave) => leave.execute(),
+        Command::Cookie(cookie) => cookie.execute(),
         Command::Passwd(passwd) => passwd.execute(),
         Command::Completions(completions) => completions.execute(),
         Command::Bench(bench) => bench.execute(),
@@ -93,6 +94,8 @@ enum Command {
     Kick(kick::Kick),
     /// Have a node leave its cluster for good, and end
     Leave(leave::Leave),
+    /// Make a cookie, the secret that the nodes of a cluster share
+    Cookie(cookie::Cookie),
     /// Write a user and its password into a password file, or remove one
     Passwd(passwd::Passwd),
     /// Print what a shell needs to complete this command's words

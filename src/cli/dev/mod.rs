@@ -1,4 +1,9 @@
-//! `rumormq dev`: a cluster of node processes on this machine.
+//! `rumormq dev`: a cluster of node processes on this machine, with cables between them that can be cut.
+
+mod cables;
+mod console;
+mod owner;
+mod ports;
 
 use std::io::{self, Write};
 use std::process::{ExitStatus, Stdio};
@@ -7,11 +12,13 @@ use std::time::Duration;
 use clap::Args;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use self::cables::Cables;
+use self::console::Order;
+use self::ports::Ports;
 use super::failure::Failure;
-use super::ports::Ports;
 use super::run::{Stop, runtime};
 
 /// Arguments of `rumormq dev`.
@@ -55,35 +62,73 @@ impl Dev {
 
     /// Returns when no node is left, or one does not start.
     async fn start_and_watch(&self, ports: Ports, nodes: &mut Nodes) -> Result<(), Failure> {
+        let cables = Cables::lay((0..self.nodes).map(|index| ports.cluster(index))).await;
+        let cables = cables.map_err(|error| Failure::System("cannot connect the nodes", error))?;
         for index in 0..self.nodes {
-            nodes.start(index, ports).await?;
+            nodes.start(index, ports, &cables).await?;
         }
-        self.print_how_to_use(ports);
-        while let Some((name, status)) = nodes.next_exit().await {
-            say(&name, &format!("the node's process ended: {status}"));
+        let mut lines = console::lines();
+        self.print_how_to_use(ports, lines.is_some());
+        loop {
+            tokio::select! {
+                exit = nodes.next_exit() => match exit {
+                    Some((name, status)) => say(&name, &format!("the node's process ended: {status}")),
+                    None => return Err(Failure::Children("no node is left".to_owned())),
+                },
+                Some(line) = next_line(&mut lines) => self.obey(&line, &cables),
+            }
         }
-        Err(Failure::Children("no node is left".to_owned()))
     }
 
-    fn print_how_to_use(&self, ports: Ports) {
+    fn obey(&self, line: &str, cables: &Cables) {
+        let done = match Order::parse(line, self.nodes) {
+            None => return,
+            Some(Err(mistake)) => mistake,
+            Some(Ok(Order::CutOff(node))) => {
+                cables.cut_off(node);
+                format!("node{} is cut off from all others; its clients still reach it", node + 1)
+            }
+            Some(Ok(Order::Cut(one, other))) => {
+                cables.cut(one, other);
+                format!("node{} and node{} do not reach each other any more", one + 1, other + 1)
+            }
+            Some(Ok(Order::Heal)) => {
+                cables.mend();
+                "all cables are whole".to_owned()
+            }
+        };
+        print(&format!("dev   | {done}\n"));
+    }
+
+    fn print_how_to_use(&self, ports: Ports, listens: bool) {
         let last = self.nodes - 1;
         let mut text = String::from("\nThe cluster is up:\n");
         for index in 0..self.nodes {
             let (mqtt, http) = (ports.mqtt(index), ports.http(index));
-            text += &format!("  {}  mqtt {mqtt}  http http://{http}\n", name(index));
+            text += &format!("  {}  mqtt {mqtt}  status page http://{http}/\n", name(index));
         }
         text += &format!(
             "\nSubscribe on one node, publish on another:\n  \
              mosquitto_sub -h 127.0.0.1 -p {} -t 'hello/#' -v\n  \
              mosquitto_pub -h 127.0.0.1 -p {} -t hello/world -m hi\n\
-             See how it is:\n  \
-             {} status --http http://{}\n\
-             Ctrl-C ends it.\n\n",
+             See how it is, beside the status page:\n  \
+             {command} status --http {http}\n  \
+             {command} top --http {http}\n",
             ports.mqtt(last).port(),
             ports.mqtt(0).port(),
-            command(),
-            ports.http(0)
+            command = command(),
+            http = ports.http(0),
         );
+        if listens && self.nodes > 1 {
+            text += &format!(
+                "Type here to cut cables (each node goes on serving its clients), and see what the others say:\n  \
+                 cut {}          node {0} off from all others\n  \
+                 cut 1 2        those two from each other\n  \
+                 heal           mends all\n",
+                self.nodes
+            );
+        }
+        text += "Ctrl-C ends it.\n\n";
         print(&text);
     }
 }
@@ -99,10 +144,11 @@ struct Nodes {
 
 impl Nodes {
     /// Starts a node and waits until it listens.
-    async fn start(&mut self, index: u16, ports: Ports) -> Result<(), Failure> {
+    async fn start(&mut self, index: u16, ports: Ports, cables: &Cables) -> Result<(), Failure> {
         let name = name(index);
-        let mut child = spawn(&name, index, ports)
+        let mut child = spawn(&name, index, ports, cables)
             .map_err(|error| Failure::System("cannot start a process for a node", error))?;
+        cables.runs_as(index, child.id());
         self.inputs.extend(child.stdin.take());
         let ready = prefix_lines(&name, &mut child);
         let exit = self.processes.spawn({
@@ -144,18 +190,31 @@ fn name(index: u16) -> String {
     format!("node{}@127.0.0.1", index + 1)
 }
 
-fn spawn(name: &str, index: u16, ports: Ports) -> io::Result<Child> {
+fn spawn(name: &str, index: u16, ports: Ports, cables: &Cables) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["run", "--until-stdin-ends", "--node", name]);
     command.arg(format!("--mqtt={}", ports.mqtt(index)));
     command.arg(format!("--cluster={}", ports.cluster(index)));
     command.arg(format!("--http={}", ports.http(index)));
+    command.arg(format!("--advertise-cluster={}", cables.plug(index)));
     if index > 0 {
-        command.arg(format!("--join={}", ports.cluster(index - 1)));
+        command.arg(format!("--join={}", cables.plug(index - 1)));
     }
     // Ctrl-C is for this process, which then stops the nodes in its own way.
     command.process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()
+}
+
+/// The next line that is typed. Never, where nobody types any more.
+async fn next_line(lines: &mut Option<mpsc::Receiver<String>>) -> Option<String> {
+    let line = match lines {
+        Some(lines) => lines.recv().await,
+        None => std::future::pending().await,
+    };
+    if line.is_none() {
+        *lines = None;
+    }
+    line
 }
 
 /// Passes on what a node prints, each line with the node's name before it. The answer comes when the node says that it is
