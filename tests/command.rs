@@ -277,7 +277,8 @@ fn dev_runs_a_cluster_and_takes_it_along() {
     dev.types("cut 3");
     dev.line_with("node3 is cut off");
     wait_until("its side sees the others go", || sees(&of_last, "1 alive, 2 dead"));
-    wait_until("the others see it go", || sees(&http, "2 alive, 1 dead"));
+    wait_until("the others see it go", || sees(&http, "2 alive, 1 dead\nconverged  yes, members missing"));
+    assert!(sees(&http, "node3@127.0.0.1  dead   none"), "nobody is linked to the dead");
     dev.types("heal");
     wait_until("all are back", || sees(&http, "3 alive") && sees(&of_last, "3 alive"));
     dev.types("cut 1 2");

@@ -68,7 +68,10 @@ fn summary(cluster: &ClusterView, width: Option<usize>) -> String {
         .filter(|member| member.sets.values().any(|set| set.lag_ops > 0))
         .map(|member| member.name.as_str())
         .collect();
+    let is_away = |state: &MemberState| matches!(state, MemberState::Dead | MemberState::Stopped);
+    let away = cluster.members.iter().any(|member| is_away(&member.state));
     let converged = match (cluster.converged, behind.is_empty()) {
+        (true, _) if away => "yes, members missing".to_owned(),
         (true, _) => "yes".to_owned(),
         (false, true) => "no".to_owned(),
         (false, false) => format!("no, behind {}", behind.join(", ")),

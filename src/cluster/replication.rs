@@ -323,11 +323,11 @@ impl Replication {
             }
             Event::Member { replica, from, to } => {
                 counters.member_transitions.with_label_values(&[state_label(to)]).inc();
-                tracing::info!(member = %replica, ?from, ?to, "member");
                 let text = match from {
                     Some(_) => format!("is {}, was {}", state_label(to), state_label(from)),
                     None => format!("is {}", state_label(to)),
                 };
+                tracing::info!(member = %replica, "the member {text}");
                 let node = Some(replica.name.clone());
                 effects.news.push(News { subject: Subject::Member, node, text });
                 match to {

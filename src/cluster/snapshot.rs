@@ -57,6 +57,10 @@ impl Cluster {
             {
                 member.link = LinkState::Relayed(via);
             }
+            // The socket to somebody who is dead stays open for a while, and is no link to anybody.
+            if !member.state.is_some_and(MemberState::is_live) {
+                (member.link, member.rtt) = (LinkState::None, None);
+            }
         }
         Snapshot {
             me: node.me().clone(),

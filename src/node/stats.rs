@@ -91,7 +91,7 @@ fn peers(snapshot: &Snapshot, cluster: &Cluster, now: Instant) -> Vec<PeerStats>
             node: member.replica.name.to_string(),
             state: state_of(member),
             via,
-            rtt_ms: member.rtt.filter(|_| link != LinkKind::None).map(|rtt| rtt.as_secs_f64() * 1e3),
+            rtt_ms: member.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
             link,
             lag_ops: member.lanes.iter().map(|lane| lane.lag_ops()).sum(),
             lag_seconds: member

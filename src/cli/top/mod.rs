@@ -17,6 +17,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 
 use super::client::{Target, parse};
 use super::failure::Failure;
+use super::run::Stop;
 use crate::admin::view::StatsView;
 use model::{Key, Model};
 
@@ -51,9 +52,10 @@ impl Top {
         }
         let model = Model::new(self.target.base());
         let answers = ask(self.target, Duration::from_secs_f64(self.interval));
+        let end = signals()?;
         let terminal =
             ratatui::try_init().map_err(|error| Failure::System("cannot use the terminal", error))?;
-        let result = run(terminal, model, &answers);
+        let result = run(terminal, model, &answers, &end);
         ratatui::restore();
         result.map_err(|error| Failure::System("cannot use the terminal", error))
     }
@@ -75,8 +77,27 @@ fn ask(target: Target, interval: Duration) -> Receiver<Answer> {
     coming
 }
 
-fn run(mut terminal: DefaultTerminal, mut model: Model, answers: &Receiver<Answer>) -> io::Result<()> {
-    loop {
+/// Something comes when SIGTERM or SIGINT does: the terminal is to be given back first.
+fn signals() -> Result<Receiver<()>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::System("cannot wait for signals", error))?;
+    let mut stop = runtime.block_on(async { Stop::new(false) })?;
+    let (came, end) = mpsc::channel();
+    thread::spawn(move || {
+        runtime.block_on(stop.wait());
+        let _ = came.send(());
+    });
+    Ok(end)
+}
+
+/// Until a key or a signal ends it.
+fn run(
+    mut terminal: DefaultTerminal,
+    mut model: Model,
+    answers: &Receiver<Answer>,
+    end: &Receiver<()>,
+) -> io::Result<()> {
+    while end.try_recv().is_err() {
         let now = Instant::now();
         for answer in answers.try_iter() {
             match answer {
@@ -107,4 +128,5 @@ fn run(mut terminal: DefaultTerminal, mut model: Model, answers: &Receiver<Answe
             model.handle_key(key);
         }
     }
+    Ok(())
 }

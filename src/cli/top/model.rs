@@ -212,11 +212,9 @@ impl Model {
         Some((worst, seen.iter().filter(|state| **state == worst).count(), seen.len()))
     }
 
-    /// Whether every node that has answered has all it knows of, and all have answered.
+    /// Whether every node that has answered has all it knows of.
     pub(super) fn is_converged(&self) -> bool {
-        let stats = self.stats.iter();
-        stats.clone().all(|stats| stats.nodes.iter().all(|node| node.converged) && stats.missing.is_empty())
-            && stats.count() > 0
+        self.stats.as_ref().is_some_and(|stats| stats.nodes.iter().all(|node| node.converged))
     }
 }
 

@@ -59,7 +59,8 @@ fn summary(model: &Model, now: Instant) -> Line<'static> {
     let missing = stats.map_or(0, |stats| stats.missing.len());
     let diverged: u64 = stats.iter().flat_map(|stats| &stats.nodes).map(|node| node.divergence_total).sum();
     let (word, style) = match (model.is_converged(), missing) {
-        (true, _) => ("converged".to_owned(), GOOD),
+        (true, 0) => ("converged".to_owned(), GOOD),
+        (true, missing) => (format!("converged, {missing} without answer"), DOUBTFUL),
         (false, 0) => ("not converged".to_owned(), DOUBTFUL),
         (false, missing) => (format!("not converged, {missing} without answer"), BAD),
     };

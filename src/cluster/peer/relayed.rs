@@ -102,7 +102,7 @@ impl Peer {
             Step::TakeLink => {
                 state.leave_relay_for_link();
                 state.rewind(now);
-                tracing::info!(peer = %self.name, "back to the link");
+                tracing::info!(peer = %self.name, "the peer is reached by its link again");
             }
             Step::GiveUp => {
                 state.relay = None;
@@ -170,7 +170,7 @@ impl Peer {
         self.note_reached(&state);
         self.fill(&mut state, now);
         if let Some(via) = via {
-            tracing::info!(peer = %from, via = %via.replica, received = position.received, "relayed");
+            tracing::info!(peer = %from, via = %via.replica, received = position.received, "the peer is reached through another node");
         }
     }
 

@@ -36,10 +36,7 @@ impl Page {
         );
         // Of several starts of one node, which follow each other here, the last one counts.
         let known = || snapshot.members.iter().filter(|member| member.state.is_some_and(is_expected));
-        // The socket of a link to somebody who is dead stays open for a while, and is no link to anybody.
-        let is_up = |member: &MemberStatus| {
-            member.link == LinkState::Direct && member.state.is_some_and(MemberState::is_live)
-        };
+        let is_up = |member: &MemberStatus| member.link == LinkState::Direct;
         let is_relayed = |member: &MemberStatus| matches!(member.link, LinkState::Relayed(_));
         let links = |is: fn(&MemberStatus) -> bool| {
             known().map(move |member| (vec![member.replica.name.as_str()], f64::from(u8::from(is(member)))))

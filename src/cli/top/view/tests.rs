@@ -97,7 +97,7 @@ const USUAL: (u16, u16) = (80, 24);
 fn the_overview_fits_the_usual_terminal() {
     let lines = screen(&mut model(), Instant::now(), USUAL);
     assert_eq!(lines[0], "RumorMQ as told by http://127.0.0.1:18083");
-    assert_eq!(lines[1], "4 nodes, not converged, 1 without answer");
+    assert_eq!(lines[1], "4 nodes, converged, 1 without answer");
     assert!(lines[2].starts_with(" 1 Overview   2 Links   3 Convergence   4 Buffers"), "{}", lines[2]);
     shows(&lines, &["NODE", "STATE", "CLIENTS", "IN/S", "OUT/S", "DROP/S", "BUFFER", "LAG", "CONV"]);
     shows(&lines, &["n1@host", "alive", "12k", "1.5k", "2.5M", "0", "70kB", "1.2s", "yes"]);
