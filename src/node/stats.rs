@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::view::{link_of, state_of};
-use crate::admin::view::{LinkKind, NodeStats, PeerStats};
+use crate::admin::view::{NodeStats, PeerStats};
 use crate::broker::{Broker, Census};
 use crate::cluster::{Cluster, Snapshot};
 
