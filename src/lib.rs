@@ -14,6 +14,7 @@
 //!   store        what is kept on disk
 //!   session      the protocol state of one client
 //!   message      application messages        codec    bytes <-> packets
+//!   observation  traces of one client or topic: bounded, and off unless somebody asks
 //!   access       who may connect, and do what        topic    names and filters
 //!   pki          certificates and keys, from files
 //!
@@ -46,6 +47,7 @@ pub mod config;
 pub mod message;
 pub mod net;
 pub mod node;
+pub mod observation;
 pub mod pki;
 pub mod router;
 pub mod session;

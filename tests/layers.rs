@@ -4,9 +4,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, lowest first. Each may use those before it.
-const LAYERS: [&str; 17] = [
-    "pki", "topic", "access", "codec", "message", "session", "store", "router", "cluster", "broker", "net",
-    "bridge", "bench", "config", "admin", "node", "cli",
+const LAYERS: [&str; 18] = [
+    "pki",
+    "topic",
+    "access",
+    "codec",
+    "message",
+    "observation",
+    "session",
+    "store",
+    "router",
+    "cluster",
+    "broker",
+    "net",
+    "bridge",
+    "bench",
+    "config",
+    "admin",
+    "node",
+    "cli",
 ];
 
 #[test]

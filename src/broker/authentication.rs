@@ -69,6 +69,7 @@ impl Broker {
     /// Counts a client that is not let in. What it is told does not say which users there are.
     pub(super) fn deny(&self, denial: Denial, connect: &Connect<'_>, peer: Option<SocketAddr>) -> Refused {
         self.metrics.authentications.with_label_values(&[denial.label()]).inc();
+        self.trace_denied(connect.client_id, denial);
         if let Some(suppressed) = self.denials.may_log(denial, Instant::now()) {
             let (client, username) = (connect.client_id, connect.username.unwrap_or_default());
             let peer = peer.map(tracing::field::display);

@@ -8,6 +8,7 @@ use super::delivery_time;
 use super::metrics::Metrics;
 use crate::cluster::turn::Turn;
 use crate::codec::packet::QoS;
+use crate::observation::trace::{Happening, TraceEvent};
 use crate::session::{Delivered, DropReason, Sent};
 
 /// The running turn of a connection, a link or a timer.
@@ -97,7 +98,11 @@ impl Batch {
     /// The client has something new in its outbox: this task will flush it.
     pub fn touch(&mut self, client: &Arc<Client>) {
         let mut state = client.lock();
-        self.expired += state.session.take_expired();
+        let expired = state.session.take_expired();
+        if expired > 0 {
+            self.expired += expired;
+            state.tell(|_| TraceEvent::of(Happening::Expired, client.id()).with("messages", expired));
+        }
         if state.touch() {
             self.touched.push(client.clone());
         }
@@ -132,6 +137,11 @@ impl Batch {
                 self.dropped[at] += 1;
             }
         }
+    }
+
+    /// Copies that were given to subscribers in this turn and not reported yet, and those that were dropped.
+    pub fn outcome(&self) -> (u64, u64) {
+        (self.delivered.iter().sum(), self.dropped.iter().sum())
     }
 
     /// Flushes a bounded number of the touched clients; true when none is left.

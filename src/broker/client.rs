@@ -15,6 +15,7 @@ use rumormq_gossip::Stamp;
 use super::batch::Batch;
 use super::delivery_time::ReadAt;
 use super::session_record::SessionRecord;
+use crate::observation::trace::Tap;
 use crate::session::frames::Frames;
 use crate::session::outbox::{MAX_SLICES, Outbox};
 use crate::session::{Delivered, Delivery, Sent, Session};
@@ -94,6 +95,8 @@ pub struct Client {
     claim: AtomicU64,
     /// Connections that have opened and have no claim yet.
     claiming: AtomicU32,
+    /// Somebody may trace it: there is a tap.
+    pub(super) traced: AtomicBool,
     /// Guards nothing but the order of changes to the client's subscriptions, which are kept in three places: its
     /// record, the trie and the interest of this node. Taken before any other lock.
     subscriptions: Mutex<()>,
@@ -130,6 +133,8 @@ pub struct ClientState {
     written: u64,
     /// When a message was read that the connection's task is to write.
     read_at: ReadAt,
+    /// Where those who trace the client see what is sent to it.
+    pub(super) tap: Option<Box<Tap>>,
 }
 
 /// What was written to a client by whomever, and not counted before.
@@ -172,11 +177,13 @@ impl Client {
             throttled: false,
             written: 0,
             read_at: ReadAt::default(),
+            tap: None,
         };
         Client {
             id: id.into(),
             claim: AtomicU64::new(0),
             claiming: AtomicU32::new(0),
+            traced: AtomicBool::new(false),
             subscriptions: Mutex::default(),
             state: Mutex::new(state),
         }
@@ -396,6 +403,9 @@ fn write(
         }
         rounds += 1;
         let mut taken = state.session.outbox().take();
+        if state.tap.is_some() {
+            state.trace_written(&taken);
+        }
         let length = taken.len();
         let result = MutexGuard::unlocked(state, || write_out(&mut taken, write));
         state.written += (length - taken.len()) as u64;
@@ -413,6 +423,9 @@ fn write(
                 state.unthrottle();
             }
             Ok(()) => {
+                if let Some(tap) = &mut state.tap {
+                    tap.handle_put_back(taken.len());
+                }
                 state.session.outbox().put_back(taken);
                 state.flushing = false;
                 state.blocked = true;
@@ -464,8 +477,13 @@ impl Subscriber {
     pub fn deliver(&self, frames: &mut Frames<'_>, delivery: Delivery<'_>, batch: &mut Batch) {
         let mut state = self.0.lock();
         let delivered = state.session.deliver(frames, delivery);
-        let touch = delivered == Delivered::Sent && state.touch();
-        let crowded = batch.notes_crowd && delivered != Delivered::Sent && state.attachment.is_some();
+        let (touch, crowded) = match delivered {
+            Delivered::Sent => (state.touch(), false),
+            unsent => {
+                state.trace_unsent(self.id(), frames, unsent);
+                (false, batch.notes_crowd && state.attachment.is_some())
+            }
+        };
         drop(state);
         if crowded {
             batch.note_crowded(&self.0);

@@ -203,11 +203,18 @@ impl Inbound for LinkInbound {
             }
         }
         let matches = self.matches.look_up(&broker.router, application.topic);
+        let traced = broker
+            .tracer
+            .is_on_topics()
+            .then(|| broker.trace_forwarded(application, self.origin.replica().name.as_str(), &self.batch));
         if addressees.plain {
             broker.deliver(application, Some(publish), matches, &mut self.batch);
         }
         for share in addressees.shares {
             broker.deliver_share(application, matches, share, &self.origin, &mut self.batch);
+        }
+        if let Some(traced) = traced {
+            broker.trace_routed(&traced, application.topic, matches, false, &self.batch);
         }
     }
 

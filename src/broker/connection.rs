@@ -19,6 +19,7 @@ use super::rewrite::RewriteCache;
 use super::{Broker, Limits};
 use crate::codec::packet::{Disconnect, Packet, Publish, QoS, ReasonCode};
 use crate::message::Application;
+use crate::observation::trace::{self, Happening, TraceEvent};
 use crate::router::MatchCache;
 use crate::session::ack_ring::Owed;
 use crate::session::alias::TopicAliases;
@@ -104,6 +105,9 @@ impl ClientConnection {
         batch: &mut Batch,
     ) -> Result<(), End> {
         let now = batch.now;
+        if broker.tracer.is_on_clients() {
+            self.trace_received(packet);
+        }
         match packet {
             Packet::Publish(publish) => return self.handle_publish(broker, publish, backing, batch),
             Packet::PubAck(ack) => self.with_session(batch, |session| session.handle_puback(ack, now)),
@@ -153,6 +157,20 @@ impl ClientConnection {
             | Packet::PingResp => return Err(End::Violation(ReasonCode::ProtocolError)),
         }
         Ok(())
+    }
+
+    /// Those who trace the client are told of a packet that has come.
+    #[cold]
+    fn trace_received(&self, packet: &Packet<'_>) {
+        let alias = match packet {
+            Packet::Publish(publish) if publish.topic.is_none() => publish.properties.topic_alias,
+            _ => None,
+        };
+        let topic = alias.and_then(|alias| self.aliases.topic(alias));
+        self.client.tell(|payload_max| {
+            let told = trace::packet(Happening::Received, self.client.id(), packet, payload_max);
+            TraceEvent { topic: told.topic.or_else(|| topic.map(str::to_owned)), ..told }
+        });
     }
 
     /// Whether the client's version has a CONNACK that could tell it what it may do.
@@ -280,6 +298,7 @@ impl ClientConnection {
         {
             broker.metrics.messages_dropped.with_label_values(&["denied"]).inc();
             tracing::debug!(client = self.client.id(), topic = topic.as_str(), "publish denied");
+            broker.trace_publish_denied(&self.client, topic);
             acknowledge(publisher, publish.qos, ReasonCode::NotAuthorized, batch);
             return Ok(());
         }

@@ -13,6 +13,7 @@ use super::session_record::SessionRecord;
 use crate::access::Identity;
 use crate::cluster::host::{Arriving, Departing, LineChange, MalformedSession};
 use crate::message::{Message, QueuedMessage};
+use crate::observation::trace::{Happening, TraceEvent};
 use crate::router::Subscription;
 use crate::session::frames::Frames;
 use crate::session::portable::SessionState;
@@ -59,12 +60,15 @@ impl Broker {
     ) -> Option<Box<dyn Departing>> {
         let client = self.registry.find(id)?;
         let mut batch = Batch::new(Instant::now());
+        let node =
+            self.cluster.get().filter(|_| client.is_traced()).and_then(|cluster| cluster.session_node(id));
         let mut state = client.lock();
         // A connection that opens claims the session, and whoever has the last claim is asked again then.
         if state.record.ended || client.claim() > to {
             return None;
         }
         state.take_over();
+        state.tell(|_| TraceEvent::of(Happening::SessionLeaves, id).with_some("to", node.as_ref()));
         let departing = if discard || state.record.expiry.is_zero() {
             self.end_session(&client, state, &mut batch);
             None
@@ -175,6 +179,7 @@ impl Broker {
             batch.report(&self.metrics);
         }
         self.adopt_exclusive(client, now);
+        self.trace_arrived(client);
         Ok(())
     }
 
@@ -292,6 +297,7 @@ impl Broker {
                 let delivery =
                     Delivery { qos, retain, identifiers: &identifiers, ticket: queued.ticket.as_ref() };
                 let delivered = state.session.deliver_from(bringer, &mut frames, delivery);
+                state.trace_unsent(client.id(), &frames, delivered);
                 batch.count_delivered(delivered, application.qos.min(qos));
                 taken = !matches!(delivered, Delivered::Dropped(_));
             });

@@ -42,6 +42,7 @@ mod system;
 mod template;
 mod timers;
 mod topic_memo;
+mod traces;
 
 #[cfg(test)]
 mod tests;
@@ -81,6 +82,7 @@ use timers::{Due, Timers};
 
 use crate::access::{Access, AccessConfig, DenialLog};
 use crate::cluster::Cluster;
+use crate::observation::trace::{Happening, TraceEvent, Tracer};
 use crate::router::{MatchingFilter, MatchingShare, Router, Strategy};
 use crate::session::Session;
 use crate::topic::Topic;
@@ -113,6 +115,8 @@ pub struct Broker {
     cluster: OnceLock<Arc<Cluster>>,
     /// Connections whose publish waits for the node to catch up.
     waiting: Mutex<Vec<Arc<Signal>>>,
+    /// Who looks closely at what.
+    pub tracer: Tracer,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -168,6 +172,7 @@ impl Broker {
             timers: Mutex::default(),
             cluster: OnceLock::new(),
             waiting: Mutex::default(),
+            tracer: Tracer::default(),
             metrics: Metrics::new(),
         }
     }
@@ -250,6 +255,7 @@ impl Broker {
     pub fn handle_tick(&self, now: Instant) {
         let mut batch = Batch::new(now);
         self.tidy_retained(now);
+        self.tracer.tidy(now);
         loop {
             let Some((key, due, client)) = self.timers.lock().pop(now) else { break };
             let Some(client) = client.upgrade() else { continue };
@@ -265,6 +271,7 @@ impl Broker {
                 }
                 Due::SessionExpiry if state.record.expiry_timer == Some(key) => {
                     self.metrics.sessions_expired.inc();
+                    state.tell(|_| TraceEvent::of(Happening::SessionExpired, client.id()));
                     self.end_session(&client, state, &mut batch);
                 }
                 Due::Will | Due::SessionExpiry => {}
@@ -290,6 +297,7 @@ impl Broker {
     /// waits [MQTT-3.1.2-8]. From here on no connection can open on it.
     fn end_session(&self, client: &Arc<Client>, mut state: MutexGuard<'_, ClientState>, batch: &mut Batch) {
         state.record.ended = true;
+        state.tell(|_| TraceEvent::of(Happening::SessionEnded, client.id()));
         state.void();
         let for_others = self.take_shared(&mut state);
         // Cached matches may hold the client for a while yet; what it holds itself goes now.

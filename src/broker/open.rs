@@ -16,6 +16,7 @@ use crate::access::Identity;
 use crate::cluster::wall_clock_ms;
 use crate::codec;
 use crate::codec::packet::{ConnAck, Connect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode};
+use crate::observation::trace::{Happening, TraceEvent};
 use crate::session::{Negotiated, Session, SessionLimits};
 
 /// A connection that was accepted; its CONNACK is in the session's outbox.
@@ -164,6 +165,7 @@ impl Broker {
         }
         state.record.shipped = false;
         state.session.handle_connected(negotiated);
+        self.trace_opened(client, &mut state, epoch > 1);
         state.session.outbox().buffer().extend_from_slice(&batch.scratch);
         self.metrics.packets_out.connack.inc();
         state.session.resume(batch.now);
@@ -206,15 +208,17 @@ impl Broker {
         let mut state = client.lock();
         batch.count_written(&state.take_written());
         let identity = state.record.identity.clone();
-        if state.epoch != epoch {
+        let is_former = state.epoch != epoch;
+        let cause = if is_former && ending.cause != "kicked" { "takenover" } else { ending.cause };
+        state.tell(|_| TraceEvent::of(Happening::Disconnected, client.id()).with("cause", cause));
+        if is_former {
             drop(state);
-            let cause = if ending.cause == "kicked" { ending.cause } else { "takenover" };
             return self.announce_disconnected(client.id(), &identity, cause, batch);
         }
         if self.end_connection(client, state, ending, batch) {
             self.leave_to_others(client, batch);
         }
-        self.announce_disconnected(client.id(), &identity, ending.cause, batch);
+        self.announce_disconnected(client.id(), &identity, cause, batch);
     }
 
     /// The connection of the client whose lock `state` is has ended. Returns whether the session stays without one.

@@ -77,6 +77,11 @@ impl PendingConnect {
         self.max_packet_size
     }
 
+    /// The client identifier that it asks for.
+    pub fn client_id(&self) -> &str {
+        self.connect().map(|connect| connect.client_id).unwrap_or_default()
+    }
+
     /// Bytes kept of the CONNECT.
     pub fn size(&self) -> usize {
         self.frame.len()

@@ -12,6 +12,7 @@ use crate::cluster::Retained;
 use crate::cluster::host::{Confirm, Receipt};
 use crate::codec::packet::{PacketId, QoS, ReasonCode};
 use crate::message::{Application, Message, PublishId};
+use crate::observation::trace::{self, Happening};
 use crate::router::Match;
 use crate::session::Delivery;
 use crate::session::ack_ring::{Owed, Slot};
@@ -30,6 +31,39 @@ impl Broker {
     /// and acknowledges it when it is safe with all of them, and all nodes have it if it is `retained`. `from` is the client
     /// that published it.
     pub(super) fn publish(
+        &self,
+        application: &Application<'_>,
+        matches: &Match<Subscriber>,
+        from: Option<&Client>,
+        retained: Option<Retained>,
+        publisher: Option<Publisher<'_>>,
+        batch: &mut Batch,
+    ) {
+        if self.tracer.is_on_topics() {
+            return self.publish_watched(application, matches, from, retained, publisher, batch);
+        }
+        self.distribute(application, matches, from, retained, publisher, batch);
+    }
+
+    /// The same where somebody may want to see it.
+    #[cold]
+    #[inline(never)]
+    fn publish_watched(
+        &self,
+        application: &Application<'_>,
+        matches: &Match<Subscriber>,
+        from: Option<&Client>,
+        retained: Option<Retained>,
+        publisher: Option<Publisher<'_>>,
+        batch: &mut Batch,
+    ) {
+        let traced = self.trace_published(application, from, batch);
+        self.distribute(application, matches, from, retained, publisher, batch);
+        self.trace_routed(&traced, application.topic, matches, true, batch);
+    }
+
+    #[inline]
+    fn distribute(
         &self,
         application: &Application<'_>,
         matches: &Match<Subscriber>,
@@ -97,6 +131,9 @@ impl Broker {
     /// Publishes a client's will, as if the client did it [MQTT-3.8.3-3].
     pub(super) fn publish_will(&self, client: &Arc<Client>, will: PendingWill, batch: &mut Batch) {
         will.into_message(batch.now).with_application(|application| {
+            client.tell(|payload_max| {
+                trace::message(Happening::WillPublished, Some(client.id()), application, payload_max)
+            });
             let detour = match self.may_detour(application.topic) {
                 true => self.detour(client, application.topic, &mut RewriteCache::default()),
                 false => Ok(None),

@@ -458,7 +458,13 @@ impl Offer<'_, '_> {
             return None;
         }
         let delivered = state.session.deliver(self.frames, delivery);
-        let touch = delivered == Delivered::Sent && state.touch();
+        let touch = match delivered {
+            Delivered::Sent => state.touch(),
+            unsent => {
+                state.trace_unsent(member.subscriber.id(), self.frames, unsent);
+                false
+            }
+        };
         drop(state);
         if let Delivered::Dropped(reason) = delivered {
             return Some(Err(reason));

@@ -23,6 +23,7 @@ use crate::codec::DecodeError;
 use crate::codec::packet::{
     ConnAck, Connect, Disconnect, Packet, Properties, PropertySet, ProtocolVersion, ReasonCode,
 };
+use crate::observation::trace::{self, Happening};
 use crate::session::outbox::Outbox;
 
 /// A client's connection, from accept to close. It is one future, small while idle: the read buffer belongs to the
@@ -393,6 +394,16 @@ impl<T: Transport> Connection<T> {
     }
 
     fn handle_connect(&mut self, connect: &Connect<'_>, frame: &[u8], batch: &mut Batch) -> Result<(), Stop> {
+        let peer = self.transport.peer();
+        self.broker.trace_connect(connect, peer);
+        let result = self.begin_connect(connect, frame, batch);
+        if let Some(refusal) = result.as_ref().err().and_then(Stop::refusal) {
+            self.broker.trace_refused(connect.client_id, refusal.reason, peer);
+        }
+        result
+    }
+
+    fn begin_connect(&mut self, connect: &Connect<'_>, frame: &[u8], batch: &mut Batch) -> Result<(), Stop> {
         let version = connect.version;
         if connect.properties.maximum_packet_size.is_some_and(|size| size.get() < CONNACK_MIN) {
             return Err(Stop::Lost); // Neither a yes nor a no would fit [MQTT-3.1.2-24].
@@ -517,6 +528,9 @@ impl<T: Transport> Connection<T> {
                 let max_packet_size = negotiated.map_or(u32::MAX, |negotiated| negotiated.max_packet_size);
                 if !superseded && !interrupted {
                     rest = state.session.outbox().take();
+                    if client.is_traced() {
+                        state.trace_written(&rest);
+                    }
                     // From here on nobody else writes to the socket.
                     state.attachment = None;
                 }
@@ -528,6 +542,9 @@ impl<T: Transport> Connection<T> {
                     // 3.1.1 has no such packet: there, closing has to say it.
                     if codec::encode(&disconnect, open.version, max_packet_size, rest.buffer()).is_ok() {
                         self.broker.metrics.packets_out.disconnect.inc();
+                        client.tell(|payload_max| {
+                            trace::packet(Happening::Sent, client.id(), &disconnect, payload_max)
+                        });
                     }
                 }
                 let ending = match stop {
@@ -540,6 +557,10 @@ impl<T: Transport> Connection<T> {
             }
             before @ (Phase::Connecting | Phase::Pending(_)) => {
                 if let Phase::Pending(mut pending) = before {
+                    if let Some(refusal) = stop.refusal() {
+                        let (id, peer) = (pending.client_id(), self.transport.peer());
+                        self.broker.trace_refused(id, refusal.reason, peer);
+                    }
                     rest = pending.outbox().take(); // An AUTH that is half written has to be ended.
                 }
                 if let Some(refusal) = stop.refusal() {

@@ -21,7 +21,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -408,6 +408,11 @@ impl Session {
     /// Publishes of the client that count against our Receive Maximum.
     fn unfinished(&self) -> usize {
         self.acks.at_least_once() + self.unreleased.len()
+    }
+
+    /// What the present connection's topic aliases towards the client stand for.
+    pub fn outbound_aliases(&self) -> HashMap<u16, Box<str>> {
+        self.aliases.as_ref().map(|aliases| aliases.topics()).unwrap_or_default()
     }
 
     /// Takes the number of messages that expired while they waited.

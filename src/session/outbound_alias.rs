@@ -3,6 +3,7 @@
 //! Each alias is a slot, and each topic has one slot by its hash. A topic that finds its slot taken gets it when it comes
 //! a second time without the holder in between, so that a stream of topics that come once displaces nobody.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::num::NonZeroU16;
 
@@ -65,6 +66,12 @@ impl OutboundAliases {
             Err(_) => append(Naming::Name)?,
         }
         Ok(())
+    }
+
+    /// The aliases that are set, with their topics.
+    pub fn topics(&self) -> HashMap<u16, Box<str>> {
+        let set = (1..).zip(&self.slots).filter(|(_, slot)| !slot.topic.is_empty());
+        set.map(|(alias, slot)| (alias, slot.topic.clone())).collect()
     }
 
     fn naming(&mut self, topic: &str, hash: u64) -> Naming {

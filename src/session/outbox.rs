@@ -112,6 +112,18 @@ impl Outbox {
         }
     }
 
+    /// A copy of all bytes that are not written yet.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let (mut copy, mut from) = (Vec::with_capacity(self.len()), self.written);
+        for (at, payload) in &self.shared {
+            copy.extend_from_slice(&self.buffer[from..*at]);
+            copy.extend_from_slice(payload);
+            from = *at;
+        }
+        copy.extend_from_slice(&self.buffer[from..]);
+        copy
+    }
+
     /// Notes that the first `count` bytes were written.
     pub fn advance(&mut self, mut count: usize) {
         while let Some((at, payload)) = self.shared.front_mut() {

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rumormq_gossip::{ReplicaId, Stamp, Winner, Written};
+use rumormq_gossip::{NodeName, ReplicaId, Stamp, Winner, Written};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -350,6 +350,11 @@ impl Cluster {
     fn session_owner(&self, id: &str) -> Option<Claim> {
         let replication = self.replication.lock();
         replication.node.winner(SESSIONS, id.as_bytes()).map(|winner| Claim::of(&winner))
+    }
+
+    /// The node whose claim on a session counts. Not to be asked under a client's lock.
+    pub fn session_node(&self, id: &str) -> Option<NodeName> {
+        self.session_owner(id).map(|claim| claim.owner.name)
     }
 
     /// The stamp of the end of a session that is here, but has gone on elsewhere and has ended there.

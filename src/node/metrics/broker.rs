@@ -2,6 +2,7 @@
 
 use super::page::Page;
 use crate::broker::Census;
+use crate::observation::trace::Tracer;
 
 impl Page {
     pub fn broker(&mut self, census: &Census) {
@@ -25,5 +26,11 @@ impl Page {
         ] {
             self.gauge(name, help, value as f64);
         }
+    }
+
+    pub fn tracer(&mut self, tracer: &Tracer) {
+        self.gauge("traces", "Traces of clients and topics that are going on.", tracer.len() as f64);
+        let help = "Events left out of traces because they came faster than they were read.";
+        self.counter("trace_events_lost_total", help, tracer.lost());
     }
 }

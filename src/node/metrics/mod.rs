@@ -31,6 +31,7 @@ pub fn render(broker: &Broker, cluster: &Cluster) -> String {
     page.clock_skews(cluster);
     page.gauge("trie_filters", "Filters in the topic trie.", broker.filter_count() as f64);
     page.broker(&broker.census());
+    page.tracer(&broker.tracer);
     let process = prometheus::process_collector::ProcessCollector::for_self();
     page.0.extend(process.collect());
     page.0.extend(broker.metrics.registry.gather());

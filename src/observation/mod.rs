@@ -1,0 +1,7 @@
+//! What operators look at more closely than at the rest: traces of one client or topic.
+//!
+//! Nothing of it goes on unless somebody asks, everything is bounded, and nobody waits for who watches: what a watcher does
+//! not take in time is left out, counted, and told. It knows packets and topics, but no sockets, clocks or tasks: `now` is an
+//! argument. What happens is told to it by the broker, which calls it for what is watched alone.
+
+pub mod trace;
