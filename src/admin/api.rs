@@ -19,9 +19,9 @@ use super::stream::Watchers;
 use super::view::{
     ClearedView, ClientView, ClientsPage, ClusterView, EventsView, HealthView, KickedView, LeavingView,
     MatchView, PublishRequest, PublishedView, RetainedPage, RoutesPage, StatsView, SubscriptionsPage,
-    TargetGroup,
+    TargetGroup, TraceRequest,
 };
-use super::{LeaveRequest, NodeView, Readiness, clients, leaving, routes, status_page, stream};
+use super::{LeaveRequest, NodeView, Readiness, clients, leaving, routes, status_page, stream, trace};
 
 /// What every handler has.
 #[derive(Clone)]
@@ -119,6 +119,17 @@ fn endpoints() -> Vec<Endpoint> {
             .query::<TopicParameter>()
             .answers::<ClearedView>(OK, "It is cleared, on all nodes.")
             .refuses(NOT_FOUND, "The topic has none."),
+        Endpoint::post(
+            "/api/v1/trace",
+            "trace",
+            "Traces a client or a topic. Server-sent events: `trace` with the trace's name, `event` with each that happens (a \
+             TraceEvent and its `node`), `missing` with the nodes that tell nothing, `end` when the time is over.",
+            trace::trace,
+        )
+        .query::<ScopeParameter>()
+        .body::<TraceRequest>()
+        .answers_text("text/event-stream", "It ends after some minutes: come back with the trace's name.")
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, "There are as many traces as can be."),
         Endpoint::post("/api/v1/publish", "publish", "Publishes a message, past all access rules.", routes::publish)
             .body::<PublishRequest>()
             .answers::<PublishedView>(OK, "It is published.")

@@ -18,6 +18,7 @@ use super::{
 use crate::broker::{Kick, Published, Unpublished};
 use crate::cluster::events::Newest;
 use crate::message::Message;
+use crate::observation::trace::{Happening, Order, Part as TracePart, TraceEvent, Tracer, TracerFull};
 use crate::topic::{Topic, TopicFilter};
 
 /// Its routes can change between two questions.
@@ -31,6 +32,7 @@ pub(crate) struct FakeNode {
     pub(crate) events: Mutex<Vec<EventView>>,
     pub(crate) newest: watch::Sender<Newest>,
     pub(crate) others: Mutex<Vec<std::sync::Arc<FakeNode>>>,
+    pub(crate) tracer: Tracer,
 }
 
 impl FakeNode {
@@ -47,6 +49,7 @@ impl FakeNode {
             events: Mutex::default(),
             newest: watch::Sender::new(Newest::Number(0)),
             others: Mutex::default(),
+            tracer: Tracer::default(),
         }
     }
 
@@ -229,6 +232,14 @@ impl NodeView for FakeNode {
 
     fn watch_events(&self) -> watch::Receiver<Newest> {
         self.newest.subscribe()
+    }
+
+    fn trace(&self, order: Order, after: u64, bytes_max: usize) -> Result<TracePart, TracerFull> {
+        let (trace, begun) = self.tracer.begin(order, std::time::Instant::now(), 7)?;
+        if begun {
+            trace.push(8, |_| TraceEvent::of(Happening::Found, self.name));
+        }
+        Ok(trace.read(after, bytes_max, std::time::Instant::now(), 9))
     }
 
     fn publish(&self, message: Message) -> Later<Result<Published, Unpublished>> {

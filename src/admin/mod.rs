@@ -27,6 +27,7 @@ mod status_page;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trace;
 pub mod view;
 
 pub use api::router;
@@ -47,6 +48,7 @@ use tokio::sync::watch;
 use crate::broker::{Kick, Published, Unpublished};
 use crate::cluster::events::Newest;
 use crate::message::Message;
+use crate::observation::trace::{Order, Part as TracePart, TracerFull};
 use crate::topic::Topic;
 use view::{
     ClientView, ClientsPage, ClusterView, EventView, LeavingView, MatchView, NodeStats, RetainedPage,
@@ -86,6 +88,9 @@ pub trait NodeView: Send + Sync + 'static {
     fn events(&self, after: u64) -> Vec<EventView>;
     /// Tells how far the events go, whenever that has changed.
     fn watch_events(&self) -> watch::Receiver<Newest>;
+    /// Begins a trace, or goes on with the one of this identifier, and gives what has happened after the event of that number,
+    /// of at most so many bytes. It may take a while where it begins.
+    fn trace(&self, order: Order, after: u64, bytes_max: usize) -> Result<TracePart, TracerFull>;
     /// Publishes a message, past all access rules.
     fn publish(&self, message: Message) -> Later<Result<Published, Unpublished>>;
     /// Asks all other nodes something that [`answer`] answers there.

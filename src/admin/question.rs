@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
 use super::page::{ClientsQuery, SubscriptionsQuery};
+use super::trace::{TraceQuestion, TraceReply};
 use super::view::{
     ClientView, ClientsPage, Missing, NodeStats, StatsView, SubscriptionView, SubscriptionsPage,
 };
@@ -20,6 +21,7 @@ pub(super) enum Question {
     Kick { id: String, kick: Kick },
     Subscriptions(SubscriptionsQuery),
     Stats {},
+    Trace(TraceQuestion),
 }
 
 /// Its answer.
@@ -31,6 +33,7 @@ pub(super) enum Reply {
     Kicked(bool),
     Subscriptions(SubscriptionsPage),
     Stats(Box<NodeStats>),
+    Trace(TraceReply),
     /// The node does not know what it was asked.
     Unknown,
 }
@@ -51,6 +54,7 @@ impl Question {
             Question::Kick { id, kick } => Reply::Kicked(view.kick(id, *kick)),
             Question::Subscriptions(query) => Reply::Subscriptions(view.subscriptions(query)),
             Question::Stats {} => Reply::Stats(Box::new(view.stats())),
+            Question::Trace(question) => Reply::Trace(question.answer(view)),
         }
     }
 
@@ -59,6 +63,7 @@ impl Question {
         let part = match self {
             Question::Clients(query) => &mut query.part,
             Question::Subscriptions(query) => &mut query.part,
+            Question::Trace(question) => return question.ask_for_less(),
             Question::Client { .. } | Question::Kick { .. } | Question::Stats {} => return false,
         };
         part.limit /= 2;
@@ -93,7 +98,7 @@ impl Question {
     }
 }
 
-const UNKNOWN: &str = "its version answers no such question";
+pub(super) const UNKNOWN: &str = "its version answers no such question";
 
 /// Answers what another node asks, in at most `max` bytes: a page that would be longer has fewer entries than were asked for.
 pub fn answer(view: &dyn NodeView, question: &[u8], max: usize) -> Vec<u8> {

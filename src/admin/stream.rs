@@ -28,7 +28,7 @@ use crate::cluster::events::Newest;
 /// Watchers at a time.
 const MAX_WATCHERS: usize = 16;
 /// Longest a watcher is served before it has to come back; less than a connection may last.
-const WATCH_MAX: Duration = Duration::from_secs(240);
+pub(super) const WATCH_MAX: Duration = Duration::from_secs(240);
 /// The members are told so often though nothing has happened, and so that it is known that the node is there.
 const BEAT: Duration = Duration::from_secs(1);
 /// Added to that for each member: large answers come less often.
@@ -143,13 +143,13 @@ impl Watcher {
     }
 }
 
-fn message(text: &mut String, name: &str, data: &impl Serialize) {
+pub(super) fn message(text: &mut String, name: &str, data: &impl Serialize) {
     // Plain data becomes JSON, on one line.
     let data = serde_json::to_string(data).unwrap_or_default();
     append(text, format_args!("event: {name}\ndata: {data}\n\n"));
 }
 
-fn append(text: &mut String, what: std::fmt::Arguments<'_>) {
+pub(super) fn append(text: &mut String, what: std::fmt::Arguments<'_>) {
     // A string takes everything.
     let _ = text.write_fmt(what);
 }

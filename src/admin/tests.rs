@@ -15,6 +15,7 @@ use super::fake::FakeNode;
 use super::schema_check::fault;
 use super::view::{RouteView, RoutesPage};
 use super::*;
+use crate::admin::view::{Happening, TraceEvent};
 
 /// The routes of the example that everybody knows.
 const ROUTES: &[(&str, &[&str])] = &[
@@ -150,9 +151,23 @@ struct Watcher {
 
 impl Watcher {
     async fn start(server: &Server, query: &str, headers: &str) -> Watcher {
-        let mut stream = server.connect().await;
         let request =
             format!("GET /api/v1/events/stream{query} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+        Watcher::ask(server, &request).await
+    }
+
+    /// One who reads a trace.
+    async fn trace(server: &Server, query: &str, body: &str) -> Watcher {
+        let length = body.len();
+        let request = format!(
+            "POST /api/v1/trace{query} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        Watcher::ask(server, &request).await
+    }
+
+    async fn ask(server: &Server, request: &str) -> Watcher {
+        let mut stream = server.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         Watcher { stream, text: String::new() }
     }
@@ -220,6 +235,83 @@ async fn watchers_are_few_and_have_to_come_back() {
     let begun = tokio::time::Instant::now();
     late.until("\r\n0\r\n\r\n").await;
     assert!((230..250).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_tells_what_happens_here_and_elsewhere() {
+    let server = Server::start().await;
+    let other = server.has_other("node2@h", &[]);
+    let mut watcher = Watcher::trace(&server, "?scope=cluster", r#"{"client": "c*", "seconds": 400}"#).await;
+    let head = watcher.until("\r\n\r\n").await.to_lowercase();
+    assert!(head.contains("200 ok") && head.contains("content-type: text/event-stream"), "{head}");
+    watcher.until("event: trace\ndata: {\"trace\":\"").await;
+    let name = watcher.until("\",\"node\":\"node1@h\",\"seconds\":400}").await;
+    let name = name.split('"').next().unwrap().to_owned();
+    let found = |node: &str| {
+        format!("event: event\ndata: {{\"node\":\"{node}\",\"number\":7168,\"at_ms\":8,\"event\":\"found\"")
+    };
+    watcher.until(&found("node1@h")).await;
+    watcher.until(&found("node2@h")).await;
+    watcher.until("event: missing\ndata: {\"missing\":[{\"node\":\"silent@h\",").await;
+    // What happens next, on either, comes soon and once.
+    for node in [&server.node, &other] {
+        for trace in node.tracer.of_client("c1") {
+            trace.push(9, |payload_max| TraceEvent::of(Happening::Dropped, "c1").with("max", payload_max));
+        }
+        let begun = tokio::time::Instant::now();
+        let told =
+            watcher.until("\"event\":\"dropped\",\"client\":\"c1\",\"details\":{\"max\":\"0\"}}").await;
+        assert!(told.contains(node.name) && !told.contains("missing"), "{told}");
+        assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    }
+    // The connection is over before the trace is: who comes back goes on with it.
+    let begun = tokio::time::Instant::now();
+    assert!(!watcher.until("\r\n0\r\n\r\n").await.contains("event:"));
+    assert!((230..250).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    for trace in server.node.tracer.of_client("c1") {
+        trace.push(9, |_| TraceEvent::of(Happening::Queued, "c1"));
+    }
+    let body = format!("{{\"client\": \"c*\", \"seconds\": 3, \"trace\": \"{name}\"}}");
+    let mut again = Watcher::trace(&server, "", &body).await;
+    let told = again.until("event: end\ndata: {\"reason\":\"its time is over\"}\n\n").await;
+    assert!(told.contains("queued") && !told.contains("found") && server.node.tracer.len() == 1, "{told}");
+    again.until("\r\n0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn a_trace_is_for_those_who_may_and_of_one_thing() {
+    let server = Server::start().await;
+    for (headers, status) in
+        [("host: localhost\r\n", 415), ("host: evil.example\r\ncontent-type: application/json\r\n", 403)]
+    {
+        let request = "POST /api/v1/trace HTTP/1.1\r\nconnection: close\r\ncontent-length: 15\r\n";
+        let answer = server.send(&format!("{request}{headers}\r\n{{\"client\": \"c\"}}")).await;
+        assert_eq!(answer.status, status, "{headers}");
+    }
+    for wrong in [
+        "",
+        "{}",
+        r#"{"client": ""}"#,
+        r#"{"client": "c", "topic": "t"}"#,
+        r#"{"topic": "a/#/b"}"#,
+        r#"{"client": "c", "payload": 65537}"#,
+        r#"{"client": "c", "seconds": 0}"#,
+        r#"{"client": "c", "seconds": 86401}"#,
+        r#"{"client": "c", "trace": ""}"#,
+        r#"{"clients": "c"}"#,
+    ] {
+        let (status, answer) = server.call("POST", "/api/v1/trace", wrong).await;
+        assert_eq!((status, answer["error"].is_string()), (400, true), "{wrong}: {answer}");
+    }
+    assert!(server.node.tracer.is_empty());
+    let mut readers = Vec::new();
+    for _ in 0..8 {
+        readers.push(Watcher::trace(&server, "", r#"{"topic": "t/#"}"#).await);
+        readers.last_mut().unwrap().until("event: event").await;
+    }
+    let (status, answer) = server.call("POST", "/api/v1/trace", r#"{"topic": "t/#"}"#).await;
+    assert_eq!(status, 503);
+    assert!(answer["error"].as_str().unwrap().starts_with("8 traces are going on already"), "{answer}");
 }
 
 #[tokio::test]
@@ -548,7 +640,9 @@ async fn the_description_is_true() {
                     "{path} {parameter}"
                 );
             }
-            if ["/", "/metrics", "/api/v1/openapi.json", "/api/v1/events/stream"].contains(&path.as_str()) {
+            if ["/", "/metrics", "/api/v1/openapi.json", "/api/v1/events/stream", "/api/v1/trace"]
+                .contains(&path.as_str())
+            {
                 continue;
             }
             let (query, body) = match (method.as_str(), path.as_str()) {

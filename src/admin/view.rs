@@ -10,6 +10,7 @@ mod events;
 mod publish;
 mod stats;
 mod targets;
+mod trace;
 
 use super::leaving::DrainView;
 pub use clients::{ClientView, ClientsPage, KickedView, Missing, SubscriptionView, SubscriptionsPage};
@@ -17,6 +18,7 @@ pub use events::{EventKind, EventView, EventsView};
 pub use publish::{PublishProperties, PublishRequest, PublishedView, UserProperties};
 pub use stats::{NodeStats, PeerStats, StatsView};
 pub use targets::TargetGroup;
+pub use trace::{Happening, MissingView, TraceEvent, TraceRequest, TraceView, TracedView};
 
 /// `GET /api/v1/cluster`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

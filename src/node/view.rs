@@ -26,6 +26,7 @@ use crate::cluster::events::{Newest, Occurrence, Subject};
 use crate::cluster::interest::SETS;
 use crate::cluster::{Answerer, Cluster, Snapshot};
 use crate::message::Message;
+use crate::observation::trace::{Order, Part as TracePart, TracerFull};
 use crate::router::Members;
 use crate::topic::Topic;
 
@@ -169,6 +170,10 @@ impl NodeView for View {
 
     fn watch_events(&self) -> watch::Receiver<Newest> {
         self.cluster.events.watch()
+    }
+
+    fn trace(&self, order: Order, after: u64, bytes_max: usize) -> Result<TracePart, TracerFull> {
+        self.broker.trace(order, after, bytes_max)
     }
 
     fn publish(&self, message: Message) -> Later<Result<Published, Unpublished>> {
