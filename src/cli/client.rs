@@ -1,5 +1,6 @@
 //! Asks a node over HTTP.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -91,6 +92,19 @@ impl Target {
     pub(super) fn post(&self, path: &str, body: &str) -> Result<String, Failure> {
         let request = agent().post(self.url(path)).header("content-type", "application/json");
         self.body(self.with_token(request)?.send(body))
+    }
+
+    /// Asks, as somebody who may make changes, for an answer that comes bit by bit.
+    pub(super) fn stream(&self, path: &str, body: &str) -> Result<impl Read + use<>, Failure> {
+        let request = agent().post(self.url(path)).header("content-type", "application/json");
+        let request = request.config().timeout_global(None).timeout_recv_response(Some(ANSWER_MAX)).build();
+        let answer = self.with_token(request)?.send(body);
+        match answer {
+            Ok(answer) if answer.status().is_success() => Ok(answer.into_body().into_reader()),
+            refused => Err(self.body(refused).err().unwrap_or_else(|| {
+                Failure::Answer(format!("{} answers nothing that can be used", self.base()))
+            })),
+        }
     }
 
     /// Asks that something be removed, likewise.

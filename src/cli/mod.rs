@@ -23,6 +23,7 @@ mod passwd;
 mod run;
 mod table;
 mod top;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Clients(clients) => clients.execute(),
         Command::Subscriptions(subscriptions) => subscriptions.execute(),
         Command::Kick(kick) => kick.execute(),
+        Command::Trace(trace) => trace.execute(),
         Command::Leave(leave) => leave.execute(),
         Command::Cookie(cookie) => cookie.execute(),
         Command::Passwd(passwd) => passwd.execute(),
@@ -92,6 +94,8 @@ enum Command {
     Subscriptions(lists::Subscriptions),
     /// Disconnect a client and end its session
     Kick(kick::Kick),
+    /// Show what happens to a client, or to publishes to a topic, while it happens
+    Trace(trace::Trace),
     /// Have a node leave its cluster for good, and end
     Leave(leave::Leave),
     /// Make a cookie, the secret that the nodes of a cluster share

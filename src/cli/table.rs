@@ -55,7 +55,7 @@ pub(super) fn terminal_width() -> Option<usize> {
 }
 
 /// What clients chose must not move the reader's cursor.
-fn printable(cell: &str) -> String {
+pub(super) fn printable(cell: &str) -> String {
     cell.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

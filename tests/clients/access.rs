@@ -11,16 +11,16 @@ use crate::world::may_go_on;
 const RULES: &str = "user alice\ntopic readwrite home/#\ntopic deny home/safe\npattern write up/%c\n";
 
 /// A directory that is there until the test ends.
-struct Directory(PathBuf);
+pub struct Directory(PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Directory {
+    pub fn new(name: &str) -> Directory {
         let path = std::env::temp_dir().join(format!("rumormq-access-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a directory for files that last as long as the test");
         Directory(path)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -31,7 +31,7 @@ impl Drop for Directory {
     }
 }
 
-fn passwd(file: &Path, user: &str, password: &str) {
+pub fn passwd(file: &Path, user: &str, password: &str) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rumormq"));
     command.arg("passwd").arg(file).args([user, "--scram"]).stdin(Stdio::piped());
     let mut child = command.spawn().expect("it starts");

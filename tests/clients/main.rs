@@ -19,4 +19,5 @@ mod processes;
 mod rumqttc;
 mod scenarios;
 mod table;
+mod trace;
 mod world;
