@@ -1,6 +1,7 @@
 //! One page of a long list.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,14 @@ impl<T> FirstEntries<T> {
         self.part.after.as_deref().is_none_or(|after| key > after)
             && (self.entries.len() <= self.part.limit.max(1)
                 || self.entries.last_key_value().is_some_and(|(last, _)| key <= last.as_str()))
+    }
+
+    /// Whether more entries are of use, where they come in order.
+    pub fn flow(&self) -> ControlFlow<()> {
+        match self.entries.len() > self.part.limit.max(1) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 
     /// How many are kept: one more than the page takes, at most.
@@ -165,6 +174,11 @@ impl SubscriptionsQuery {
     /// What a subscription is sorted by: the client, then the filter. Neither has the character that is between them.
     pub fn key(client: &str, filter: &str) -> String {
         format!("{client}\0{filter}")
+    }
+
+    /// The client in such a key.
+    pub fn client_of(key: &str) -> Option<&str> {
+        key.split_once('\0').map(|(client, _)| client)
     }
 }
 

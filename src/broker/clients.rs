@@ -47,8 +47,8 @@ pub enum Kick {
 
 impl Broker {
     /// All clients with a session here, in no order.
-    pub fn clients(&self) -> Vec<Arc<Client>> {
-        self.registry.clients().collect()
+    pub fn clients(&self) -> impl Iterator<Item = Arc<Client>> {
+        self.registry.clients()
     }
 
     /// The client of this identifier, if it has a session here.

@@ -1,27 +1,54 @@
 //! The clients of a node, as its HTTP API shows them.
 
+use std::sync::Arc;
+
+use super::roll::{Named, Roll};
 use crate::admin::view::{ClientView, ClientsPage, SubscriptionView, SubscriptionsPage};
-use crate::admin::{ClientsQuery, FirstEntries, SubscriptionsQuery};
+use crate::admin::{ClientsQuery, FirstEntries, Part, SubscriptionsQuery};
 use crate::broker::client::Client;
 use crate::broker::{Broker, ClientSummary};
 use crate::codec::packet::ProtocolVersion;
 
-/// One page of the clients of `node`. It looks at each of their names.
-pub(super) fn list(broker: &Broker, node: &str, query: &ClientsQuery) -> ClientsPage {
-    let mut first = FirstEntries::of(&query.part);
-    for client in broker.clients() {
-        let id = client.id();
-        let wanted = query.prefix.as_deref().is_none_or(|prefix| id.starts_with(prefix));
-        if !wanted || !first.admits(id) {
-            continue;
-        }
-        let Some(view) = view(&client, node) else { continue };
-        let is_users = query.username.as_ref().is_none_or(|name| view.username.as_ref() == Some(name));
-        if is_users && query.connected.is_none_or(|connected| connected == view.connected) {
-            first.insert(view.client.clone(), view);
-        }
+/// The clients in order, as far as somebody looks at them page by page.
+pub(super) type ClientRoll = Roll<ClientsQuery, Arc<Client>>;
+
+impl Named for Arc<Client> {
+    fn name(&self) -> &str {
+        self.id()
     }
+}
+
+/// One page of the clients of `node`.
+pub(super) fn list(broker: &Broker, roll: &ClientRoll, node: &str, query: &ClientsQuery) -> ClientsPage {
+    let mut first = FirstEntries::of(&query.part);
+    let whole = ClientsQuery { part: Part::default(), ..query.clone() };
+    let (after, wanted) = (query.part.after.as_deref(), |client: &Arc<Client>| is_about(query, client, node));
+    roll.walk(
+        &whole,
+        after,
+        || broker.clients(),
+        wanted,
+        |client| {
+            // It may have changed since.
+            if let Some(view) = view(client, node).filter(|view| is_about_view(query, view)) {
+                first.insert(view.client.clone(), view);
+            }
+            first.flow()
+        },
+    );
     first.into()
+}
+
+/// Whether a query may be about a client. A look at it is spared where its identifier says enough.
+fn is_about(query: &ClientsQuery, client: &Client, node: &str) -> bool {
+    let all_states = query.username.is_none() && query.connected.is_none();
+    query.prefix.as_deref().is_none_or(|prefix| client.id().starts_with(prefix))
+        && (all_states || view(client, node).is_some_and(|view| is_about_view(query, &view)))
+}
+
+fn is_about_view(query: &ClientsQuery, view: &ClientView) -> bool {
+    query.username.as_ref().is_none_or(|name| view.username.as_ref() == Some(name))
+        && query.connected.is_none_or(|connected| connected == view.connected)
 }
 
 /// One client of `node`.
@@ -30,13 +57,14 @@ pub(super) fn find(broker: &Broker, node: &str, id: &str) -> Option<ClientView> 
 }
 
 /// One page of the subscriptions of these clients.
-pub(super) fn subscriptions(broker: &Broker, node: &str, query: &SubscriptionsQuery) -> SubscriptionsPage {
+pub(super) fn subscriptions(
+    broker: &Broker,
+    roll: &ClientRoll,
+    node: &str,
+    query: &SubscriptionsQuery,
+) -> SubscriptionsPage {
     let mut first = FirstEntries::of(&query.part);
-    let clients = match &query.client {
-        Some(id) => broker.client(id).into_iter().collect(),
-        None => broker.clients(),
-    };
-    for client in clients {
+    let mut take = |client: &Arc<Client>| {
         client.for_each_subscription(|filter, subscription| {
             let filter = filter.to_string();
             let key = SubscriptionsQuery::key(client.id(), &filter);
@@ -53,6 +81,14 @@ pub(super) fn subscriptions(broker: &Broker, node: &str, query: &SubscriptionsQu
                 first.insert(key, view);
             }
         });
+        first.flow()
+    };
+    // The page before may have ended among the subscriptions of a client.
+    let after = query.part.after.as_deref().and_then(SubscriptionsQuery::client_of);
+    match query.client.as_deref().or(after).and_then(|id| broker.client(id)) {
+        Some(client) if take(&client).is_break() => {}
+        _ if query.client.is_some() => {}
+        _ => roll.walk(&ClientsQuery::default(), after, || broker.clients(), |_| true, take),
     }
     first.into()
 }

@@ -7,6 +7,7 @@ mod keeper;
 mod metrics;
 mod preflight;
 mod reload;
+mod roll;
 mod stats;
 mod view;
 

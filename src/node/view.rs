@@ -9,6 +9,7 @@ use rumormq_gossip::{Head, LaneStatus, LinkState, MemberState as State, MemberSt
 
 use tokio::sync::watch;
 
+use super::clients::ClientRoll;
 use super::departure::Departure;
 use super::stats::Stats;
 use super::{clients, metrics};
@@ -40,12 +41,14 @@ pub struct View {
     ready: AtomicBool,
     departure: Arc<Departure>,
     stats: Stats,
+    roll: ClientRoll,
 }
 
 impl View {
     /// A view of a node that is not ready yet.
     pub fn new(broker: Arc<Broker>, cluster: Arc<Cluster>, departure: Arc<Departure>) -> View {
-        View { broker, cluster, ready: AtomicBool::new(false), departure, stats: Stats::new() }
+        let (ready, stats, roll) = (AtomicBool::new(false), Stats::new(), ClientRoll::default());
+        View { broker, cluster, ready, departure, stats, roll }
     }
 
     /// Clients may connect.
@@ -145,7 +148,7 @@ impl NodeView for View {
     }
 
     fn clients(&self, query: &ClientsQuery) -> ClientsPage {
-        clients::list(&self.broker, &self.name(), query)
+        clients::list(&self.broker, &self.roll, &self.name(), query)
     }
 
     fn client(&self, id: &str) -> Option<ClientView> {
@@ -157,7 +160,7 @@ impl NodeView for View {
     }
 
     fn subscriptions(&self, query: &SubscriptionsQuery) -> SubscriptionsPage {
-        clients::subscriptions(&self.broker, &self.name(), query)
+        clients::subscriptions(&self.broker, &self.roll, &self.name(), query)
     }
 
     fn stats(&self) -> NodeStats {
