@@ -5,8 +5,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use rumormq::broker::Limits;
+use rumormq::codec::packet::{ConnAck, Packet, ReasonCode};
 
-use crate::support::client::connect;
+use crate::support::client::{Client, connect};
 use crate::transport::{Listening, TRANSPORTS, Transport};
 
 #[test]
@@ -44,7 +45,10 @@ fn half_open_handshakes_keep_nobody_out() {
 
 #[test]
 fn connections_count_whatever_they_come_by() {
-    let listening = Listening::with(Limits { max_connections: 3, ..Limits::default() });
+    // Who says nothing is told nothing, and closed after this.
+    let patience = Duration::from_millis(500);
+    let limits = Limits { max_connections: 3, connect_timeout: patience, ..Limits::default() };
+    let listening = Listening::with(limits);
     let mut clients = [Transport::Tcp, Transport::Wss, Transport::Ws]
         .map(|transport| listening.connect(transport, connect(&format!("{transport:?}"))));
     for transport in TRANSPORTS {
@@ -57,10 +61,9 @@ fn connections_count_whatever_they_come_by() {
     let [tcp, wss, ws] = clients;
     wss.disconnects();
     listening.node.awaits("the place is free", || {
-        let stream = listening.tcp(Transport::Tcp);
-        stream.set_read_timeout(Some(Duration::from_millis(100))).expect("above zero");
-        // Nothing comes, where the connection was not closed.
-        (&stream).read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        let mut next = Client::start(listening.address(Transport::Tcp), connect("next"));
+        let answer = next.frame().expect("an answer");
+        matches!(answer.packet(), Packet::ConnAck(ConnAck { reason: ReasonCode::Success, .. }))
     });
     drop((tcp, ws));
 }
