@@ -95,11 +95,14 @@ impl Node {
             self.reported.full_partner.clone_from(&full_partner);
         }
         let beat = self.reported.beat(&report);
-        let brief = Arc::new(self.digest(u64::MAX, report.clone()));
+        let needed = |is_for: fn(&Talk) -> bool| self.links.values().any(|link| is_for(&link.talk));
+        let brief = needed(|talk| talk.needs_report).then(|| Arc::new(self.digest(u64::MAX, report.clone())));
         // Who does not understand beats gets what he would in a small cluster.
-        let all = round.is_multiple_of(self.config.full_digest_every.max(1));
-        let since = if all { 0 } else { self.recent_round() };
-        let recent = Arc::new(self.digest(since, report.clone()));
+        let recent = needed(|talk| !talk.beats).then(|| {
+            let all = round.is_multiple_of(self.config.full_digest_every.max(1));
+            let since = if all { 0 } else { self.recent_round() };
+            Arc::new(self.digest(since, report.clone()))
+        });
         let told = partner.as_ref().and_then(|peer| self.links.get(peer)).map(|link| link.talk.told_round);
         let changed = Arc::new(self.digest(told.unwrap_or(round).saturating_sub(1), report.clone()));
         let full = full_partner.as_ref().map(|_| Arc::new(self.digest(0, report)));
@@ -112,10 +115,14 @@ impl Node {
             } else if partner.as_ref() == Some(peer) {
                 link.talk.told_round = round;
                 &changed
-            } else if !link.talk.beats {
-                &recent
-            } else if link.talk.needs_report {
-                &brief
+            } else if let Some(recent) = &recent
+                && !link.talk.beats
+            {
+                recent
+            } else if let Some(brief) = &brief
+                && link.talk.needs_report
+            {
+                brief
             } else {
                 let beat = Beat { spare: link.need.is_spare(&self.config, now), ..beat.clone() };
                 self.outbox.push_back((peer.clone(), Outgoing::Message(Message::Beat(beat))));

@@ -31,8 +31,9 @@ impl Node {
     /// What was applied of this node's own lanes, and of those that changed in that round or later: of all, from round 0.
     pub(super) fn digest(&self, since: u64, links: Vec<LinkReport>) -> Digest {
         let heads = |replica: &ReplicaId| {
-            let sets = self.set_ids();
-            sets.filter_map(|set| Some((set, self.lane(set, replica)?.head()))).collect()
+            let mut heads = Vec::with_capacity(self.sets.len());
+            heads.extend(self.set_ids().filter_map(|set| Some((set, self.lane(set, replica)?.head()))));
+            heads
         };
         let others = self.members.iter().filter(|(_, member)| member.changed_round() >= since);
         let replicas = std::iter::once(&self.me).chain(others.map(|(replica, _)| replica));

@@ -14,6 +14,8 @@ use crate::replica::ReplicaId;
 pub(super) struct Settlement {
     awaited: VecDeque<Awaited>,
     checked: Option<Instant>,
+    /// Somebody who had not acknowledged the first change in turn when that was looked for last.
+    holdout: Option<ReplicaId>,
     /// Changes whose propagation is measured.
     samples: VecDeque<(u64, Instant)>,
 }
@@ -127,12 +129,26 @@ impl Node {
         }
     }
 
-    /// Whether somebody has not acknowledged the first change in turn, and may yet.
-    fn is_waited_for(&self, set: SetId, now: Instant) -> bool {
-        let first = self.settlement[usize::from(set.0)].awaited.front().map_or(0, |awaited| awaited.seq);
-        let mut waited_for =
-            self.live_members().filter(|(_, member)| !member.is_lagging(set) && member.acked(set) < first);
-        waited_for.any(|(replica, member)| self.can_reach(replica, member, now))
+    /// Whether somebody has not acknowledged the first change in turn, and may yet. In a large cluster most acknowledgements are not
+    /// the last: as long as the one who was found last time is waited for, nobody else is looked at.
+    fn is_waited_for(&mut self, set: SetId, now: Instant) -> bool {
+        let settlement = &self.settlement[usize::from(set.0)];
+        let first = settlement.awaited.front().map_or(0, |awaited| awaited.seq);
+        let holds_out = |replica: &ReplicaId, member: &Member| {
+            member.is_live()
+                && !member.is_lagging(set)
+                && member.acked(set) < first
+                && self.can_reach(replica, member, now)
+        };
+        let known = settlement.holdout.as_ref().and_then(|replica| self.members.get_key_value(replica));
+        if known.is_some_and(|(replica, member)| holds_out(replica, member)) {
+            return true;
+        }
+        let holdout = self.members.iter().find(|(replica, member)| holds_out(replica, member));
+        let holdout = holdout.map(|(replica, _)| replica.clone());
+        let is_waited_for = holdout.is_some();
+        self.settlement[usize::from(set.0)].holdout = holdout;
+        is_waited_for
     }
 
     /// Over a link, or through one peer. A link that was just lost may be back in a moment; its peer is silent until
