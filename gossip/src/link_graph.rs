@@ -1,7 +1,10 @@
 //! Who can reach whom. A link is worth what was answered over it lately: an open socket is no evidence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant};
+
+use siphasher::sip::SipHasher13;
 
 use crate::message::{Beat, LinkReport, ReportHash};
 use crate::replica::{NodeName, ReplicaId};
@@ -16,6 +19,9 @@ pub struct LinkGraph {
     /// When each linked peer answered last.
     pongs: BTreeMap<ReplicaId, Instant>,
     reports: BTreeMap<ReplicaId, Report>,
+    /// Who names a replica in its report, old ones included: in a large cluster reports are many, and of most replicas the
+    /// question is whether anybody names it at all.
+    named_by: HashMap<ReplicaId, Vec<ReplicaId>, BuildHasherDefault<SipHasher13>>,
 }
 
 #[derive(Clone, Debug)]
@@ -23,17 +29,19 @@ struct Report {
     at: Instant,
     /// Peer and whether it reports the link as well.
     links: BTreeMap<ReplicaId, bool>,
+    /// What stands for the one who says so.
+    id: u64,
     /// What stands for these peers, in order: two lists are compared in no time.
     ids: Vec<u64>,
     hash: ReportHash,
 }
 
 impl Report {
-    fn new(links: BTreeMap<ReplicaId, bool>, at: Instant) -> Report {
+    fn new(peer: &ReplicaId, links: BTreeMap<ReplicaId, bool>, at: Instant) -> Report {
         let mut ids: Vec<u64> = links.keys().map(id).collect();
         ids.sort_unstable();
         let hash = report_hash(links.iter().map(|(peer, mutual)| (peer, *mutual)));
-        Report { at, links, ids, hash }
+        Report { at, links, id: id(peer), ids, hash }
     }
 }
 
@@ -61,6 +69,7 @@ impl LinkGraph {
             report_window,
             pongs: BTreeMap::new(),
             reports: BTreeMap::new(),
+            named_by: HashMap::default(),
         }
     }
 
@@ -79,7 +88,7 @@ impl LinkGraph {
             return;
         }
         let links = links.iter().map(|link| (link.peer.clone(), link.mutual)).collect();
-        self.reports.insert(peer.clone(), Report::new(links, now));
+        self.replace_report(peer, Some(Report::new(peer, links, now)));
     }
 
     /// A linked peer says what has changed of that. False if it is not a change of what is known here.
@@ -91,13 +100,34 @@ impl LinkGraph {
             report.at = now;
             return report.hash == beat.after;
         }
-        let mut links = std::mem::take(&mut report.links);
+        let mut links = report.links.clone();
         links.extend(beat.changed.iter().map(|link| (link.peer.clone(), link.mutual)));
         for gone in &beat.gone {
             links.remove(gone);
         }
-        *report = Report::new(links, now);
-        report.hash == beat.after
+        let report = Report::new(peer, links, now);
+        let is_complete = report.hash == beat.after;
+        self.replace_report(peer, Some(report));
+        is_complete
+    }
+
+    fn replace_report(&mut self, peer: &ReplicaId, report: Option<Report>) {
+        for named in report.iter().flat_map(|report| report.links.keys()) {
+            self.named_by.entry(named.clone()).or_default().push(peer.clone());
+        }
+        let before = match report {
+            Some(report) => self.reports.insert(peer.clone(), report),
+            None => self.reports.remove(peer),
+        };
+        for named in before.iter().flat_map(|report| report.links.keys()) {
+            let Some(reporters) = self.named_by.get_mut(named) else { continue };
+            if let Some(index) = reporters.iter().position(|reporter| reporter == peer) {
+                reporters.swap_remove(index);
+            }
+            if reporters.is_empty() {
+                self.named_by.remove(named);
+            }
+        }
     }
 
     /// How many links a peer has reported.
@@ -115,7 +145,7 @@ impl LinkGraph {
     /// The link to a peer is gone.
     pub fn handle_link_down(&mut self, peer: &ReplicaId) {
         self.pongs.remove(peer);
-        self.reports.remove(peer);
+        self.replace_report(peer, None);
     }
 
     /// This node's own report.
@@ -136,7 +166,12 @@ impl LinkGraph {
 
     /// The linked peers that said lately that they had an answer of the replica.
     pub fn reporters(&self, replica: &ReplicaId, now: Instant) -> impl Iterator<Item = &ReplicaId> {
-        self.reports.keys().filter(move |peer| self.is_reported(peer, replica, now))
+        self.named(replica).filter(move |peer| self.fresh(peer, now).is_some())
+    }
+
+    /// The linked peers that have named the replica, be it long ago.
+    fn named(&self, replica: &ReplicaId) -> impl Iterator<Item = &ReplicaId> {
+        self.named_by.get(replica).into_iter().flatten()
     }
 
     /// Whether the linked peer `from` reports a link to `to`.
@@ -151,10 +186,9 @@ impl LinkGraph {
         if self.answers(destination, now) {
             return None;
         }
-        let through = self.reports.keys().filter(|peer| {
-            self.answers(peer, now)
-                && self.report_of(peer, now).is_some_and(|links| links.get(destination) == Some(&true))
-        });
+        let through = self
+            .named(destination)
+            .filter(|peer| self.answers(peer, now) && self.passes_on(peer, destination, now));
         through.min_by_key(|peer| self.rank(destination, peer))
     }
 
@@ -193,19 +227,13 @@ impl LinkGraph {
 
     /// Whether a peer beside `replica` itself reports a link to it that works both ways.
     pub fn is_seen_by_others(&self, replica: &ReplicaId, now: Instant) -> bool {
-        let mut others = self.reports.keys().filter(|peer| *peer != replica && self.answers(peer, now));
+        let mut others = self.named(replica).filter(|peer| *peer != replica && self.answers(peer, now));
         others.any(|peer| self.passes_on(peer, replica, now))
     }
 
-    /// Whether, of the peers that `one` and `other` both report, this node is the one to pass messages on between them, so
-    /// that not all do; `None` if they report none. It is another one for every pair, so that none has all the work.
-    pub fn is_go_between(&self, one: &ReplicaId, other: &ReplicaId, now: Instant) -> Option<bool> {
-        let pair = id(one) ^ id(other);
-        let (one, other) = (self.fresh(one, now)?, self.fresh(other, now)?);
-        // Rendezvous hashing (Thaler and Ravishankar, 1998), with the pair as the key.
-        let score = |id: &u64| mix(id ^ pair);
-        let first = common(&one.ids, &other.ids).min_by_key(|id| score(id))?;
-        Some(first == self.my_id)
+    /// What `owner`, a linked peer, says now, and to whom it falls to this node to pass it on.
+    pub fn go_between(&self, owner: &ReplicaId, now: Instant) -> GoBetween<'_> {
+        GoBetween { graph: self, owner: self.fresh(owner, now), owner_id: id(owner), now }
     }
 
     fn fresh(&self, peer: &ReplicaId, now: Instant) -> Option<&Report> {
@@ -215,6 +243,32 @@ impl LinkGraph {
 
     fn report_of(&self, peer: &ReplicaId, now: Instant) -> Option<&BTreeMap<ReplicaId, bool>> {
         Some(&self.fresh(peer, now)?.links)
+    }
+}
+
+/// One of those who have links to an owner of lanes.
+#[derive(Clone, Copy, Debug)]
+pub struct GoBetween<'a> {
+    graph: &'a LinkGraph,
+    owner: Option<&'a Report>,
+    owner_id: u64,
+    now: Instant,
+}
+
+impl GoBetween<'_> {
+    /// Whether it falls to this node to pass the owner's changes on to a linked `peer`: that has no link to the owner, and of the
+    /// peers that both report this is the one. It is another one for every pair, so that none has all the work. Where
+    /// neither can be known it does: a delta too many is cheap.
+    pub fn passes_on_to(self, peer: &ReplicaId) -> bool {
+        let Some(peer) = self.graph.fresh(peer, self.now) else { return true };
+        if peer.ids.binary_search(&self.owner_id).is_ok() {
+            return false;
+        }
+        let Some(owner) = self.owner else { return true };
+        // Rendezvous hashing (Thaler and Ravishankar, 1998), with the pair as the key.
+        let pair = self.owner_id ^ peer.id;
+        let first = common(&owner.ids, &peer.ids).min_by_key(|id| mix(id ^ pair));
+        first.is_none_or(|first| first == self.graph.my_id)
     }
 }
 
@@ -321,10 +375,15 @@ mod tests {
             let mut graph = LinkGraph::new(me, Duration::from_secs(1), Duration::from_millis(750));
             graph.handle_report(&replica("x"), &names.map(|name| link(name, true)), now);
             graph.handle_report(&replica("y"), &["b", "c", "d", "e"].map(|name| link(name, true)), now);
-            let is_one = graph.is_go_between(&replica("x"), &replica("y"), now);
+            graph.handle_report(&replica("z"), &["b", "c", "d", "x"].map(|name| link(name, true)), now);
+            let passes_on =
+                |graph: &LinkGraph, peer| graph.go_between(&replica("x"), now).passes_on_to(&replica(peer));
+            assert!(!passes_on(&graph, "z"), "it has a link to the owner");
+            assert!(passes_on(&graph, "w"), "nobody knows");
+            let is_one = passes_on(&graph, "y");
             graph.handle_link_down(&replica("x"));
-            assert_eq!(graph.is_go_between(&replica("x"), &replica("y"), now), None);
-            is_one.expect("they have peers in common")
+            assert!(passes_on(&graph, "y"), "nobody knows");
+            is_one
         };
         assert_eq!(names.into_iter().filter(|name| says(name)).count(), 1);
         assert!(!says("e"));

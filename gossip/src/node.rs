@@ -23,13 +23,12 @@ mod push;
 mod registers;
 mod repair;
 mod settlement;
+mod slot;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use crdts::VClock;
 
 use crate::config::Config;
 use crate::counters::Counters;
@@ -47,10 +46,11 @@ use crate::stamp::HybridClock;
 use beat::Reported;
 use departed::{Departed, Revoked};
 use members::Member;
-use push::Push;
+use push::Pushes;
 pub use registers::Written;
 use repair::{Repair, Waiting};
 use settlement::Settlement;
+use slot::{Slot, Slots, Versions};
 pub use status::{LaneStatus, LinkState, MemberStatus};
 
 /// Room for so many events is kept; what a large lane took at its arrival is given back.
@@ -69,6 +69,7 @@ pub struct Node {
     registers: Vec<Option<Registers>>,
     clock: HybridClock,
     members: BTreeMap<ReplicaId, Member>,
+    slots: Slots,
     departed: Departed,
     revoked: Revoked,
     /// What the application was asked to restart for, so that it is asked once.
@@ -128,10 +129,10 @@ impl SetSpec {
 
 /// A peer that this node has a connection to.
 struct Link {
-    /// What the peer has applied, by set.
-    clocks: Vec<VClock<ReplicaId>>,
-    /// Lanes that this node pushes to the peer, by set.
-    pushes: BTreeMap<ReplicaId, Vec<Push>>,
+    /// What the peer has applied.
+    applied: Versions,
+    /// Lanes that this node pushes to the peer.
+    pushes: BTreeMap<Slot, Pushes>,
     /// Requests to be answered, the newest of each lane.
     asked: BTreeMap<(SetId, ReplicaId), (Frontier, u64)>,
     /// Acknowledgements to be sent.
@@ -179,6 +180,7 @@ impl Node {
             settlement: sets.iter().map(|_| Settlement::default()).collect(),
             sets,
             members: BTreeMap::new(),
+            slots: Slots::default(),
             departed: Departed::new(config.max_departed),
             revoked: Revoked::default(),
             restart_asked: false,
@@ -307,7 +309,7 @@ impl Node {
         // Nobody is out of reach for the moment in which one link replaces another.
         self.cut_link(&peer, now);
         let link = Link {
-            clocks: vec![VClock::new(); self.sets.len()],
+            applied: Versions::new(self.sets.len(), &self.slots),
             pushes: BTreeMap::new(),
             asked: BTreeMap::new(),
             acks: BTreeSet::new(),
@@ -473,6 +475,11 @@ impl Node {
 
     fn lane(&self, set: SetId, replica: &ReplicaId) -> Option<&Lane> {
         self.sets.get(usize::from(set.0))?.lane(replica)
+    }
+
+    /// Of a member, and of this node itself.
+    fn slot(&self, replica: &ReplicaId) -> Option<Slot> {
+        if *replica == self.me { Some(Slot::OWN) } else { Some(self.members.get(replica)?.slot) }
     }
 
     fn set_ids(&self) -> impl Iterator<Item = SetId> + use<> {

@@ -9,6 +9,7 @@ use super::Node;
 use super::departed::Departure;
 use super::promises::Promises;
 use super::registers::tell;
+use super::slot::Slot;
 use crate::delta::SetId;
 use crate::event::{Event, RestartReason};
 use crate::head::Head;
@@ -19,6 +20,7 @@ use crate::replica::{Incarnation, NodeName, ReplicaId};
 /// Another replica.
 #[derive(Debug)]
 pub(super) struct Member {
+    pub slot: Slot,
     /// Whether its heartbeats arrive; unknown before the first observation.
     alive: Option<bool>,
     status: Status,
@@ -56,8 +58,9 @@ struct Known {
 }
 
 impl Member {
-    fn new(sets: usize, round: u64, now: Instant) -> Member {
+    fn new(slot: Slot, sets: usize, round: u64, now: Instant) -> Member {
         Member {
+            slot,
             alive: None,
             status: Status::Running,
             state: None,
@@ -256,7 +259,8 @@ impl Node {
             self.counters.members_refused += 1;
             return false;
         }
-        self.members.insert(replica.clone(), Member::new(self.sets.len(), self.digest_round, now));
+        let member = Member::new(self.slots.take(), self.sets.len(), self.digest_round, now);
+        self.members.insert(replica.clone(), member);
         true
     }
 
@@ -300,7 +304,6 @@ impl Node {
         now: Instant,
     ) {
         let applied = self.lane(set, replica).map_or(Head::default(), |lane| lane.head());
-        let expected_at = self.expected_at(replica, now);
         let Some(member) = self.members.get_mut(replica) else { return };
         member.heard(set, head.seq, applied.seq, now);
         if is_owner {
@@ -310,7 +313,7 @@ impl Node {
             }
         }
         if head.seq > applied.seq {
-            self.want(set, replica, expected_at);
+            self.want(set, replica, self.expected_at(replica, now));
         } else if is_owner
             && head.seq == applied.seq
             && head.hash != applied.hash
@@ -520,8 +523,9 @@ impl Node {
             }
         }
         for link in self.links.values_mut() {
-            link.forget_lane(replica);
+            link.forget_lane(member.slot);
         }
+        self.slots.give_back(member.slot);
         self.settle_all(now);
     }
 }

@@ -110,8 +110,9 @@ impl Node {
             Some(lane) => lane.head().seq,
             None => return Ok(()),
         };
+        let Some(slot) = self.slot(&pull.replica) else { return Ok(()) };
         let Some(link) = self.links.get_mut(from) else { return Ok(()) };
-        link.suspend_push(pull.set, &pull.replica, seq);
+        link.suspend_push(pull.set, slot, seq);
         let lane = (pull.set, pull.replica);
         if link.asked.insert(lane.clone(), (pull.from, pull.held)).is_none() {
             self.outbox.push_back((from.clone(), Outgoing::Answer(lane.0, lane.1)));
@@ -185,16 +186,14 @@ impl Node {
         now: Instant,
     ) {
         // Of replicas that are not known here nothing is noted: a peer could name any number of them.
-        if *replica != self.me && !self.members.contains_key(replica) {
-            return;
-        }
-        if let Some(link) = self.links.get_mut(peer) {
-            link.applied(set, replica, seq);
-        }
+        let Some(lane) = self.slot(replica) else { return };
+        let is_pushed = self.links.get_mut(peer).is_some_and(|link| link.has_applied(set, lane, seq));
         if *replica == self.me {
             self.member_applied(peer, set, seq, heads, now);
         }
-        self.push_if_ready(peer, set, replica, now);
+        if is_pushed {
+            self.push_if_ready(peer, set, replica, now);
+        }
     }
 
     /// A member, linked or not, has applied this node's lane up to `seq`, when its own lanes were at `heads`. That counts when

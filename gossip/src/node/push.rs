@@ -5,9 +5,8 @@
 
 use std::time::Instant;
 
-use crdts::{CmRDT, Dot};
-
 use super::beat::is_complete;
+use super::slot::Slot;
 use super::{Link, Node, Outgoing};
 use crate::delta::{Delta, Frontier, SetId};
 use crate::message::{Hello, Message};
@@ -15,6 +14,13 @@ use crate::replica::ReplicaId;
 
 /// Who has no more links than this passes changes on without knowing whether somebody else does.
 const FEW_LINKS: usize = 8;
+
+/// A replica's lanes on their way to one peer.
+#[derive(Debug)]
+pub(super) struct Pushes {
+    replica: ReplicaId,
+    by_set: Vec<Push>,
+}
 
 /// One lane's way to one peer.
 #[derive(Clone, Debug, Default)]
@@ -49,46 +55,40 @@ impl Push {
 
 impl Link {
     /// What the peer is known to have applied of a lane.
-    pub(super) fn has(&self, set: SetId, replica: &ReplicaId) -> u64 {
-        self.clocks.get(usize::from(set.0)).map_or(0, |clock| clock.get(replica))
+    pub(super) fn has(&self, set: SetId, lane: Slot) -> u64 {
+        self.applied.get(set, lane)
     }
 
-    pub(super) fn applied(&mut self, set: SetId, replica: &ReplicaId, seq: u64) {
-        let Some(clock) = self.clocks.get_mut(usize::from(set.0)) else { return };
-        if clock.get(replica) < seq {
-            clock.apply(Dot::new(replica.clone(), seq));
-        }
-        if let Some(push) = self.push_mut(set, replica) {
-            push.applied(seq);
-        }
+    /// Whether changes of the lane are pushed to the peer, of which more may go now.
+    pub(super) fn has_applied(&mut self, set: SetId, lane: Slot, seq: u64) -> bool {
+        self.applied.raise(set, lane, seq);
+        let push = self.push_mut(set, lane);
+        push.map(|push| push.applied(seq)).is_some()
     }
 
-    pub(super) fn suspend_push(&mut self, set: SetId, replica: &ReplicaId, until: u64) {
-        if let Some(push) = self.push_mut(set, replica) {
+    pub(super) fn suspend_push(&mut self, set: SetId, lane: Slot, until: u64) {
+        if let Some(push) = self.push_mut(set, lane) {
             push.suspended_until = Some(until);
         }
     }
 
     /// A replica was dropped.
-    pub(super) fn forget_lane(&mut self, replica: &ReplicaId) {
-        self.pushes.remove(replica);
-        for clock in &mut self.clocks {
-            clock.dots.remove(replica);
-        }
+    pub(super) fn forget_lane(&mut self, lane: Slot) {
+        self.pushes.remove(&lane);
+        self.applied.forget(lane);
     }
 
-    fn push_mut(&mut self, set: SetId, replica: &ReplicaId) -> Option<&mut Push> {
-        self.pushes.get_mut(replica)?.get_mut(usize::from(set.0))
+    fn push_mut(&mut self, set: SetId, lane: Slot) -> Option<&mut Push> {
+        self.pushes.get_mut(&lane)?.by_set.get_mut(usize::from(set.0))
     }
 
     /// The push of a lane, which begins where the peer is.
-    fn push_or_begin(&mut self, set: SetId, replica: &ReplicaId) -> Option<&mut Push> {
-        if !self.pushes.contains_key(replica) {
-            let begin =
-                |clock: &crdts::VClock<ReplicaId>| Push { sent: clock.get(replica), ..Push::default() };
-            self.pushes.insert(replica.clone(), self.clocks.iter().map(begin).collect());
-        }
-        self.push_mut(set, replica)
+    fn push_or_begin(&mut self, set: SetId, replica: &ReplicaId, lane: Slot) -> Option<&mut Push> {
+        let pushes = self.pushes.entry(lane).or_insert_with(|| {
+            let begin = |set| Push { sent: self.applied.get(set, lane), ..Push::default() };
+            Pushes { replica: replica.clone(), by_set: self.applied.sets().map(begin).collect() }
+        });
+        pushes.by_set.get_mut(usize::from(set.0))
     }
 }
 
@@ -98,7 +98,7 @@ impl Node {
         let me = self.me.clone();
         let seq = self.sets[usize::from(set.0)].head().seq;
         for (peer, link) in &mut self.links {
-            let Some(push) = link.push_or_begin(set, &me) else { continue };
+            let Some(push) = link.push_or_begin(set, &me, Slot::OWN) else { continue };
             if push.is_ready(seq, now, &self.config, &mut self.next_flush) {
                 self.outbox.push_back((peer.clone(), Outgoing::Push(set, me.clone())));
             }
@@ -106,31 +106,25 @@ impl Node {
     }
 
     /// A copy has a change: peers that have no link to its owner get it from here.
+    ///
+    /// A node that has no link to the owner itself mostly does not pass it on: among many each would send it to all others. There
+    /// who is further than two links from the owner has to ask.
     pub(super) fn offer_copy(&mut self, set: SetId, replica: &ReplicaId, from: &ReplicaId, now: Instant) {
-        let peers: Vec<ReplicaId> = self
-            .links
-            .keys()
-            .filter(|peer| *peer != from && *peer != replica && self.passes_on(replica, peer, now))
-            .cloned()
-            .collect();
+        let others = self.links.keys().filter(|peer| *peer != from && *peer != replica);
+        let peers: Vec<ReplicaId> = if self.links.contains_key(replica) {
+            let go_between = self.graph.go_between(replica, now);
+            others.filter(|peer| go_between.passes_on_to(peer)).cloned().collect()
+        } else if self.links.len() <= FEW_LINKS {
+            others.filter(|peer| !self.graph.is_reported(peer, replica, now)).cloned().collect()
+        } else {
+            return;
+        };
+        let Some(lane) = self.slot(replica) else { return };
         for peer in peers {
             if let Some(link) = self.links.get_mut(&peer) {
-                link.push_or_begin(set, replica);
+                link.push_or_begin(set, replica, lane);
             }
             self.push_if_ready(&peer, set, replica, now);
-        }
-    }
-
-    /// Whether it falls to this node to pass `owner`'s changes on to `peer`. Where it cannot know, it does: a delta too
-    /// many is cheap. Not so among many, of whom each would send it to all others: there who is further than two links from the
-    /// owner has to ask.
-    fn passes_on(&self, owner: &ReplicaId, peer: &ReplicaId, now: Instant) -> bool {
-        match self.links.contains_key(owner) {
-            true => {
-                !self.graph.is_reported(peer, owner, now)
-                    && self.graph.is_go_between(owner, peer, now).unwrap_or(true)
-            }
-            false => self.links.len() <= FEW_LINKS && !self.graph.is_reported(peer, owner, now),
         }
     }
 
@@ -141,7 +135,8 @@ impl Node {
         let says = is_complete(hello) || hello.applied.iter().any(|(replica, _)| *replica == me);
         for set in self.set_ids() {
             let seq = self.sets[usize::from(set.0)].head().seq;
-            let Some(push) = self.links.get_mut(peer).and_then(|link| link.push_or_begin(set, &me)) else {
+            let link = self.links.get_mut(peer);
+            let Some(push) = link.and_then(|link| link.push_or_begin(set, &me, Slot::OWN)) else {
                 continue;
             };
             if says {
@@ -169,9 +164,9 @@ impl Node {
         self.next_flush = None;
         let mut collecting = Vec::new();
         for (peer, link) in &self.links {
-            for (replica, pushes) in &link.pushes {
-                let sets = (0u8..).zip(pushes).filter(|(_, push)| push.collecting);
-                collecting.extend(sets.map(|(set, _)| (peer.clone(), SetId(set), replica.clone())));
+            for pushes in link.pushes.values() {
+                let sets = (0u8..).zip(&pushes.by_set).filter(|(_, push)| push.collecting);
+                collecting.extend(sets.map(|(set, _)| (peer.clone(), SetId(set), pushes.replica.clone())));
             }
         }
         for (peer, set, replica) in collecting {
@@ -180,18 +175,18 @@ impl Node {
     }
 
     pub(super) fn push_if_ready(&mut self, peer: &ReplicaId, set: SetId, replica: &ReplicaId, now: Instant) {
+        let Some(lane) = self.slot(replica) else { return };
         let Some(seq) = self.lane(set, replica).map(|lane| lane.head().seq) else { return };
-        let Some(push) = self.links.get_mut(peer).and_then(|link| link.push_mut(set, replica)) else {
-            return;
-        };
+        let Some(push) = self.links.get_mut(peer).and_then(|link| link.push_mut(set, lane)) else { return };
         if push.is_ready(seq, now, &self.config, &mut self.next_flush) {
             self.outbox.push_back((peer.clone(), Outgoing::Push(set, replica.clone())));
         }
     }
 
     pub(super) fn make_push(&mut self, peer: &ReplicaId, set: SetId, replica: ReplicaId) -> Option<Message> {
+        let slot = self.slot(&replica)?;
         let lane = self.sets.get(usize::from(set.0))?.lane(&replica)?;
-        let push = self.links.get_mut(peer)?.push_mut(set, &replica)?;
+        let push = self.links.get_mut(peer)?.push_mut(set, slot)?;
         push.queued = false;
         let from = Frontier::complete(push.sent);
         let interval = lane.interval(from, push.sent, self.config.max_delta_bytes)?;

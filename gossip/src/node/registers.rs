@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use super::Node;
+use super::slot::Slot;
+use super::{Link, Node};
 use crate::delta::SetId;
 use crate::element::Element;
 use crate::entry::Entry;
@@ -304,10 +305,15 @@ impl Node {
             let before = lanes.head().seq;
             let silent = RefCell::new(BTreeSet::new());
             let is_everywhere = |owner: &ReplicaId, dot: u64| {
+                let slot = match *owner == self.me {
+                    true => Some(Slot::OWN),
+                    false => self.members.get(owner).map(|member| member.slot),
+                };
+                let has = |link: &Link| slot.map_or(0, |slot| link.has(set, slot));
                 let others = self.links.iter().filter(|(peer, _)| *peer != owner);
-                let mut lacking = others.filter(|(_, link)| link.has(set, owner) < dot).peekable();
+                let mut lacking = others.filter(|(_, link)| has(link) < dot).peekable();
                 let all_have_it = lacking.peek().is_none();
-                let of_nothing = lacking.filter(|(_, link)| link.has(set, owner) == 0);
+                let of_nothing = lacking.filter(|(_, link)| has(link) == 0);
                 silent.borrow_mut().extend(of_nothing.map(|(peer, _)| peer.clone()));
                 all_have_it
             };

@@ -176,11 +176,12 @@ impl Node {
     /// Whom to ask: the owner first, and every other time; in between one of the others in turn.
     fn source(&self, set: SetId, replica: &ReplicaId, attempts: usize) -> Option<ReplicaId> {
         let wanted = self.lane(set, replica).map_or(1, |lane| lane.wanted_version());
-        let has =
-            |peer: &&ReplicaId| self.links.get(*peer).is_some_and(|link| link.has(set, replica) >= wanted);
+        let slot = self.slot(replica)?;
         let owner_has = self.links.contains_key(replica)
             && self.members.get(replica).is_some_and(|member| member.known_seq(set) >= wanted);
-        let others: Vec<&ReplicaId> = self.links.keys().filter(|peer| *peer != replica).filter(has).collect();
+        let others =
+            self.links.iter().filter(|(peer, link)| *peer != replica && link.has(set, slot) >= wanted);
+        let others: Vec<&ReplicaId> = others.map(|(peer, _)| peer).collect();
         if owner_has && (attempts.is_multiple_of(2) || others.is_empty()) {
             return Some(replica.clone());
         }

@@ -134,14 +134,14 @@ impl Node {
     /// applied what linked peers have.
     pub fn converged(&self) -> bool {
         // What no linked peer has of a replica that is perhaps dead may never arrive.
-        let expected = |replica: &ReplicaId, member: &super::Member, set| match member.state {
-            None => self.links.values().map(|link| link.has(set, replica)).max().unwrap_or(0),
+        let expected = |member: &super::Member, set| match member.state {
+            None => self.links.values().map(|link| link.has(set, member.slot)).max().unwrap_or(0),
             Some(_) => member.known_seq(set),
         };
         let up_to_date = |replica: &ReplicaId, member: &super::Member| {
             self.set_ids().all(|set| match self.lane(set, replica) {
-                Some(lane) => lane.head().seq >= expected(replica, member, set) && !lane.in_doubt(),
-                None => expected(replica, member, set) == 0,
+                Some(lane) => lane.head().seq >= expected(member, set) && !lane.in_doubt(),
+                None => expected(member, set) == 0,
             })
         };
         let counts = |member: &super::Member| member.state.is_none_or(MemberState::is_live);
