@@ -12,7 +12,7 @@ use super::client::{Client, Signal, Subscriber};
 use crate::cluster::Stray;
 use crate::cluster::forward::wire::{AddressedStray, Addressees};
 use crate::cluster::host::{
-    Arrival, Arriving, Confirm, Departing, Host, HybridTime, Inbound, LineChange, MalformedSession,
+    Arrival, Arriving, Confirm, Departing, Host, HybridTime, Inbound, LineChange, MalformedSession, Merged,
 };
 use crate::cluster::takeover::wire::PortableWill;
 use crate::cluster::unconsumed::Kept;
@@ -116,7 +116,7 @@ impl Host for ClusterHost {
         self.0.upgrade().ok_or(MalformedSession)?.admit(id, record)
     }
 
-    fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession> {
+    fn merge(&self, id: &str, state: &[u8]) -> Result<Merged, MalformedSession> {
         self.0.upgrade().ok_or(MalformedSession)?.merge(id, state)
     }
 
@@ -188,9 +188,14 @@ impl Inbound for LinkInbound {
         if let Some(AddressedStray { client, origin, former }) = addressees.stray {
             let publish = PublishId { origin, ..publish };
             let message = Arc::new(application.to_message().named(Some(publish)));
-            if !broker.deliver_stray(client, &message, former, &mut self.batch) {
-                self.strays.push(Stray { client: client.into(), former, publish, message });
-            }
+            let stray = Stray { client: client.into(), former, publish, message };
+            let stray = match broker.cluster.get() {
+                Some(cluster) => cluster.hold_behind_early(stray),
+                None => Some(stray),
+            };
+            let deliver =
+                |stray: &Stray, batch| broker.deliver_stray(&stray.client, &stray.message, former, batch);
+            self.strays.extend(stray.filter(|stray| !deliver(stray, &mut self.batch)));
             return;
         }
         if addressees.plain

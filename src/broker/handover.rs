@@ -3,52 +3,22 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::MutexGuard;
 use rumormq_gossip::Stamp;
-use serde::{Deserialize, Serialize};
 
 use super::Broker;
 use super::batch::Batch;
-use super::client::{Client, Subscriber};
+use super::client::{Client, ClientState, Subscriber};
+use super::portable::{self, PortableRecord, PortableRest, PortableSession};
 use super::session_record::SessionRecord;
 use crate::access::Identity;
-use crate::cluster::host::{Arriving, Departing, LineChange, MalformedSession};
+use crate::cluster::host::{Arriving, Departing, LineChange, MalformedSession, Portion};
 use crate::message::{Message, QueuedMessage};
 use crate::observation::trace::{Happening, TraceEvent};
-use crate::router::Subscription;
 use crate::session::frames::Frames;
-use crate::session::portable::SessionState;
-use crate::session::succession::{Bringer, Farewell, PendingLine, SuccessionState};
+use crate::session::succession::{Bringer, Farewell, PendingLine};
 use crate::session::{Delivered, Delivery, Session};
 use crate::topic::{SubscriptionFilter, Topic, TopicFilter};
-
-/// What a session's new owner has to know before its state.
-#[derive(Debug, Serialize, Deserialize)]
-struct PortableRecord {
-    subscriptions: Vec<(String, Subscription)>,
-    /// Whose retained messages are still to be sent.
-    owed_retained: Vec<TopicFilter>,
-    expiry_ms: u64,
-    /// Whose it is; nobody else gets it there, either.
-    username: Option<String>,
-    /// Whether it is a part of its node, such as a bridge.
-    is_node: bool,
-}
-
-impl PortableRecord {
-    fn of(record: &SessionRecord) -> PortableRecord {
-        PortableRecord {
-            subscriptions: record
-                .subscriptions
-                .iter()
-                .map(|(filter, with)| (filter.to_string(), *with))
-                .collect(),
-            owed_retained: record.owed_retained.filters(),
-            expiry_ms: u64::try_from(record.expiry.as_millis()).unwrap_or(u64::MAX),
-            username: record.identity.username().map(str::to_owned),
-            is_node: record.identity.is_node(),
-        }
-    }
-}
 
 impl Broker {
     /// See [`Host::release`](crate::cluster::host::Host::release).
@@ -78,7 +48,7 @@ impl Broker {
             let will = state.record.will.take();
             self.cancel_timers(&mut state);
             self.set_expiry_timer(&client, &mut state, batch.now);
-            let epoch = state.epoch;
+            let (epoch, claim) = (state.epoch, client.claim());
             drop(state);
             // What it has goes with it; other members of its groups come first for what is still to come.
             self.note_presence(&client, batch.now);
@@ -86,7 +56,7 @@ impl Broker {
             if let Some(will) = will.filter(|will| will.delay.is_zero()) {
                 self.publish_will(&client, *will, &mut batch);
             }
-            Some(Box::new(Kept { broker: Arc::downgrade(self), client, epoch }) as Box<dyn Departing>)
+            Some(Box::new(Kept { broker: Arc::downgrade(self), client, epoch, claim }) as Box<dyn Departing>)
         };
         batch.flush();
         batch.report(&self.metrics);
@@ -99,12 +69,8 @@ impl Broker {
         id: &str,
         record: &[u8],
     ) -> Result<Box<dyn Arriving>, MalformedSession> {
-        let record: PortableRecord = postcard::from_bytes(record).map_err(|_| MalformedSession)?;
-        let mut subscriptions = Vec::with_capacity(record.subscriptions.len());
-        for (filter, subscription) in record.subscriptions {
-            subscriptions
-                .push((SubscriptionFilter::parse(&filter).map_err(|_| MalformedSession)?, subscription));
-        }
+        let (record, lineage) = PortableRecord::read(record)?;
+        let subscriptions = portable::subscriptions(record.subscriptions)?;
         let session = Session::new(self.limits().session.clone());
         let client = Arc::new(Client::new(
             id,
@@ -117,6 +83,7 @@ impl Broker {
                 },
                 subscriptions: subscriptions.iter().cloned().collect(),
                 expiry: Duration::from_millis(record.expiry_ms).min(self.limits().max_session_expiry),
+                lineage,
                 ..SessionRecord::default()
             },
         ));
@@ -147,14 +114,16 @@ impl Broker {
         if self.registry.find(client.id()).is_some_and(|former| !is_older(&former)) {
             return Err(MalformedSession);
         }
-        let (state, succession) = read_state(state)?;
+        let PortableSession { state, succession, .. } = PortableSession::read(state)?;
         let session =
             Session::import(state, self.limits().session.clone(), &|ticket| self.accept_ticket(ticket), now)
                 .map_err(|_| MalformedSession)?;
         let mut locked = client.lock();
         let held = std::mem::replace(&mut locked.session, session);
         // Not all may have been asked yet: another node may have an older one, or a copy of this one.
-        locked.session.note_publishes();
+        if self.cluster.get().is_some_and(|cluster| cluster.expect_rest(client.id(), now)) {
+            locked.session.note_publishes();
+        }
         let accept = |ticket| self.accept_ticket(ticket);
         locked.session.inherit(succession, self.cluster_number(), false, &accept, now);
         locked.session.absorb(held, now);
@@ -183,35 +152,17 @@ impl Broker {
         Ok(())
     }
 
-    /// See [`Host::merge`](crate::cluster::host::Host::merge).
-    pub(super) fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession> {
-        let (state, succession) = read_state(state)?;
-        let client = self.registry.find(id).ok_or(MalformedSession)?;
-        let mut batch = Batch::new(Instant::now());
-        let now = batch.now;
-        let accept = |ticket| self.accept_ticket(ticket);
-        client.lock().session.inherit(succession.clone(), self.cluster_number(), true, &accept, now);
-        let held = succession.into_held(&accept, now);
-        for queued in state.into_unsent(&accept, now).chain(held) {
-            if !self.deliver_brought(&client, &queued, Bringer::Rest, &mut batch) {
-                self.pass_on(vec![queued], &mut batch);
-            }
-        }
-        batch.touch(&client);
-        batch.flush();
-        batch.report(&self.metrics);
-        Ok(())
-    }
-
     /// See [`Host::expects_no_rest`](crate::cluster::host::Host::expects_no_rest).
     pub(super) fn expects_no_rest(&self, id: &str) {
         if let Some(client) = self.registry.find(id) {
-            client.lock().session.forget_publishes();
+            let mut state = client.lock();
+            state.session.forget_publishes();
+            state.record.lineage.unsubscribed.clear();
         }
     }
 
     /// What stands for this replica in the names of publishes.
-    fn cluster_number(&self) -> u64 {
+    pub(super) fn cluster_number(&self) -> u64 {
         self.cluster.get().map_or(0, |cluster| cluster.number())
     }
 
@@ -229,8 +180,8 @@ impl Broker {
             return; // It is with the new owner already.
         }
         match change {
-            LineChange::Settle { former, next_from } => {
-                state.session.settle_line(origin, former, &next_from, now);
+            LineChange::Settle { former, stay, next_from } => {
+                state.session.settle_line(origin, former, stay, next_from, now);
             }
             LineChange::Loosen => state.session.loosen_line(origin, now),
             // The session may have gone and come back since it was asked for: then it has another line.
@@ -250,22 +201,24 @@ impl Broker {
         batch: &mut Batch,
     ) -> bool {
         let Some(client) = self.registry.find(id) else { return false };
-        if client.lock().record.shipped {
+        let state = client.lock();
+        if state.record.shipped {
             return false;
         }
         let queued = QueuedMessage::new(message.clone(), message.qos, message.retain, &[]);
         // A node of version 2 does not say whose it was.
         let bringer = if former == 0 { Bringer::Rest } else { Bringer::FormerOwner(former) };
-        self.deliver_brought(&client, &queued, bringer, batch);
+        self.deliver_brought(&client, state, &queued, bringer, batch);
         batch.touch(&client);
         true
     }
 
-    /// Gives a client a message that another node had for it, if it still wants it. Returns whether it has taken it. Where it
-    /// was not queued for the client there, its subscriptions say whether it is marked as retained.
-    fn deliver_brought(
+    /// Gives the client whose lock `state` is a message that another node had for it, if it still wants it. Returns whether it
+    /// has taken it. Where it was not queued for the client there, its subscriptions say whether it is marked as retained.
+    pub(super) fn deliver_brought(
         &self,
         client: &Arc<Client>,
+        mut state: MutexGuard<'_, ClientState>,
         queued: &QueuedMessage,
         bringer: Bringer,
         batch: &mut Batch,
@@ -276,7 +229,6 @@ impl Broker {
         }
         let share = queued.ticket.as_ref().map(|ticket| &**ticket.share());
         let mut scratch = std::mem::take(&mut batch.scratch);
-        let mut state = client.lock();
         let matching = state.record.subscriptions.iter().filter(|(filter, _)| match share {
             Some(share) => *filter == share,
             None => filter.share.is_none() && filter.filter.matches(topic),
@@ -312,29 +264,21 @@ impl Broker {
     }
 }
 
-/// The protocol state of a session, and what it has to know of its former owners; one before version 3 says nothing of these.
-fn read_state(bytes: &[u8]) -> Result<(SessionState, SuccessionState), MalformedSession> {
-    let (state, rest) = postcard::take_from_bytes(bytes).map_err(|_| MalformedSession)?;
-    let succession = match rest {
-        [] => SuccessionState::default(),
-        rest => postcard::from_bytes(rest).map_err(|_| MalformedSession)?,
-    };
-    Ok((state, succession))
-}
-
 /// A session that is kept for its new owner.
 struct Kept {
     broker: Weak<Broker>,
     client: Arc<Client>,
     /// As long as no connection opens on it.
     epoch: u64,
+    /// The claim that it is here with.
+    claim: Stamp,
 }
 
 impl Departing for Kept {
     fn record(&self) -> Vec<u8> {
         let state = self.client.lock();
         // Writing to memory what serde can express does not fail.
-        postcard::to_stdvec(&PortableRecord::of(&state.record)).unwrap_or_default()
+        PortableRecord::write(&state.record).unwrap_or_default()
     }
 
     fn filters(&self) -> Vec<TopicFilter> {
@@ -347,16 +291,35 @@ impl Departing for Kept {
         self.client.lock().session.unacknowledged() == 0
     }
 
-    fn state(&self, me: u64, farewells: &[Farewell]) -> Option<Vec<u8>> {
+    fn stay(&self) -> u64 {
+        self.claim.0
+    }
+
+    fn keep(&self) {
+        let mut state = self.client.lock();
+        if state.epoch == self.epoch {
+            state.record.shipped = false;
+        }
+    }
+
+    fn state(&self, me: u64, farewells: &[Farewell], portion: Portion) -> Option<Vec<u8>> {
         let mut state = self.client.lock();
         if state.record.ended || state.epoch != self.epoch {
             return None;
         }
         state.record.shipped = true;
         let now = Instant::now();
-        let bytes = postcard::to_stdvec(&state.session.export(now)).ok()?;
-        // Behind the state, where a node before version 3 does not look.
-        postcard::to_extend(&state.session.bequeath(me, farewells, now), bytes).ok()
+        if portion == Portion::WithoutLines {
+            for line in state.session.pending_lines() {
+                state.session.loosen_line(line.origin, now);
+            }
+        }
+        let session = PortableSession {
+            state: state.session.export(now),
+            succession: state.session.bequeath(me, self.claim.0, farewells, now),
+            rest: (portion == Portion::Rest).then(|| PortableRest::of(&state.record, self.claim)),
+        };
+        session.write().ok()
     }
 
     fn forget(&self) {

@@ -37,6 +37,8 @@ pub struct Connected {
 /// What a connection is opened with.
 struct Opening<'a> {
     connect: &'a Connect<'a>,
+    /// What the client is told.
+    is_present: bool,
     keep_alive_secs: u16,
     identity: Identity,
     negotiated: Negotiated,
@@ -111,7 +113,8 @@ impl Broker {
                     ..PropertySet::EMPTY
                 };
                 capabilities.announce(keep_alive_secs, connect, &mut set);
-                let connack = self.connack(connect, &limits, set, state.epoch > 0);
+                let is_present = state.epoch > 0 && !state.record.is_unconfirmed();
+                let connack = self.connack(connect, &limits, set, is_present);
                 let negotiated = negotiate(connect, &limits.session);
                 // Nothing may be sent before CONNACK [MQTT-3.2.0-1]: who cannot take that cannot be served.
                 batch.scratch.clear();
@@ -122,7 +125,8 @@ impl Broker {
                     }
                     return Err(Refused(ReasonCode::PacketTooLarge));
                 }
-                let opening = Opening { connect, keep_alive_secs, identity, negotiated, attachment };
+                let opening =
+                    Opening { connect, is_present, keep_alive_secs, identity, negotiated, attachment };
                 let (identity, peer) = (opening.identity.clone(), opening.attachment.peer);
                 let epoch = self.attach(&client, state, opening, batch);
                 let expiry_secs = self.session_expiry(connect).as_secs();
@@ -144,7 +148,8 @@ impl Broker {
         opening: Opening<'_>,
         batch: &mut Batch,
     ) -> u64 {
-        let Opening { connect, keep_alive_secs, identity, negotiated, attachment } = opening;
+        let Opening { connect, is_present, keep_alive_secs, identity, negotiated, attachment } = opening;
+        let is_new = state.epoch == 0;
         let connection = ConnectionRecord {
             peer: attachment.peer,
             listener: attachment.listener,
@@ -179,10 +184,19 @@ impl Broker {
             let claimed = cluster.claim_session(client.id(), connect.clean_start, batch.now);
             client.end_claim(claimed.stamp);
             cluster.handle_claimed(client.id(), claimed.stamp);
-            if claimed.expects_rest {
-                client.lock().session.note_publishes();
+            // Whoever cannot be reached, which may not have been noticed yet, may have another one.
+            let expects_rest = !connect.clean_start && cluster.expect_rest(client.id(), batch.now);
+            let mut state = client.lock();
+            if expects_rest {
+                state.session.note_publishes();
             }
-            if client.lock().record.ended {
+            if !is_present {
+                state.record.lineage.began = Some(claimed.stamp.0);
+                state.record.lineage.unconfirmed = claimed.expects_rest || !is_new;
+            }
+            let has_ended = state.record.ended;
+            drop(state);
+            if has_ended {
                 // Before it was claimed.
                 cluster.retire_session(client.id(), claimed.stamp, batch.now);
             }

@@ -77,10 +77,13 @@ impl Broker {
             true => ReasonCode::NoMatchingSubscribers,
             false => ReasonCode::Success,
         };
-        // Named before anyone has it, where it goes to other nodes that its subscribers may move to.
+        // Named before anyone has it, where it goes to other nodes that its subscribers may move to, or have come from.
         let mut publication = None;
-        if application.qos != QoS::AtMostOnce && !peers.is_empty() {
-            publication = self.cluster.get().map(|cluster| cluster.next_publication(retained));
+        if application.qos != QoS::AtMostOnce
+            && let Some(cluster) = self.cluster.get()
+            && (!peers.is_empty() || cluster.has_heirs())
+        {
+            publication = Some(cluster.next_publication(retained));
         }
         let publish = publication.and_then(|publication| Some(self.cluster.get()?.publish_id(publication)));
         let mut message = self.deliver(application, publish, matches, batch);

@@ -1,7 +1,7 @@
 //! What the broker keeps about a session beside its protocol state. Boxed: it is read when a client connects,
 //! subscribes or leaves, not per message.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,19 @@ pub struct SessionRecord {
     pub shipped: bool,
     /// The session is over; whoever still holds it must not use it.
     pub ended: bool,
+    /// The client's other sessions.
+    pub lineage: Lineage,
+}
+
+/// What tells a session from others of the client, that it has had on nodes which could not be reached.
+#[derive(Clone, Debug, Default)]
+pub struct Lineage {
+    /// The stamp of the claim with which the client was last told that it has no session; none where that is not known.
+    pub began: Option<u64>,
+    /// The client may not have been told: it has not subscribed since.
+    pub unconfirmed: bool,
+    /// What it has unsubscribed from since it may have another one, in which it has not.
+    pub unsubscribed: HashSet<SubscriptionFilter>,
 }
 
 /// A connection, as operators are shown it.
@@ -109,7 +122,30 @@ impl PendingWill {
     }
 }
 
+impl Lineage {
+    /// So many unsubscriptions are noted.
+    pub const UNSUBSCRIBED_MAX: usize = 1000;
+
+    /// The client has unsubscribed.
+    pub fn note_unsubscribed(&mut self, filter: &SubscriptionFilter) {
+        if self.unsubscribed.len() < Lineage::UNSUBSCRIBED_MAX {
+            self.unsubscribed.insert(filter.clone());
+        }
+    }
+
+    /// Whether the client knew of no session older than this one when it last had that one, with the claim `other`: then it takes
+    /// what it has asked for there for granted here.
+    pub fn goes_on_from(&self, other: u64) -> bool {
+        self.began.is_some_and(|began| other > began)
+    }
+}
+
 impl SessionRecord {
+    /// Whether the client, if it has not, can be told that it has no session: nothing of it would be missed.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.lineage.unconfirmed && self.subscriptions.is_empty()
+    }
+
     /// The record of a session that `connect` opens.
     pub fn handle_connect(&mut self, connect: &Connect<'_>, identity: Identity, expiry: Duration) {
         self.identity = identity;

@@ -165,6 +165,8 @@ impl Broker {
             return Err(reason);
         }
         state.record.subscriptions.insert(filter.clone(), subscription);
+        state.record.lineage.unconfirmed = false;
+        state.record.lineage.unsubscribed.remove(&filter);
         let connected = state.attachment.is_some();
         drop(state);
         self.route(&filter, Subscriber(subscribed.client.clone()), subscription, connected);
@@ -268,6 +270,9 @@ impl Broker {
                         state.record.owed_retained.forget(&filter.filter);
                     }
                     let former = state.record.subscriptions.remove(&filter);
+                    if state.session.expects_rest() {
+                        state.record.lineage.note_unsubscribed(&filter);
+                    }
                     drop(state);
                     match former {
                         Some(_) => {

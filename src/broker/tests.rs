@@ -232,7 +232,7 @@ fn departing(filter: &str) -> Box<dyn Departing> {
 #[test]
 fn a_session_that_arrives_does_not_undo_a_clean_start() {
     let (broker, departing) = (broker(), departing("t"));
-    let state = departing.state(1, &[]).expect("it is not over");
+    let state = departing.state(1, &[], crate::cluster::host::Portion::Whole).expect("it is not over");
     let expect = || broker.admit("c", &departing.record()).expect("a record");
     let arriving = expect();
     let present = connect(&broker, true, 100);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -14,7 +15,7 @@ use rumormq_gossip::ReplicaId;
 
 use super::host::LineChange;
 use super::link::kind;
-use super::takeover::wire::{LINES_MAX, PassedOn, SUCCESSION_SINCE, TakeoverMessage};
+use super::takeover::wire::{PassedOn, STAYS_BYTES_MAX, STAYS_MAX, SUCCESSION_SINCE, Stay, TakeoverMessage};
 use super::{Cluster, origin_of, turn};
 use crate::cluster::forward::wire::append_small;
 
@@ -32,14 +33,20 @@ const HOLD_MAX_APART: Duration = Duration::from_secs(3);
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(500);
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Answers of former owners that are waited for. Whoever sends more is asked again.
+const ANSWERS_MAX: usize = 1000;
 
 /// The sessions. No other lock is taken under theirs but that of the last look.
 #[derive(Debug, Default)]
 pub(super) struct Heirs {
     clients: Mutex<HashSet<Box<str>>>,
+    /// Whether there is any.
+    exist: AtomicBool,
     /// Origins that are being asked.
     asked: Mutex<HashSet<u64>>,
     looked: Mutex<Option<Instant>>,
+    /// Answers of former owners that wait for what they speak of.
+    answers: Arc<()>,
 }
 
 impl Heirs {
@@ -49,12 +56,15 @@ impl Heirs {
         let has_room = clients.len() < MAX || clients.contains(client);
         if has_room {
             clients.insert(client.into());
+            self.exist.store(true, Ordering::Relaxed);
         }
         has_room
     }
 
     fn remove(&self, client: &str) {
-        self.clients.lock().remove(client);
+        let mut clients = self.clients.lock();
+        clients.remove(client);
+        self.exist.store(!clients.is_empty(), Ordering::Relaxed);
     }
 
     /// Those that are due to be looked at.
@@ -71,6 +81,11 @@ impl Heirs {
 }
 
 impl Cluster {
+    /// Whether a session here may have former owners that still pass something on.
+    pub fn has_heirs(&self) -> bool {
+        self.heirs.exist.load(Ordering::Relaxed)
+    }
+
     /// A session has come here that something may still come for by other ways than its routes.
     pub(super) fn look_after(&self, client: &str) {
         if !self.heirs.insert(client) {
@@ -80,22 +95,27 @@ impl Cluster {
         }
     }
 
-    /// A former owner has passed on everything of these lines, with its forward `sequence`.
-    pub(super) fn handle_passed_on(self: &Arc<Self>, from: &ReplicaId, lines: Vec<PassedOn>, sequence: u64) {
-        let (cluster, from) = (self.clone(), from.clone());
+    /// A former owner has passed on everything for these stays of sessions there, with its forward `sequence`.
+    pub(super) fn handle_passed_on(self: &Arc<Self>, from: &ReplicaId, stays: Vec<PassedOn>, sequence: u64) {
+        if Arc::strong_count(&self.heirs.answers) > ANSWERS_MAX {
+            return;
+        }
+        let (cluster, from, counted) = (self.clone(), from.clone(), self.heirs.answers.clone());
         tokio::spawn(async move {
             if tokio::time::timeout(PATIENCE, cluster.receive(&from, sequence)).await.is_ok() {
                 turn::all_over().await;
-                cluster.settle_lines(origin_of(&from), lines).await;
+                cluster.settle_stays(origin_of(&from), stays).await;
             }
+            drop(counted);
         });
     }
 
-    /// A former owner has passed on everything of these lines. Something may have gone by way of an owner in between.
-    async fn settle_lines(self: &Arc<Self>, former: u64, lines: Vec<PassedOn>) {
+    /// A former owner has passed on everything for these stays. Something may have gone by way of an owner in between.
+    async fn settle_stays(self: &Arc<Self>, former: u64, stays: Vec<PassedOn>) {
         self.fence(None, None, PATIENCE_WITH_OTHERS).await;
-        for (client, origin, next_from) in lines {
-            self.host.change_line(&client, origin, LineChange::Settle { former, next_from });
+        for PassedOn { stay: Stay { client, origin, claim }, next_from } in stays {
+            let settled = LineChange::Settle { former, stay: claim, next_from };
+            self.host.change_line(&client, origin, settled);
         }
     }
 }
@@ -108,8 +128,8 @@ pub(super) fn tend(cluster: &Arc<Cluster>, now: Instant) {
     }
     let me = cluster.number();
     let peers = cluster.present_replicas();
-    let mut own: Vec<(Box<str>, u64)> = Vec::new();
-    let mut questions: BTreeMap<u64, Vec<(Box<str>, u64)>> = BTreeMap::new();
+    let mut own: Vec<Stay> = Vec::new();
+    let mut questions: BTreeMap<u64, Vec<Stay>> = BTreeMap::new();
     let mut complete: BTreeMap<u64, Vec<Box<str>>> = BTreeMap::new();
     for client in due {
         let lines = cluster.host.pending_lines(&client);
@@ -117,8 +137,10 @@ pub(super) fn tend(cluster: &Arc<Cluster>, now: Instant) {
             cluster.heirs.remove(&client);
         }
         for line in lines {
-            let settle = |former: u64, next_from: Vec<u64>| {
-                cluster.host.change_line(&client, line.origin, LineChange::Settle { former, next_from });
+            // It is over, with all that it had; or it cannot say.
+            let settle = |former: u64, stay: u64| {
+                let settled = LineChange::Settle { former, stay, next_from: 0 };
+                cluster.host.change_line(&client, line.origin, settled);
             };
             if line.owners.is_empty() {
                 complete.entry(line.origin).or_default().push(client.clone());
@@ -129,19 +151,17 @@ pub(super) fn tend(cluster: &Arc<Cluster>, now: Instant) {
             // Nothing comes twice of an origin from which nothing comes.
             let matters = line.held_since.is_some()
                 || peers.get(&line.origin).is_none_or(|origin| cluster.is_linked(origin));
-            for former in line.owners {
+            for (former, claim) in line.owners {
+                let stay = || Stay { client: client.clone(), origin: line.origin, claim };
                 if former == me {
-                    own.push((client.clone(), line.origin));
+                    own.push(stay());
                     continue;
                 }
                 match peers.get(&former) {
-                    // It is over, with all that it had.
-                    None => settle(former, Vec::new()),
+                    None => settle(former, claim),
                     Some(replica) if cluster.is_linked(replica) => match cluster.peers.find(&replica.name) {
-                        Some(peer) if peer.protocol() < SUCCESSION_SINCE => settle(former, Vec::new()),
-                        _ if matters => {
-                            questions.entry(former).or_default().push((client.clone(), line.origin));
-                        }
+                        Some(peer) if peer.protocol() < SUCCESSION_SINCE => settle(former, claim),
+                        _ if matters => questions.entry(former).or_default().push(stay()),
                         _ => {}
                     },
                     Some(_) => waits_in_vain |= has_held(HOLD_MAX_APART),
@@ -153,23 +173,34 @@ pub(super) fn tend(cluster: &Arc<Cluster>, now: Instant) {
         }
     }
     let is_done = |to: &_, sequence| cluster.peers.find(to).is_none_or(|peer| peer.has_done(sequence));
-    let own = cluster.strays.passed_on(own, is_done);
+    let own = cluster.strays.moved.passed_on(own, is_done);
     if !own.is_empty() {
         let cluster = cluster.clone();
-        tokio::spawn(async move { cluster.settle_lines(me, own).await });
+        tokio::spawn(async move { cluster.settle_stays(me, own).await });
     }
-    for (former, lines) in questions {
+    for (former, stays) in questions {
         let Some(peer) = peers.get(&former).and_then(|replica| cluster.peers.find(&replica.name)) else {
             continue;
         };
-        for lines in lines.chunks(LINES_MAX) {
-            let question = TakeoverMessage::AskPassedOn { lines: lines.to_vec() };
+        let mut stays = stays.into_iter().peekable();
+        while stays.peek().is_some() {
+            let question = TakeoverMessage::AskPassedOn { stays: take_for_one_question(&mut stays) };
             peer.send(&peers[&former], |out| append_small(out, kind::TAKEOVER, &question));
         }
     }
     for (origin, clients) in complete {
         end_lines(cluster, origin, clients, peers.get(&origin).cloned());
     }
+}
+
+fn take_for_one_question(stays: &mut impl Iterator<Item = Stay>) -> Vec<Stay> {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    while taken.len() < STAYS_MAX && bytes < STAYS_BYTES_MAX {
+        let Some(stay) = stays.next() else { break };
+        bytes += stay.client.len();
+        taken.push(stay);
+    }
+    taken
 }
 
 /// Ends the lines of an origin once all has come that it had sent by now.

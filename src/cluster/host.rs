@@ -62,8 +62,9 @@ pub trait Host: Send + Sync + 'static {
     /// A session is on its way here: it is subscribed as `record` says, and what arrives for it is held.
     fn admit(&self, id: &str, record: &[u8]) -> Result<Box<dyn Arriving>, MalformedSession>;
 
-    /// Gives the session that is here what was never sent of an older one.
-    fn merge(&self, id: &str, state: &[u8]) -> Result<(), MalformedSession>;
+    /// Gives the session that is here what was never sent of an older one. Where the client has subscribed there to what it has not
+    /// here, it is subscribed to that first.
+    fn merge(&self, id: &str, state: &[u8]) -> Result<Merged, MalformedSession>;
 
     /// A session that has come here unasked had a will that waits for its delay to pass.
     fn restore_will(&self, id: &str, will: PortableWill);
@@ -91,8 +92,10 @@ pub enum LineChange {
     Settle {
         /// Which former owner.
         former: u64,
-        /// For each time that it had the session and did not say so then, as in [`Farewell`].
-        next_from: Vec<u64>,
+        /// The stamp of the claim that it had the session with.
+        stay: u64,
+        /// As in [`Farewell`].
+        next_from: u64,
     },
     /// See [`Session::loosen_line`](crate::session::Session::loosen_line).
     Loosen,
@@ -118,6 +121,29 @@ pub struct HybridTime {
     pub stamp_ms: u64,
 }
 
+/// What has been taken of an older session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merged {
+    /// Everything.
+    All,
+    /// Its subscriptions. What comes for them goes there until these routes are known.
+    Subscriptions {
+        /// The last one's sequence number in the set of routes.
+        routed_by: u64,
+    },
+}
+
+/// What another node gets of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Portion {
+    /// All of it.
+    Whole,
+    /// All of it, for a node that knows nothing of what former owners pass on: nothing waits for that any more.
+    WithoutLines,
+    /// What is left of it, for a node that has a newer one.
+    Rest,
+}
+
 /// A session that is kept for another node.
 pub trait Departing: Send + Sync {
     /// What its new owner has to know before its state.
@@ -129,8 +155,14 @@ pub trait Departing: Send + Sync {
     /// Whether no publish of its client waits for other nodes.
     fn is_settled(&self) -> bool;
 
+    /// The stamp of the claim that this node has it with.
+    fn stay(&self) -> u64;
+
     /// The state of its protocol; none where it is over, or in use again. `me` is this node, as former owner.
-    fn state(&self, me: u64, farewells: &[Farewell]) -> Option<Vec<u8>>;
+    fn state(&self, me: u64, farewells: &[Farewell], portion: Portion) -> Option<Vec<u8>>;
+
+    /// The new owner does not have it: whatever comes for it is this copy's again.
+    fn keep(&self);
 
     /// The new owner has it: this copy is deleted, unless it is in use again.
     fn forget(&self);

@@ -34,6 +34,7 @@ mod peers;
 mod questions;
 mod relay;
 mod replication;
+mod rests;
 mod retained;
 mod retaining;
 mod rounds;
@@ -82,6 +83,7 @@ use questions::Questions;
 pub use questions::{Answered, Answerer, Unanswered};
 pub use replication::state_label;
 use replication::{Replication, WhenRouted};
+use rests::Rests;
 pub use retained::Retained;
 use secrets::Secrets;
 pub use secrets::SecretsError;
@@ -119,6 +121,7 @@ pub struct Cluster {
     strays: Strays,
     /// Sessions that have come here.
     heirs: Heirs,
+    rests: Rests,
     /// What the last warnings about lost messages have told.
     alarms: Mutex<buffers::Alarms>,
     identity: u64,
@@ -181,6 +184,7 @@ impl Cluster {
             unconsumed: Mutex::new(Unconsumed::new(config.max_shared_bytes)),
             strays: Strays::default(),
             heirs: Heirs::default(),
+            rests: Rests::default(),
             alarms: Mutex::default(),
             identity: identity_of(config.replica.name.as_str()),
             members: Members::default(),

@@ -8,7 +8,7 @@ use rumormq_gossip::{LinkState, MemberState, MemberStatus};
 use super::introductions::Introduced;
 use super::lookout::{LOOK_EVERY, Lookout};
 use super::replication::Replication;
-use super::{Cluster, heirs, strays, wall_clock_ms};
+use super::{Cluster, heirs, rests, strays, wall_clock_ms};
 
 /// A starting node waits so long for links with all whom its first peer reaches. One may be out of reach for good.
 const MEET_MAX: Duration = Duration::from_secs(2);
@@ -41,6 +41,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
             cluster.handle_round(now);
             strays::tend(&cluster, now);
             heirs::tend(&cluster, now);
+            rests::tend(&cluster, now);
         }
         if now >= next_introductions {
             next_introductions = now + INTRODUCE_EVERY;

@@ -9,6 +9,7 @@ pub mod ack_ring;
 pub mod alias;
 pub mod frames;
 pub mod limits;
+mod noted;
 mod outbound_alias;
 pub mod outbox;
 pub mod portable;

@@ -65,7 +65,7 @@ impl Session {
             window: entries.map(|entry| PortableInFlight::of(entry, now)).collect(),
             queue: self.queue.iter().map(|queued| PortableQueued::of(queued, now)).collect(),
             unreleased: self.unreleased.iter().copied().collect(),
-            noted: self.noted().map(|noted| noted.iter().copied().collect()),
+            noted: self.noted().map(|noted| noted.iter().collect()),
         }
     }
 
@@ -89,7 +89,7 @@ impl Session {
             ..Session::new(limits)
         };
         if let Some(noted) = state.noted {
-            session.set_noted(noted.into_iter().collect());
+            session.set_noted(noted);
         }
         Ok(session)
     }

@@ -10,26 +10,27 @@
 //!
 //! Beside that an older session of the client may turn up, the *rest* of which may have what the newer one has had.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::noted::Noted;
 use super::portable::{AcceptTicket, PortableQueued};
-use super::{Delivered, Delivery, DropReason, Frames, Session};
+use super::{Delivered, Delivery, DropReason, Frames, Session, SessionLimits};
 use crate::codec::packet::QoS;
 use crate::message::{PublishId, QueuedMessage};
 
 /// Names of publishes that a session notes, or as many as two of its queues can hold.
 const NOTED_MAX: usize = 1 << 16;
 /// Former owners in a line; of more, the oldest is not waited for any more.
-const OWNERS_MAX: usize = 16;
+const OWNERS_MAX: usize = 64;
 
 /// What may still come for a session by other ways than its routes.
 #[derive(Debug, Default)]
 pub(super) struct Succession {
     /// What the session has had since an older one may turn up.
-    rest: Option<HashSet<PublishId>>,
+    rest: Option<Noted<PublishId>>,
     /// By origin.
     lines: BTreeMap<u64, Line>,
 }
@@ -46,7 +47,7 @@ struct Line {
     held_bytes: usize,
     held_since: Option<Instant>,
     /// What the session has had, by number.
-    noted: HashSet<u64>,
+    noted: Noted<u64>,
     /// Nothing waits for former owners: they are out of reach, or came too late.
     is_loose: bool,
 }
@@ -54,7 +55,10 @@ struct Line {
 /// A node that had the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FormerOwner {
+    /// Which one; 0 where it does not matter any more.
     node: u64,
+    /// Which of its times: the stamp of the claim that it had the session with.
+    stay: u64,
     /// What is below this number is that node's, or an earlier one's, to pass on; none while it may still do so.
     passed_on: Option<u64>,
 }
@@ -100,8 +104,8 @@ pub enum Bringer {
 pub struct PendingLine {
     /// Of which origin.
     pub origin: u64,
-    /// Who may still pass something on.
-    pub owners: Vec<u64>,
+    /// Who may still pass something on, with the stamps of the claims that they had the session with.
+    pub owners: Vec<(u64, u64)>,
     /// Since when something waits for them.
     pub held_since: Option<Instant>,
 }
@@ -126,14 +130,16 @@ impl Place {
     fn rank(self) -> usize {
         match self {
             Place::At(place) => place,
-            Place::Unknown | Place::None => usize::MAX,
+            Place::Unknown => usize::MAX,
+            // It is so long ago that it is not in the line any more.
+            Place::None => 0,
         }
     }
 }
 
 impl Line {
     fn judge(&self, bringer: Bringer, number: u64) -> Verdict {
-        if self.noted.contains(&number) {
+        if self.noted.contains(number) {
             return Verdict::Known;
         }
         if bringer == Bringer::Rest {
@@ -183,15 +189,11 @@ impl Line {
         }
     }
 
-    /// The owner has passed on everything of each of the times that are waited for.
-    fn settle(&mut self, node: u64, next_from: &[u64]) {
-        let pending = self.owners.iter_mut().filter(|owner| owner.node == node && owner.passed_on.is_none());
-        let pending: Vec<_> = pending.collect();
-        // Of earlier times than it tells of it knows nothing any more.
-        let unknown = pending.len().saturating_sub(next_from.len());
-        for (at, owner) in pending.into_iter().enumerate() {
-            let known = at.checked_sub(unknown).and_then(|at| next_from.get(at));
-            owner.passed_on = Some(known.copied().unwrap_or(0));
+    /// The owner has passed on everything of that time.
+    fn settle(&mut self, node: u64, stay: u64, next_from: u64) {
+        let is_meant = |owner: &&mut FormerOwner| (owner.node, owner.stay) == (node, stay);
+        for owner in self.owners.iter_mut().filter(is_meant) {
+            owner.passed_on.get_or_insert(next_from);
         }
     }
 
@@ -212,7 +214,11 @@ impl Line {
         let mut released = Vec::new();
         for (bringer, queued) in held {
             let number = queued.message.publish.map_or(u64::MAX, |publish| publish.number);
-            match self.judge(bringer, number) {
+            let verdict = match self.place(bringer, number) {
+                Place::None if !self.noted.contains(number) => Verdict::Deliver,
+                _ => self.judge(bringer, number),
+            };
+            match verdict {
                 Verdict::Hold => {
                     self.held_bytes += queued.size();
                     self.held.push((bringer, queued));
@@ -231,9 +237,7 @@ impl Line {
     }
 
     fn note(&mut self, number: u64) {
-        if self.noted.len() < NOTED_MAX {
-            self.noted.insert(number);
-        }
+        self.noted.insert(number, NOTED_MAX);
     }
 
     /// Nobody passes anything on any more.
@@ -250,7 +254,7 @@ impl Line {
             (node, PortableQueued::of(queued, now))
         });
         let held = held.collect();
-        let noted = self.noted.iter().copied().collect();
+        let noted = self.noted.iter().collect();
         LineState { origin, owners: self.owners.clone(), held, noted }
     }
 }
@@ -267,8 +271,8 @@ impl Session {
     /// ones are, as far as that is bounded.
     pub fn note_publishes(&mut self) {
         if self.succession.as_ref().is_none_or(|succession| succession.rest.is_none()) {
-            let had = self.publishes().collect();
-            self.succession.get_or_insert_default().rest = Some(had);
+            let had: Vec<PublishId> = self.publishes().collect();
+            self.set_noted(had);
         }
     }
 
@@ -280,6 +284,11 @@ impl Session {
         self.end_succession();
     }
 
+    /// Whether there may be an older session of the client.
+    pub fn expects_rest(&self) -> bool {
+        self.noted().is_some()
+    }
+
     fn end_succession(&mut self) {
         if self.succession.as_ref().is_some_and(|succession| succession.is_over()) {
             self.succession = None;
@@ -287,21 +296,21 @@ impl Session {
     }
 
     /// What has been noted, where a rest may come.
-    pub(super) fn noted(&self) -> Option<&HashSet<PublishId>> {
+    pub(super) fn noted(&self) -> Option<&Noted<PublishId>> {
         self.succession.as_ref()?.rest.as_ref()
     }
 
     /// The same, as it came with the session.
-    pub(super) fn set_noted(&mut self, noted: HashSet<PublishId>) {
-        self.succession.get_or_insert_default().rest = Some(noted);
+    pub(super) fn set_noted(&mut self, names: Vec<PublishId>) {
+        let max = noted_max(&self.limits);
+        let rest = self.succession.get_or_insert_default().rest.insert(Noted::default());
+        names.into_iter().for_each(|name| rest.insert(name, max));
     }
 
     pub(super) fn note(&mut self, publish: Option<PublishId>) {
         let (Some(succession), Some(publish)) = (&mut self.succession, publish) else { return };
-        if let Some(rest) = &mut succession.rest
-            && rest.len() < NOTED_MAX.max(2 * self.limits.max_queued_messages)
-        {
-            rest.insert(publish);
+        if let Some(rest) = &mut succession.rest {
+            rest.insert(publish, noted_max(&self.limits));
         }
         if let Some(line) = succession.lines.get_mut(&publish.origin) {
             line.note(publish.number);
@@ -342,7 +351,7 @@ impl Session {
     fn judge(&self, bringer: Bringer, publish: PublishId) -> Verdict {
         let nothing = Succession::default();
         let succession = self.succession.as_deref().unwrap_or(&nothing);
-        if succession.rest.as_ref().is_some_and(|rest| rest.contains(&publish)) {
+        if succession.rest.as_ref().is_some_and(|rest| rest.contains(publish)) {
             return Verdict::Known;
         }
         match (succession.lines.get(&publish.origin), bringer) {
@@ -385,8 +394,9 @@ impl Session {
         }
     }
 
-    /// What the next owner has to know. `me` is this one, which says farewell to each origin.
-    pub fn bequeath(&self, me: u64, farewells: &[Farewell], now: Instant) -> SuccessionState {
+    /// What the next owner has to know. `me` is this one, which has had the session with the claim `stay` and says farewell to each
+    /// origin.
+    pub fn bequeath(&self, me: u64, stay: u64, farewells: &[Farewell], now: Instant) -> SuccessionState {
         let none = BTreeMap::new();
         let own = self.succession.as_ref().map_or(&none, |succession| &succession.lines);
         let mut lines: BTreeMap<u64, LineState> =
@@ -396,12 +406,11 @@ impl Session {
             let line = lines.entry(origin).or_insert_with(|| Line::default().state(origin, now));
             let bound = |line: &LineState| line.owners.iter().filter_map(|owner| owner.passed_on).max();
             if line.held.is_empty() && line.owners.iter().all(|owner| owner.passed_on.is_some()) {
-                // All that counts of them is how far they go.
-                let passed_on = bound(line);
-                line.owners.truncate(1);
-                line.owners.iter_mut().for_each(|owner| owner.passed_on = passed_on);
+                // All that counts of them is how far they go, whoever they were.
+                let over = bound(line).map(|bound| FormerOwner { node: 0, stay: 0, passed_on: Some(bound) });
+                line.owners = over.into_iter().collect();
             }
-            line.owners.push(FormerOwner { node: me, passed_on: farewell.next_from });
+            line.owners.push(FormerOwner { node: me, stay, passed_on: farewell.next_from });
         }
         SuccessionState { lines: lines.into_values().collect() }
     }
@@ -433,18 +442,18 @@ impl Session {
                         line.hold(Bringer::FormerOwner(node), queued, now);
                     }
                 }
-                line.noted.extend(noted);
+                noted.into_iter().for_each(|number| line.note(number));
             }
             line.owners = owners;
             let of_origin = kept.iter().filter(|publish| publish.origin == origin);
-            line.noted.extend(of_origin.map(|publish| publish.number));
+            of_origin.for_each(|publish| line.note(publish.number));
         }
     }
 
-    /// A former owner has passed on everything of the origin, for each time that it had the session and did not say so then; see
+    /// A former owner has passed on everything of the origin that came for the session with its claim `stay`; see
     /// [`Farewell::next_from`].
-    pub fn settle_line(&mut self, origin: u64, former: u64, next_from: &[u64], now: Instant) {
-        self.change_line(origin, now, |line| line.settle(former, next_from));
+    pub fn settle_line(&mut self, origin: u64, former: u64, stay: u64, next_from: u64, now: Instant) {
+        self.change_line(origin, now, |line| line.settle(former, stay, next_from));
     }
 
     /// Nothing of the origin waits for former owners any more.
@@ -477,8 +486,9 @@ impl Session {
     pub fn pending_lines(&self) -> Vec<PendingLine> {
         let lines = self.succession.iter().flat_map(|succession| &succession.lines);
         let pending = lines.map(|(origin, line)| {
-            let owners = line.owners.iter().filter(|owner| owner.passed_on.is_none()).map(|owner| owner.node);
-            PendingLine { origin: *origin, owners: owners.collect(), held_since: line.held_since }
+            let owners = line.owners.iter().filter(|owner| owner.passed_on.is_none());
+            let owners = owners.map(|owner| (owner.node, owner.stay)).collect();
+            PendingLine { origin: *origin, owners, held_since: line.held_since }
         });
         pending.collect()
     }
@@ -488,6 +498,10 @@ impl Session {
         let line = self.succession.as_ref().and_then(|succession| succession.lines.get(&origin));
         line.is_none_or(Line::is_complete)
     }
+}
+
+fn noted_max(limits: &SessionLimits) -> usize {
+    NOTED_MAX.max(2 * limits.max_queued_messages)
 }
 
 impl SuccessionState {

@@ -386,6 +386,59 @@ fn takeover_after_a_partition_ends_with_one_and_hands_over_what_waits() {
     newer.waits();
 }
 
+/// A client that goes on with an older copy of its session cannot know that it is one: what it has subscribed to on the other
+/// side it has once the sides meet, and what came for that there; what it has unsubscribed from since, it has not.
+#[test]
+fn takeover_after_a_partition_has_the_subscriptions_of_both_sides() {
+    let Some(nodes) = crate::p5_partitions::hosts::<2>() else { return };
+    let [(_, n1), (host, n2)] = &nodes[..] else { panic!("two nodes") };
+    let mut x = resume(n1, false);
+    x.subscribes(&[("a", options(Q2))], "0x02");
+    x.disconnects();
+    host.isolate();
+    let mut x = resume(n2, false);
+    x.subscribes(&[("b", options(Q2)), ("c", options(Q2))], "0x02 0x02");
+    x.disconnects();
+    let mut x = resume(n1, true);
+    x.unsubscribes("c", "0x11");
+    let mut publisher = connect(n2, "p");
+    publisher.publishes(publish(1, Q2, "b", "meanwhile"));
+    host.heal();
+    let acknowledge = |x: &mut Client, id: u16| {
+        x.sends(Packet::PubRec(ack(id)));
+        x.gets(&format!("PUBREL {id}"));
+        x.sends(Packet::PubComp(ack(id)));
+    };
+    x.gets("PUBLISH 1 q2 b meanwhile");
+    acknowledge(&mut x, 1);
+    publisher.publishes(publish(2, Q2, "b", "after"));
+    publisher.publishes(publish(3, Q2, "c", "unwanted"));
+    publisher.publishes(publish(4, Q2, "a", "on n1"));
+    x.gets("PUBLISH 2 q2 b after");
+    x.gets("PUBLISH 3 q2 a on n1");
+    [2, 3].map(|id| acknowledge(&mut x, id));
+    awaits("the other one is gone", PATIENCE, || n2.metric("sessions", &["state=\"disconnected\""]) == 0.0);
+    x.waits();
+}
+
+/// A client that was told of a new session, and lost its connection before it could hear of that, is told so again.
+#[test]
+fn takeover_tells_a_client_again_that_it_has_no_session() {
+    let Some(nodes) = crate::p5_partitions::hosts::<2>() else { return };
+    let [(_, n1), (host, n2)] = &nodes[..] else { panic!("two nodes") };
+    let mut x = resume(n1, false);
+    x.subscribes(&[("a", options(Q1))], "0x01");
+    x.disconnects();
+    host.isolate();
+    for _ in 0..2 {
+        drop(resume(n2, false));
+    }
+    let mut x = resume(n2, false);
+    x.subscribes(&[("a", options(Q1))], "0x01");
+    drop(x);
+    drop(resume(n2, true));
+}
+
 /// The same where the older one is connected: it is told.
 #[test]
 fn takeover_after_a_partition_tells_the_older_connection() {

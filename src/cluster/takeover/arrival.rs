@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 use super::wire::{PortableWill, SUCCESSION_SINCE, Step, TakeoverMessage};
 use super::{Claim, Claimed, Cluster, Holder, INBOX_MAX, Job, REST_PATIENCE, SESSION_MAX, send};
 use crate::cluster::events::Move;
+use crate::cluster::host::Merged;
 use crate::cluster::interest::{ROUTES, SESSIONS};
 use crate::cluster::turn;
 
@@ -68,6 +69,11 @@ impl Arrivals {
     /// The claim of a session that is on its way.
     pub fn claim(&self, id: &str) -> Option<Stamp> {
         self.entries.lock().get(id).map(|entry| entry.claim)
+    }
+
+    /// Whether it is still to come.
+    pub fn is_awaited(&self, id: &str) -> bool {
+        self.entries.lock().get(id).is_some_and(|entry| !*entry.finished.borrow())
     }
 
     /// The claim that was written for a connection that now opens.
@@ -184,6 +190,16 @@ impl Cluster {
         }
     }
 
+    /// Waits until this node's route is known wherever that is possible.
+    async fn await_routed(&self, sequence: u64) {
+        let (routed, is_routed) = oneshot::channel();
+        let then = move |_| {
+            let _ = routed.send(());
+        };
+        self.when_settled(ROUTES, sequence, Instant::now(), Box::new(then));
+        let _ = timeout(2 * self.takeovers.timeout, is_routed).await;
+    }
+
     /// Another node whose claim counts.
     pub(in crate::cluster) fn owner_elsewhere(&self, id: &str) -> Option<Claim> {
         let me = self.me();
@@ -288,14 +304,10 @@ pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
         }
         holders = take_best(&cluster, &id).await;
     }
-    // What came for it by other ways meanwhile.
-    let early = cluster.strays.take_early(&id);
-    match cluster.owner_elsewhere(&id) {
-        Some(_) => cluster.forward_strays(early, Instant::now()),
-        None if early.is_empty() => {}
-        None => cluster.host.deliver_strays(&early, Instant::now()),
-    }
+    cluster.release_early(&id);
     finish.send_replace(true);
+    // From here on nothing is held back.
+    cluster.release_early(&id);
     if finish.receiver_count() == 1 {
         cluster.forget_arrival(&id);
     }
@@ -306,8 +318,7 @@ pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
     // Whoever has an older session has offered it before it acknowledged the claim.
     let all_asked = is_settled(&mut settled).await == Some(0);
     // Whoever cannot be reached may have one all the same.
-    let all_reachable = cluster.peers.all().iter().all(|peer| peer.is_reachable());
-    if all_asked && all_reachable && !cluster.takeovers.awaits_rest(&id) {
+    if all_asked && cluster.reaches_all() && !cluster.takeovers.awaits_rest(&id) {
         cluster.host.expects_no_rest(&id);
     }
 }
@@ -404,12 +415,7 @@ async fn take(cluster: &Arc<Cluster>, id: &str, holder: &Holder) -> Result<(), F
     // What this node publishes from here on may be matched with the routes that come now.
     let next_from = cluster.publishes.load(Ordering::Acquire);
     let arriving = cluster.host.admit(id, &record).map_err(|_| Failed::Malformed)?;
-    let (routed, is_routed) = oneshot::channel();
-    let then = move |_| {
-        let _ = routed.send(());
-    };
-    cluster.when_settled(ROUTES, arriving.routed_by(), Instant::now(), Box::new(then));
-    let _ = timeout(2 * patience, is_routed).await;
+    cluster.await_routed(arriving.routed_by()).await;
     turn::all_over().await;
     let peer = cluster.peers.find(&holder.replica.name).ok_or(Failed::Silent)?;
     let sequence = peer.last_forward();
@@ -445,8 +451,14 @@ async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
     }
     offer.say(Step::Take { whole: false });
     tracing::debug!(client = id, from = %holder.replica, "taking the rest of a session");
-    match offer.receive(REST_PATIENCE + cluster.takeovers.timeout).await {
-        Ok(state) if cluster.host.merge(id, &state).is_ok() => {
+    let received = offer.receive(REST_PATIENCE + cluster.takeovers.timeout).await;
+    match received.map(|state| cluster.host.merge(id, &state)) {
+        Ok(Ok(Merged::Subscriptions { routed_by })) => {
+            // What comes until then is there, and offered again.
+            cluster.await_routed(routed_by).await;
+            offer.say(Step::Declined);
+        }
+        Ok(Ok(Merged::All)) => {
             cluster.look_after(id);
             cluster.takeovers.taken.lock().insert(id, &holder.replica, holder.claim);
             cluster.counters.takeovers_merged.inc();

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rumormq_gossip::ReplicaId;
@@ -12,7 +13,7 @@ use super::fence::{Around, Destination, Fenced};
 use super::wire::{Step, TakeoverMessage};
 use super::{Cluster, FromOwner, Job, REST_PATIENCE, send};
 use crate::cluster::events::Move;
-use crate::cluster::host::Departing;
+use crate::cluster::host::{Departing, Portion};
 use crate::session::succession::Farewell;
 
 /// Between two looks whether a link is still there.
@@ -25,8 +26,7 @@ pub(super) async fn run(cluster: Arc<Cluster>, id: Box<str>, messages: mpsc::Rec
     let mut departure = Departure { cluster: &cluster, id: &id, messages, stash: VecDeque::new() };
     departure.run().await;
     if cluster.owner_elsewhere(&id).is_none() {
-        // It stays, if it is not over: what was held for it came to it, too.
-        cluster.strays.forget(&id);
+        departure.forget_attempt(); // It stays, or is over.
     }
     let Departure { mut messages, mut stash, .. } = departure;
     cluster.takeovers.departures.lock().remove(&id);
@@ -75,14 +75,15 @@ impl Departure<'_> {
             if !std::mem::replace(&mut offered, false) {
                 self.offer(&claim.owner);
             }
-            if self.hand_over(&*session, &claim.owner).await.is_ok() {
+            let handed_over = self.hand_over(&*session, &claim.owner).await.is_ok();
+            if handed_over {
                 self.cluster.counters.takeovers_departed.inc();
                 self.cluster.events.note_move(Move::Departed, self.id, &claim.owner.name);
                 tracing::debug!(client = self.id, to = %claim.owner, "session handed over");
                 session.forget();
-                let late = self.cluster.strays.complete(self.id);
-                return self.cluster.forward_strays(late, Instant::now());
+                return self.cluster.release_held(self.id);
             }
+            session.keep();
             tracing::debug!(client = self.id, to = %claim.owner, "session not handed over yet");
             tokio::select! {
                 () = sleep(OFFER_AGAIN) => {}
@@ -95,6 +96,12 @@ impl Departure<'_> {
         let Some(claim) = self.cluster.host.session_claim(self.id) else { return };
         let offer = self.cluster.takeovers.number();
         send(&self.cluster.peers, owner, &TakeoverMessage::Holding { id: self.id.into(), offer, claim });
+    }
+
+    /// Nothing is late for the session, or it stays: what was held is for whoever has it.
+    fn forget_attempt(&self) {
+        let held = self.cluster.strays.moved.forget(self.id, self.cluster.number());
+        self.cluster.forward_strays(held, Instant::now());
     }
 
     async fn hand_over(&mut self, session: &dyn Departing, owner: &ReplicaId) -> Result<(), Silent> {
@@ -114,10 +121,11 @@ impl Departure<'_> {
             // The new owner waits for its routes as a SUBACK does.
             match self.next(owner, Some(offer), 3 * patience).await? {
                 (_, Step::Ship { sequence }) => {
-                    asked = Some((owner.clone(), Fenced { sequence, next_from: Vec::new() }));
+                    asked = Some((owner.clone(), Fenced { sequence, ..Fenced::default() }));
                 }
                 (_, Step::ShipAfter { sequence, routes, next_from }) => {
-                    asked = Some((owner.clone(), Fenced { sequence, next_from: vec![next_from] }));
+                    let fenced = Fenced { sequence, publishes: next_from, next_from: vec![next_from] };
+                    asked = Some((owner.clone(), fenced));
                     destination = Some(Destination { owner: owner.clone(), routes });
                 }
                 _ => return Err(Silent),
@@ -127,6 +135,7 @@ impl Departure<'_> {
         while !session.is_settled() && Instant::now() < settled {
             sleep(Duration::from_millis(1)).await;
         }
+        let own = self.cluster.publishes.load(Ordering::Acquire);
         let patience_of_fence = if whole { patience / 4 } else { REST_PATIENCE };
         let Around { mut received, missing } = tokio::select! {
             around = self.cluster.fence(asked, destination.clone(), patience_of_fence) => around,
@@ -134,23 +143,29 @@ impl Departure<'_> {
             () = self.superseded(owner) => return Err(Silent),
         };
         let me = self.cluster.number();
-        if let Some(to) = &destination {
-            received
-                .extend(self.cluster.first_publishes(&to.owner, &[to.routes]).iter().map(|&own| (me, own)));
-        } else {
-            received.clear();
+        match &destination {
+            Some(_) => received.push((me, own)),
+            None => received.clear(),
         }
         let known = received.iter().map(|&(origin, from)| Farewell { origin, next_from: Some(from) });
         let late = missing.values().map(|&origin| Farewell { origin, next_from: None });
         let farewells: Vec<Farewell> = known.chain(late).collect();
         // What these have for it comes later than the session can wait.
         match missing.is_empty() {
-            true => self.cluster.strays.forget(self.id),
+            true => self.forget_attempt(),
             false => {
-                self.cluster.strays.begin(self.id, session.filters(), missing, destination, Instant::now());
+                let (stay, now) = ((me, session.stay()), Instant::now());
+                let moved = &self.cluster.strays.moved;
+                let held = moved.begin(self.id, stay, session.filters(), missing, destination.clone(), now);
+                self.cluster.host.deliver_strays(&held, now);
             }
         }
-        let Some(state) = session.state(me, &farewells) else {
+        let portion = match (whole, destination) {
+            (false, _) => Portion::Rest,
+            (true, None) => Portion::WithoutLines,
+            (true, Some(_)) => Portion::Whole,
+        };
+        let Some(state) = session.state(me, &farewells, portion) else {
             self.cluster.say(owner, self.id, offer, Step::Gone);
             return Err(Silent);
         };

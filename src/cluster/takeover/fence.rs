@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rumormq_gossip::{MemberState, NodeName, ReplicaId};
@@ -29,10 +30,12 @@ pub struct Destination {
 }
 
 /// What a node says of its publishes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fenced {
     /// The last forward that it had entered for this one.
     pub sequence: u64,
+    /// How many publishes it had named when it knew the way to the destination: all of them are in that stream, or in none.
+    pub publishes: u64,
     /// For each of the routes that it was asked about, its first publish that may have been matched with it.
     pub next_from: Vec<u64>,
 }
@@ -40,8 +43,8 @@ pub struct Fenced {
 /// What became of a fence around all peers.
 #[derive(Debug, Default)]
 pub struct Around {
-    /// Of whom everything has come: as [`PublishId::origin`](crate::message::PublishId::origin), with the first publish that may
-    /// have been matched with the routes of the destination.
+    /// Of whom everything has come: as [`PublishId::origin`](crate::message::PublishId::origin), with its first publish that
+    /// need not have come here.
     pub received: Vec<(u64, u64)>,
     /// Who could not be reached, or did not answer in time.
     pub missing: BTreeMap<NodeName, u64>,
@@ -75,12 +78,12 @@ impl Cluster {
                 Some((replica, fenced))
             }));
         }
-        turn::all_over().await;
         for (replica, fenced) in nodes.join_all().await.into_iter().flatten().flatten() {
             around.missing.remove(&replica.name);
-            let next_from = fenced.next_from.first().copied().unwrap_or(0);
-            around.received.push((origin_of(&replica), next_from));
+            around.received.push((origin_of(&replica), fenced.publishes));
         }
+        // The turns that have brought the last ones deliver them; and this node's own publishes enter.
+        turn::all_over().await;
         around
     }
 
@@ -164,11 +167,13 @@ impl Cluster {
             if !cluster.learns_routes(&owner, last).await {
                 return;
             }
+            let publishes = cluster.publishes.load(Ordering::Acquire);
             turn::all_over().await;
             let Some(peer) = cluster.peers.find(&asker.name) else { return };
             let sequence = peer.last_forward();
             let next_from = cluster.first_publishes(&owner, &routes);
-            send(&cluster.peers, &asker, &TakeoverMessage::FencedAfter { token, sequence, next_from });
+            let answer = TakeoverMessage::FencedAfter { token, sequence, publishes, next_from };
+            send(&cluster.peers, &asker, &answer);
         });
     }
 

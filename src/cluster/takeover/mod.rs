@@ -39,7 +39,7 @@ pub use arrival::{Arrival, Superseded};
 use fence::Fenced;
 pub use refuge::{Refuge, refuge_of};
 use taken::Taken;
-use wire::{LINES_MAX, Step, TakeoverMessage};
+use wire::{STAYS_MAX, Step, TakeoverMessage};
 
 use super::Cluster;
 use super::forward::wire::append_small;
@@ -190,10 +190,10 @@ impl Takeovers {
 
     /// Whether a session is on its way here.
     pub(super) fn is_arriving(&self, id: &str) -> bool {
-        self.arrivals.claim(id).is_some()
+        self.arrivals.is_awaited(id)
     }
 
-    fn awaits_rest(&self, id: &str) -> bool {
+    pub(super) fn awaits_rest(&self, id: &str) -> bool {
         self.rests.lock().contains_key(id)
     }
 
@@ -405,31 +405,31 @@ impl Cluster {
             TakeoverMessage::Fence { token } => self.answer_fence(from.clone(), token),
             TakeoverMessage::Fenced { token, sequence } => {
                 if let Some(asker) = takeovers.fences.lock().remove(&token) {
-                    let _ = asker.send(Fenced { sequence, next_from: Vec::new() });
+                    let _ = asker.send(Fenced { sequence, ..Fenced::default() });
                 }
             }
             TakeoverMessage::FenceAfter { token, owner, routes } => {
                 self.answer_fence_after(from.clone(), token, owner, routes);
             }
-            TakeoverMessage::FencedAfter { token, sequence, next_from } => {
+            TakeoverMessage::FencedAfter { token, sequence, publishes, next_from } => {
                 if let Some(asker) = takeovers.fences.lock().remove(&token) {
-                    let _ = asker.send(Fenced { sequence, next_from });
+                    let _ = asker.send(Fenced { sequence, publishes, next_from });
                 }
             }
-            TakeoverMessage::AskPassedOn { mut lines } => {
-                lines.truncate(LINES_MAX);
+            TakeoverMessage::AskPassedOn { mut stays } => {
+                stays.truncate(STAYS_MAX);
                 let is_done = |to: &_, sequence| {
                     *to == from.name || self.peers.find(to).is_none_or(|peer| peer.has_done(sequence))
                 };
-                let lines = self.strays.passed_on(lines, is_done);
-                if let Some(peer) = self.peers.find(&from.name).filter(|_| !lines.is_empty()) {
+                let stays = self.strays.moved.passed_on(stays, is_done);
+                if let Some(peer) = self.peers.find(&from.name).filter(|_| !stays.is_empty()) {
                     let sequence = peer.last_forward();
-                    send(&self.peers, from, &TakeoverMessage::PassedOn { lines, sequence });
+                    send(&self.peers, from, &TakeoverMessage::PassedOn { stays, sequence });
                 }
             }
-            TakeoverMessage::PassedOn { mut lines, sequence } => {
-                lines.truncate(LINES_MAX);
-                self.handle_passed_on(from, lines, sequence);
+            TakeoverMessage::PassedOn { mut stays, sequence } => {
+                stays.truncate(STAYS_MAX);
+                self.handle_passed_on(from, stays, sequence);
             }
         }
     }

@@ -86,7 +86,7 @@ impl Cluster {
                 |peer: &std::sync::Arc<crate::cluster::Peer>| peer.is_reachable() && !peer.is_drained();
             self.peers.all().iter().any(waits) || !self.is_followed()
         };
-        if self.strays.are_expected() {
+        if self.strays.moved.are_expected() {
             tokio::time::sleep(self.takeovers.timeout).await;
         }
         while is_waiting() && Instant::now() < deadline {

@@ -83,20 +83,22 @@ pub enum TakeoverMessage {
         token: u64,
         /// The last forward in the stream towards the asker.
         sequence: u64,
+        /// How many publishes the sender had named when it knew them: all of these are in the stream by now, if they are for the
+        /// asker.
+        publishes: u64,
         /// For each of the routes the sender's first publish that may have been matched with it.
         next_from: Vec<u64>,
     },
     /// Asks a former owner of sessions whether it has passed on everything that came there from these origins. Since
     /// version 3.
     AskPassedOn {
-        /// Clients with origins, at most [`LINES_MAX`].
-        lines: Vec<(Box<str>, u64)>,
+        /// At most [`STAYS_MAX`].
+        stays: Vec<Stay>,
     },
     /// The answer: of which of them it has.
     PassedOn {
-        /// Clients with origins, and for each time that the session was there and something was still to come when it went,
-        /// oldest first, the first publish that was not for this former owner alone.
-        lines: Vec<PassedOn>,
+        /// As many.
+        stays: Vec<PassedOn>,
         /// The last forward in the stream towards the asker, with which all is passed on.
         sequence: u64,
     },
@@ -116,13 +118,33 @@ pub struct PortableWill {
 /// The first protocol version that knows [`TakeoverMessage::FenceAfter`], [`TakeoverMessage::AskPassedOn`], their answers and
 /// [`Step::ShipAfter`].
 pub const SUCCESSION_SINCE: u16 = 3;
-/// See [`TakeoverMessage::PassedOn`].
-pub type PassedOn = (Box<str>, u64, Vec<u64>);
+
+/// A time that a node has had a session, as far as publishes of one origin go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stay {
+    /// The client identifier.
+    pub client: Box<str>,
+    /// As in [`PublishId::origin`](crate::message::PublishId::origin).
+    pub origin: u64,
+    /// The stamp of the claim that the node had it with.
+    pub claim: u64,
+}
+
+/// Everything has been passed on that the origin had sent there for the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOn {
+    /// Of which time.
+    pub stay: Stay,
+    /// The origin's first publish that was not for this former owner alone.
+    pub next_from: u64,
+}
 
 /// Routes in one question.
 pub const ROUTES_MAX: usize = 1000;
-/// Lines in one question.
-pub const LINES_MAX: usize = 1000;
+/// Stays in one question.
+pub const STAYS_MAX: usize = 1000;
+/// Bytes of the client identifiers in one question, but for the last one.
+pub const STAYS_BYTES_MAX: usize = 128 << 10;
 
 /// The steps of a handover, in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -134,8 +134,13 @@ impl Script {
             }
             "note" => self.session.note_publishes(),
             "noted" => {
-                let mut numbers: Vec<u64> =
-                    self.session.noted().into_iter().flatten().map(|publish| publish.number).collect();
+                let mut numbers: Vec<u64> = self
+                    .session
+                    .noted()
+                    .into_iter()
+                    .flat_map(|noted| noted.iter())
+                    .map(|publish| publish.number)
+                    .collect();
                 numbers.sort_unstable();
                 self.actual.push(format!("= {numbers:?}"));
             }

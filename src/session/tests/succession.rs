@@ -23,6 +23,11 @@ use crate::topic::Topic;
 const ORIGIN: u64 = 99;
 const NODES: usize = 3;
 
+/// What stands for a node; 0 stands for none.
+fn name_of(node: usize) -> u64 {
+    node as u64 + 1
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// The origin publishes.
@@ -166,7 +171,7 @@ impl World {
         }
         let is_pending = |stay: &Stay| stay.node == node && stay.is_late && stay.passed_on.is_none();
         if node != self.owner() && self.stays.iter().any(is_pending) {
-            self.bring(Bringer::FormerOwner(node as u64), number);
+            self.bring(Bringer::FormerOwner(name_of(node)), number);
         }
     }
 
@@ -199,14 +204,14 @@ impl World {
         self.stays[stay].passed_on = next_from;
         let farewell = Farewell { origin: ORIGIN, next_from };
         let state = postcard::to_stdvec(&self.session.export(self.now)).expect("it can be written");
-        let line = self.session.bequeath(holder as u64, &[farewell], self.now);
+        let line = self.session.bequeath(name_of(holder), stay as u64, &[farewell], self.now);
         let line = postcard::to_stdvec(&line).expect("it can be written");
         let state: SessionState = postcard::from_bytes(&state).expect("a state");
         let line: SuccessionState = postcard::from_bytes(&line).expect("a line");
         let limits = Arc::new(SessionLimits::default());
         let accept = &|_| unreachable!("no groups here");
         self.session = Session::import(state, limits, accept, self.now).expect("it is one");
-        self.session.inherit(line, node as u64, false, accept, self.now);
+        self.session.inherit(line, name_of(node), false, accept, self.now);
         self.connect();
     }
 
@@ -214,15 +219,13 @@ impl World {
     fn ask(&mut self, node: usize) {
         let is_pending = |stay: &Stay| stay.node == node && stay.is_late && stay.passed_on.is_none();
         let pending: Vec<usize> = (0..self.stays.len()).filter(|&at| is_pending(&self.stays[at])).collect();
-        let next: Option<Vec<u64>> =
-            pending.iter().map(|at| self.stays.get(at + 1).and_then(|next| next.known_from)).collect();
-        if let Some(next_from) = next.filter(|next| !next.is_empty())
-            && self.streams[node].is_empty()
-        {
-            for (at, next_from) in pending.into_iter().zip(&next_from) {
-                self.stays[at].passed_on = Some(*next_from);
+        for at in pending {
+            if let Some(next_from) = self.stays.get(at + 1).and_then(|next| next.known_from)
+                && self.streams[node].is_empty()
+            {
+                self.stays[at].passed_on = Some(next_from);
+                self.session.settle_line(ORIGIN, name_of(node), at as u64, next_from, self.now);
             }
-            self.session.settle_line(ORIGIN, node as u64, &next_from, self.now);
         }
     }
 

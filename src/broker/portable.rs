@@ -1,0 +1,134 @@
+//! Sessions in the form in which they go from node to node. What a version has added stands at the end of each part, where
+//! those before it do not look.
+
+use rumormq_gossip::Stamp;
+use serde::{Deserialize, Serialize};
+
+use super::session_record::{Lineage, SessionRecord};
+use crate::cluster::host::MalformedSession;
+use crate::router::Subscription;
+use crate::session::portable::SessionState;
+use crate::session::succession::SuccessionState;
+use crate::topic::{SubscriptionFilter, TopicFilter};
+
+/// What a session's new owner has to know before its state.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PortableRecord {
+    pub subscriptions: PortableSubscriptions,
+    /// Whose retained messages are still to be sent.
+    pub owed_retained: Vec<TopicFilter>,
+    pub expiry_ms: u64,
+    /// Whose it is; nobody else gets it there, either.
+    pub username: Option<String>,
+    /// Whether it is a part of its node, such as a bridge.
+    pub is_node: bool,
+}
+
+/// As texts, by which they are parsed again.
+pub type PortableSubscriptions = Vec<(String, Subscription)>;
+
+/// Since version 3.
+#[derive(Debug, Serialize, Deserialize)]
+struct PortableLineage {
+    began: Option<u64>,
+    unconfirmed: bool,
+    unsubscribed: Vec<String>,
+}
+
+/// The protocol state of a session.
+#[derive(Debug)]
+pub struct PortableSession {
+    pub state: SessionState,
+    /// What it has to know of its former owners. Since version 3.
+    pub succession: SuccessionState,
+    /// For a node that has a newer session. Since version 3.
+    pub rest: Option<PortableRest>,
+}
+
+/// What a newer session of the client may lack.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PortableRest {
+    /// The stamp of the claim that this one was used with.
+    pub claim: u64,
+    pub subscriptions: PortableSubscriptions,
+}
+
+impl PortableRecord {
+    /// The record's bytes.
+    pub fn write(record: &SessionRecord) -> postcard::Result<Vec<u8>> {
+        let Lineage { began, unconfirmed, unsubscribed } = &record.lineage;
+        let lineage = PortableLineage {
+            began: *began,
+            unconfirmed: *unconfirmed,
+            unsubscribed: unsubscribed.iter().map(SubscriptionFilter::to_string).collect(),
+        };
+        let record = PortableRecord {
+            subscriptions: texts(record),
+            owed_retained: record.owed_retained.filters(),
+            expiry_ms: u64::try_from(record.expiry.as_millis()).unwrap_or(u64::MAX),
+            username: record.identity.username().map(str::to_owned),
+            is_node: record.identity.is_node(),
+        };
+        postcard::to_extend(&lineage, postcard::to_stdvec(&record)?)
+    }
+
+    /// What such bytes say.
+    pub fn read(bytes: &[u8]) -> Result<(PortableRecord, Lineage), MalformedSession> {
+        let (record, rest) = postcard::take_from_bytes(bytes).map_err(|_| MalformedSession)?;
+        if rest.is_empty() {
+            return Ok((record, Lineage::default()));
+        }
+        let PortableLineage { began, unconfirmed, unsubscribed } =
+            postcard::from_bytes(rest).map_err(|_| MalformedSession)?;
+        let unsubscribed = unsubscribed.iter().take(Lineage::UNSUBSCRIBED_MAX);
+        let unsubscribed = unsubscribed.map(|filter| SubscriptionFilter::parse(filter));
+        let unsubscribed = unsubscribed.collect::<Result<_, _>>().map_err(|_| MalformedSession)?;
+        Ok((record, Lineage { began, unconfirmed, unsubscribed }))
+    }
+}
+
+impl PortableSession {
+    /// The session's bytes.
+    pub fn write(&self) -> postcard::Result<Vec<u8>> {
+        let bytes = postcard::to_stdvec(&self.state)?;
+        let bytes = postcard::to_extend(&self.succession, bytes)?;
+        match &self.rest {
+            None => Ok(bytes),
+            Some(rest) => postcard::to_extend(rest, bytes),
+        }
+    }
+
+    /// What such bytes say.
+    pub fn read(bytes: &[u8]) -> Result<PortableSession, MalformedSession> {
+        let malformed = |_| MalformedSession;
+        let (state, bytes) = postcard::take_from_bytes(bytes).map_err(malformed)?;
+        let (succession, bytes) = match bytes {
+            [] => (SuccessionState::default(), bytes),
+            _ => postcard::take_from_bytes(bytes).map_err(malformed)?,
+        };
+        let rest = match bytes {
+            [] => None,
+            _ => Some(postcard::from_bytes(bytes).map_err(malformed)?),
+        };
+        Ok(PortableSession { state, succession, rest })
+    }
+}
+
+impl PortableRest {
+    /// Of a session that was used with that claim.
+    pub fn of(record: &SessionRecord, claim: Stamp) -> PortableRest {
+        PortableRest { claim: claim.0, subscriptions: texts(record) }
+    }
+}
+
+fn texts(record: &SessionRecord) -> PortableSubscriptions {
+    record.subscriptions.iter().map(|(filter, with)| (filter.to_string(), *with)).collect()
+}
+
+/// The subscriptions again.
+pub fn subscriptions(
+    texts: PortableSubscriptions,
+) -> Result<Vec<(SubscriptionFilter, Subscription)>, MalformedSession> {
+    let parsed = texts.into_iter().map(|(text, with)| Ok((SubscriptionFilter::parse(&text)?, with)));
+    parsed.collect::<Result<_, crate::topic::FilterError>>().map_err(|_| MalformedSession)
+}

@@ -1,0 +1,85 @@
+//! What is left of a client's older session, once the node that has it can be reached again.
+//!
+//! While that cannot be, the client goes on with what another node has: a new session, or an older copy of one. Of the latter
+//! it cannot know that it is old: it was told that its session is present, so what it has subscribed to on the other node
+//! is subscribed to here as well.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Broker;
+use super::batch::Batch;
+use super::client::{Client, Subscriber};
+use super::portable::{self, PortableRest, PortableSession};
+use crate::cluster::host::{MalformedSession, Merged};
+use crate::session::succession::Bringer;
+
+impl Broker {
+    /// See [`Host::merge`](crate::cluster::host::Host::merge).
+    pub(super) fn merge(&self, id: &str, bytes: &[u8]) -> Result<Merged, MalformedSession> {
+        let PortableSession { state, succession, rest } = PortableSession::read(bytes)?;
+        let client = self.registry.find(id).ok_or(MalformedSession)?;
+        if client.lock().record.shipped {
+            return Err(MalformedSession); // It is another node's by now, which is offered the rest in turn.
+        }
+        let mut batch = Batch::new(Instant::now());
+        let now = batch.now;
+        if let Some(rest) = rest
+            && let Some(routed_by) = self.merge_subscriptions(&client, rest, now)?
+        {
+            return Ok(Merged::Subscriptions { routed_by });
+        }
+        let accept = |ticket| self.accept_ticket(ticket);
+        client.lock().session.inherit(succession.clone(), self.cluster_number(), true, &accept, now);
+        let held = succession.into_held(&accept, now);
+        for queued in state.into_unsent(&accept, now).chain(held) {
+            if !self.deliver_brought(&client, client.lock(), &queued, Bringer::Rest, &mut batch) {
+                self.pass_on(vec![queued], &mut batch);
+            }
+        }
+        batch.touch(&client);
+        batch.flush();
+        batch.report(&self.metrics);
+        Ok(Merged::All)
+    }
+
+    /// Subscribes the client to what it takes for granted that it is subscribed to. Gives the last of the new routes, if there is
+    /// any.
+    fn merge_subscriptions(
+        &self,
+        client: &Arc<Client>,
+        rest: PortableRest,
+        now: Instant,
+    ) -> Result<Option<u64>, MalformedSession> {
+        let subscriptions = portable::subscriptions(rest.subscriptions)?;
+        let changing = client.change_subscriptions();
+        let max_subscriptions = self.limits().max_subscriptions;
+        let mut added = Vec::new();
+        for (filter, subscription) in subscriptions {
+            let may_subscribe = self.may_subscribe(client, &filter.filter);
+            let mut state = client.lock();
+            let record = &mut state.record;
+            if record.ended || !record.lineage.goes_on_from(rest.claim) {
+                break;
+            }
+            let is_known =
+                record.subscriptions.contains_key(&filter) || record.lineage.unsubscribed.contains(&filter);
+            if is_known || !may_subscribe || record.subscriptions.len() >= max_subscriptions {
+                continue;
+            }
+            record.subscriptions.insert(filter.clone(), subscription);
+            let is_connected = state.attachment.is_some();
+            drop(state);
+            self.route(&filter, Subscriber(client.clone()), subscription, is_connected);
+            added.push(filter);
+        }
+        let cluster = self.cluster.get().filter(|_| !added.is_empty());
+        let routed_by = cluster.map(|cluster| cluster.add_interest(&added, &added, now));
+        drop(changing);
+        if !added.is_empty() {
+            tracing::debug!(client = client.id(), count = added.len(), "subscribed as in another session");
+            self.announce_subscriptions(client, &added, now);
+        }
+        Ok(routed_by)
+    }
+}
