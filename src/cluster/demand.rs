@@ -76,9 +76,9 @@ impl Cluster {
         let mut replication = self.replication.lock();
         for peer in others {
             let Some(link) = peer.link() else { continue };
-            let in_use = self.demand.is_for(peer.name()) || !peer.is_drained();
+            let in_use = self.demand.is_for(peer.name());
             replication.node.use_link(&link.replica, in_use);
-            if !in_use && replication.node.is_spare(&link.replica, now) {
+            if !in_use && peer.is_drained() && replication.node.is_spare(&link.replica, now) {
                 tracing::debug!(peer = %link.replica, "link not needed");
                 link.closed.notify_one();
             }

@@ -64,6 +64,8 @@ fn p7_bounded_the_buffer_for_a_dead_node_drops_its_oldest() {
     assert_eq!(n1.metric("forward_unacked", &[]), f64::from(limit));
     assert_eq!(n1.metric("forward_dropped_total", &["reason=\"overflow\""]), 700.0);
     n2.thaw();
+    // One more in the buffer would drop another one.
+    awaits("it has them", PATIENCE, || n1.metric("forward_unacked", &[]) == 0.0);
     publisher.publishes(publish(1, Q1, "a", "last"));
     let mut received = messages_until(&mut away, "last");
     // Those that were on their way to it when it stood still arrive, too.

@@ -416,7 +416,7 @@ fn takeover_after_a_partition_has_the_subscriptions_of_both_sides() {
     publisher.publishes(publish(4, Q2, "a", "on n1"));
     x.gets("PUBLISH 2 q2 b after");
     x.gets("PUBLISH 3 q2 a on n1");
-    [2, 3].map(|id| acknowledge(&mut x, id));
+    [2, 3].into_iter().for_each(|id| acknowledge(&mut x, id));
     awaits("the other one is gone", PATIENCE, || n2.metric("sessions", &["state=\"disconnected\""]) == 0.0);
     x.waits();
 }

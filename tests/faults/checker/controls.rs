@@ -251,6 +251,12 @@ fn a_group_gets_one_copy() {
     group().is_caught(OWED);
     group().gets(OTHER, 1, 2, 3).is_kept();
     group().gets(OTHER, 1, 2, 3).gets(SUBSCRIBER, 1, 2, 3).is_caught("a group gets a QoS 2 message once");
+    // The node of the first one is gone before its member could confirm it.
+    let kill = FaultKind::Kill { node: 1, data_dir: false };
+    let kill = Fault { kind: kill, from: 3 * SECOND + 500, until: Some(9 * SECOND) };
+    let mut twice = group();
+    twice.gets(SUBSCRIBER, 1, 2, 3).tells(Event::Fault(kill)).gets(OTHER, 1, 2, 5);
+    twice.is_kept();
 }
 
 #[test]
