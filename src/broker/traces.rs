@@ -266,6 +266,9 @@ impl ClientState {
     /// These bytes are about to be written.
     #[cold]
     pub fn trace_written(&mut self, bytes: &Outbox) {
+        if self.tap.as_mut().is_some_and(|tap| tap.is_over()) {
+            self.tap = None;
+        }
         if let (Some(tap), Some(negotiated)) = (&mut self.tap, self.session.negotiated()) {
             tap.handle_written(&bytes.to_vec(), negotiated.version, wall_clock_ms());
         }

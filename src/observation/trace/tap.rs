@@ -36,6 +36,7 @@ impl Tap {
 
     /// One trace more.
     pub fn add(&mut self, trace: &Arc<Trace>) {
+        self.traces.retain(|trace| !trace.is_over());
         if !self.traces.iter().any(|other| Arc::ptr_eq(other, trace)) {
             self.traces.push(trace.clone());
         }

@@ -162,6 +162,7 @@ fn a_trace_ends_with_its_time_or_when_nobody_reads_it() {
     let short = Order { time: Duration::from_secs(5), ..order("short", Some("c"), None) };
     let (short, begun) = tracer.begin(short, now, 1).expect("room");
     assert!(begun);
+    short.push(1, |_| TraceEvent::of(Happening::Found, "c"));
     let (again, begun) = tracer.begin(order("short", Some("c"), None), now, 1).expect("it is there");
     assert!(!begun && Arc::ptr_eq(&short, &again));
     let (topic, _) = tracer.begin(order("topic", None, Some("t/#")), now, 1).expect("room");
@@ -175,6 +176,7 @@ fn a_trace_ends_with_its_time_or_when_nobody_reads_it() {
     tracer.tidy(after(5));
     assert!(short.is_over() && !topic.is_over() && !tracer.is_on_clients());
     short.push(1, |_| panic!("nobody wants it"));
+    assert_eq!(short.read(0, usize::MAX, after(5), 1), Part::default(), "it holds nothing");
     topic.read(0, 1, after(14), 1);
     tracer.tidy(after(28));
     assert!(!topic.is_over(), "it was read {} s ago", 14);

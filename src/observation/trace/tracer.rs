@@ -104,7 +104,9 @@ impl Tracer {
             let mut traces = self.traces.write();
             traces.retain(|trace| {
                 let wanted = trace.is_wanted(now);
-                trace.over.store(!wanted, Ordering::Relaxed);
+                if !wanted {
+                    trace.end();
+                }
                 wanted
             });
             self.note(&traces);
@@ -179,6 +181,12 @@ impl Trace {
         let mut state = self.state.lock();
         state.read_at = now;
         Part { events: state.queue.read(after, bytes_max, now_ms) }
+    }
+
+    /// Clients that do nothing know of it for a while yet: what it holds itself goes now.
+    fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.state.lock().queue = Queue::new(0);
     }
 
     fn is_wanted(&self, now: Instant) -> bool {
