@@ -14,7 +14,7 @@
 //!   store        what is kept on disk
 //!   session      the protocol state of one client
 //!   message      application messages        codec    bytes <-> packets
-//!   observation  traces of one client or topic: bounded, and off unless somebody asks
+//!   observation  traces of a client or topic, slow subscribers, top topics: bounded, off unless somebody asks
 //!   access       who may connect, and do what        topic    names and filters
 //!   pki          certificates and keys, from files
 //!

@@ -58,6 +58,7 @@ impl Application<'_> {
             properties: MessageProperties::of(self.properties),
             expires_at: self.expires_at,
             publish: None,
+            taken_at: None,
         }
     }
 }
@@ -85,6 +86,8 @@ pub struct Message {
     pub expires_at: Option<Instant>,
     /// Its name, where copies of it went to other nodes.
     pub publish: Option<PublishId>,
+    /// Since when this node has it for its subscribers, where that is known.
+    pub taken_at: Option<Instant>,
 }
 
 /// A message in a form that can travel to another node: what is left of its lifetime stands for its end.
@@ -133,6 +136,7 @@ impl PortableMessage {
             properties: self.properties,
             expires_at,
             publish: self.publish,
+            taken_at: Some(now),
         })
     }
 }
@@ -192,6 +196,11 @@ impl Message {
     /// The same message under this name.
     pub fn named(self, publish: Option<PublishId>) -> Message {
         Message { publish, ..self }
+    }
+
+    /// The same message, which the node has since then.
+    pub fn taken(self, at: Instant) -> Message {
+        Message { taken_at: Some(at), ..self }
     }
 
     /// The payload.

@@ -12,16 +12,19 @@ use super::endpoint::{Endpoint, document};
 use super::guard::{self, Guard};
 use super::parameters::{
     ClientsParameters, EventsParameters, KickParameters, MatchParameters, RetainedParameters,
-    RoutesParameters, ScopeParameter, SubscriptionsParameters, TopicParameter,
+    RoutesParameters, ScopeParameter, SlowParameters, SubscriptionsParameters, TopTopicsParameters,
+    TopicParameter,
 };
 use super::refusal::Refusal;
 use super::stream::Watchers;
 use super::view::{
     ClearedView, ClientView, ClientsPage, ClusterView, EventsView, HealthView, KickedView, LeavingView,
-    MatchView, PublishRequest, PublishedView, RetainedPage, RoutesPage, StatsView, SubscriptionsPage,
-    TargetGroup, TraceRequest,
+    MatchView, PublishRequest, PublishedView, RetainedPage, RoutesPage, SlowSubscribersPage, StatsView,
+    SubscriptionsPage, TargetGroup, TopTopicsView, TraceRequest,
 };
-use super::{LeaveRequest, NodeView, Readiness, clients, leaving, routes, status_page, stream, trace};
+use super::{
+    LeaveRequest, NodeView, Readiness, clients, leaving, routes, status_page, stream, top_topics, trace,
+};
 
 /// What every handler has.
 #[derive(Clone)]
@@ -112,6 +115,23 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/subscriptions", "subscriptions", "The clients' subscriptions.", clients::subscriptions)
             .query::<SubscriptionsParameters>()
             .answers::<SubscriptionsPage>(OK, "A page of them."),
+        Endpoint::get(
+            "/api/v1/slow-subscribers",
+            "slowSubscribers",
+            "Clients that take long for what is published for them: now, and lately as far as that is noted.",
+            clients::slow,
+        )
+        .query::<SlowParameters>()
+        .answers::<SlowSubscribersPage>(OK, "A page of them."),
+        Endpoint::get(
+            "/api/v1/top-topics",
+            "topTopics",
+            "The topics that are published to most. It counts from the request on, and answers when the time is over.",
+            top_topics::top_topics,
+        )
+        .query::<TopTopicsParameters>()
+        .answers::<TopTopicsView>(OK, "The topics.")
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, "There are as many counts as can be."),
         Endpoint::get("/api/v1/retained", "retained", "The retained messages, which all nodes have.", routes::retained)
             .query::<RetainedParameters>()
             .answers::<RetainedPage>(OK, "A page of them."),

@@ -8,16 +8,18 @@ use axum::extract::{Path, State};
 
 use super::NodeView;
 use super::api::View;
-use super::page::{ClientsQuery, SubscriptionsQuery};
+use super::page::{ClientsQuery, SlowQuery, SubscriptionsQuery};
 use super::parameters::{
-    ClientsParameters, KickParameters, Scope, ScopeParameter, SubscriptionsParameters, part,
+    ClientsParameters, KickParameters, Scope, ScopeParameter, SlowParameters, SubscriptionsParameters, part,
 };
 use super::question::{Question, Replies};
 use super::refusal::Refusal;
-use super::view::{ClientView, ClientsPage, KickedView, Missing, StatsView, SubscriptionsPage};
+use super::view::{
+    ClientView, ClientsPage, KickedView, Missing, SlowSubscribersPage, StatsView, SubscriptionsPage,
+};
 
 /// The answers of those whom the scope names.
-async fn ask(view: &Arc<dyn NodeView>, scope: Scope, question: Question) -> Replies {
+pub(super) async fn ask(view: &Arc<dyn NodeView>, scope: Scope, question: Question) -> Replies {
     match scope {
         Scope::Node => {
             let reply = question.ask_node(view).await;
@@ -51,6 +53,16 @@ pub(super) async fn subscriptions(
     let SubscriptionsParameters { client, filter, scope, .. } = given;
     let question = Question::Subscriptions(SubscriptionsQuery { client, filter, part });
     Ok(Json(ask(&shared.view, scope, question).await.into_subscriptions(limit)))
+}
+
+pub(super) async fn slow(
+    State(shared): View,
+    given: SlowParameters,
+) -> Result<Json<SlowSubscribersPage>, Refusal> {
+    let part = part(given.limit, given.cursor)?;
+    let limit = part.limit;
+    let question = Question::Slow(SlowQuery { threshold_ms: given.threshold_ms, part });
+    Ok(Json(ask(&shared.view, given.scope, question).await.into_slow(limit)))
 }
 
 pub(super) async fn find(

@@ -9,15 +9,16 @@ use tokio::sync::watch;
 use super::view::{
     ClientView, ClientsPage, ClusterView, EventKind, EventView, HeadView, LeavingView, LinkKind, MatchView,
     MemberState, MemberView, NodeStats, RetainedPage, RetainedView, RouteView, RoutesPage, SetView,
-    SubscriptionView, SubscriptionsPage, TargetGroup,
+    SlowSubscriberView, SlowSubscribersPage, SubscriptionView, SubscriptionsPage, TargetGroup,
 };
 use super::{
     Answers, ClientsQuery, FirstEntries, Later, LeaveRefused, LeaveRequest, NodeView, Readiness,
-    RetainedQuery, RoutesQuery, SubscriptionsQuery, answer,
+    RetainedQuery, RoutesQuery, SlowQuery, SubscriptionsQuery, answer,
 };
 use crate::broker::{Kick, Published, Unpublished};
 use crate::cluster::events::Newest;
 use crate::message::Message;
+use crate::observation::top_topics::{Counted, CountsFull, TopTopics};
 use crate::observation::trace::{Happening, Order, Part as TracePart, TraceEvent, Tracer, TracerFull};
 use crate::topic::{Topic, TopicFilter};
 
@@ -33,6 +34,7 @@ pub(crate) struct FakeNode {
     pub(crate) newest: watch::Sender<Newest>,
     pub(crate) others: Mutex<Vec<std::sync::Arc<FakeNode>>>,
     pub(crate) tracer: Tracer,
+    pub(crate) top_topics: TopTopics,
 }
 
 impl FakeNode {
@@ -50,6 +52,7 @@ impl FakeNode {
             newest: watch::Sender::new(Newest::Number(0)),
             others: Mutex::default(),
             tracer: Tracer::default(),
+            top_topics: TopTopics::default(),
         }
     }
 
@@ -220,6 +223,31 @@ impl NodeView for FakeNode {
             }
         }
         first.into()
+    }
+
+    /// Each client is slower than the one before.
+    fn slow_subscribers(&self, query: &SlowQuery) -> SlowSubscribersPage {
+        let mut first = FirstEntries::of(&query.part);
+        for (at, client) in self.clients.lock().iter().enumerate() {
+            let (client, node, worst_ms) = (client.clone(), self.name.to_owned(), 100 * (at as u64 + 1));
+            let view = SlowSubscriberView { client, node, worst_ms, ..SlowSubscriberView::default() };
+            if worst_ms >= query.threshold_ms.unwrap_or(0) {
+                first.insert(view.key(), view);
+            }
+        }
+        first.into()
+    }
+
+    /// One publish to `t/NODE`, as soon as it counts.
+    fn count_topics(&self, count: &str, seconds: u64) -> Result<(), CountsFull> {
+        let time = std::time::Duration::from_secs(seconds);
+        self.top_topics.begin(count, time, std::time::Instant::now())?;
+        self.top_topics.add(&format!("t/{}", self.name), 10);
+        Ok(())
+    }
+
+    fn counted_topics(&self, count: &str) -> Option<Counted> {
+        self.top_topics.fetch(count, std::time::Instant::now())
     }
 
     fn stats(&self) -> NodeStats {

@@ -27,6 +27,7 @@ mod status_page;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod top_topics;
 mod trace;
 pub mod view;
 
@@ -34,7 +35,7 @@ pub use api::router;
 pub use guard::Guard;
 pub use leaving::{DrainStage, DrainView, LeaveRefused, LeaveRequest};
 pub use page::{
-    ClientsQuery, DEFAULT_LIMIT, FirstEntries, MAX_LIMIT, Part, RetainedQuery, RoutesQuery,
+    ClientsQuery, DEFAULT_LIMIT, FirstEntries, MAX_LIMIT, Part, RetainedQuery, RoutesQuery, SlowQuery,
     SubscriptionsQuery,
 };
 pub use question::answer;
@@ -48,11 +49,12 @@ use tokio::sync::watch;
 use crate::broker::{Kick, Published, Unpublished};
 use crate::cluster::events::Newest;
 use crate::message::Message;
+use crate::observation::top_topics::{Counted, CountsFull};
 use crate::observation::trace::{Order, Part as TracePart, TracerFull};
 use crate::topic::Topic;
 use view::{
     ClientView, ClientsPage, ClusterView, EventView, LeavingView, MatchView, NodeStats, RetainedPage,
-    RoutesPage, SubscriptionsPage, TargetGroup,
+    RoutesPage, SlowSubscribersPage, SubscriptionsPage, TargetGroup,
 };
 
 /// What comes later.
@@ -82,6 +84,12 @@ pub trait NodeView: Send + Sync + 'static {
     fn kick(&self, id: &str, kick: Kick) -> bool;
     /// One page of the subscriptions of these clients.
     fn subscriptions(&self, query: &SubscriptionsQuery) -> SubscriptionsPage;
+    /// One page of the clients that take long for what is published for them. It may take a while.
+    fn slow_subscribers(&self, query: &SlowQuery) -> SlowSubscribersPage;
+    /// Begins to count what is published to which topic, for so many seconds, until it is fetched by this name.
+    fn count_topics(&self, count: &str, seconds: u64) -> Result<(), CountsFull>;
+    /// Ends that count; none where there is none.
+    fn counted_topics(&self, count: &str) -> Option<Counted>;
     /// What the node does, in numbers.
     fn stats(&self) -> NodeStats;
     /// What has happened after the event of that number, oldest first.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
 use super::view::{
-    ClientView, ClientsPage, RetainedPage, RetainedView, RouteView, RoutesPage, SubscriptionView,
-    SubscriptionsPage,
+    ClientView, ClientsPage, RetainedPage, RetainedView, RouteView, RoutesPage, SlowSubscriberView,
+    SlowSubscribersPage, SubscriptionView, SubscriptionsPage,
 };
 use crate::topic::TopicFilter;
 
@@ -156,6 +156,22 @@ impl From<FirstEntries<ClientView>> for ClientsPage {
     fn from(first: FirstEntries<ClientView>) -> ClientsPage {
         let (clients, next) = first.into_page();
         ClientsPage { clients, next, missing: Vec::new() }
+    }
+}
+
+/// Which slow subscribers are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowQuery {
+    /// Only those that take so many milliseconds; without one, what the node's setting says, or a second.
+    pub threshold_ms: Option<u64>,
+    /// Which part of them.
+    pub part: Part,
+}
+
+impl From<FirstEntries<SlowSubscriberView>> for SlowSubscribersPage {
+    fn from(first: FirstEntries<SlowSubscriberView>) -> SlowSubscribersPage {
+        let (slow_subscribers, next) = first.into_page();
+        SlowSubscribersPage { slow_subscribers, next, missing: Vec::new() }
     }
 }
 

@@ -154,6 +154,30 @@ parameters! {
         cursor: Option<String>,
     }
 
+    /// Of `/slow-subscribers`.
+    SlowParameters {
+        /// Only clients that take so many milliseconds: by default `slow_subscriber_threshold`, or 1000.
+        threshold_ms: Option<u64>,
+        /// Whether the node answers for itself, or asks all.
+        #[serde(default)]
+        scope: Scope,
+        /// Most entries on the page: 1 to 1000, 100 if it is not said.
+        limit: Option<usize>,
+        /// The `next` of the page before.
+        cursor: Option<String>,
+    }
+
+    /// Of `/top-topics`.
+    TopTopicsParameters {
+        /// How long to count, from the request on: 1 to 60, 5 if it is not said.
+        seconds: Option<u64>,
+        /// Whether the node answers for itself, or asks all.
+        #[serde(default)]
+        scope: Scope,
+        /// Most topics of each kind: 1 to 1000, 20 if it is not said.
+        limit: Option<usize>,
+    }
+
     /// Of `/subscriptions`.
     SubscriptionsParameters {
         /// Only those of this client.

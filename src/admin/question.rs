@@ -5,10 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
-use super::page::{ClientsQuery, SubscriptionsQuery};
+use super::page::{ClientsQuery, SlowQuery, SubscriptionsQuery};
+use super::top_topics::CountedReply;
 use super::trace::{TraceQuestion, TraceReply};
 use super::view::{
-    ClientView, ClientsPage, Missing, NodeStats, StatsView, SubscriptionView, SubscriptionsPage,
+    ClientView, ClientsPage, Missing, NodeStats, SlowSubscriberView, SlowSubscribersPage, StatsView,
+    SubscriptionView, SubscriptionsPage,
 };
 use super::{Kick, NodeView};
 
@@ -20,7 +22,10 @@ pub(super) enum Question {
     Client { id: String },
     Kick { id: String, kick: Kick },
     Subscriptions(SubscriptionsQuery),
+    Slow(SlowQuery),
     Stats {},
+    CountTopics { count: String, seconds: u64 },
+    TopTopics { count: String },
     Trace(TraceQuestion),
 }
 
@@ -32,7 +37,11 @@ pub(super) enum Reply {
     Client(Option<Box<ClientView>>),
     Kicked(bool),
     Subscriptions(SubscriptionsPage),
+    Slow(SlowSubscribersPage),
     Stats(Box<NodeStats>),
+    /// Why it does not count, if it does not.
+    Counting(Option<String>),
+    TopTopics(Option<Box<CountedReply>>),
     Trace(TraceReply),
     /// The node does not know what it was asked.
     Unknown,
@@ -53,7 +62,14 @@ impl Question {
             Question::Client { id } => Reply::Client(view.client(id).map(Box::new)),
             Question::Kick { id, kick } => Reply::Kicked(view.kick(id, *kick)),
             Question::Subscriptions(query) => Reply::Subscriptions(view.subscriptions(query)),
+            Question::Slow(query) => Reply::Slow(view.slow_subscribers(query)),
             Question::Stats {} => Reply::Stats(Box::new(view.stats())),
+            Question::CountTopics { count, seconds } => {
+                Reply::Counting(view.count_topics(count, *seconds).err().map(|full| full.to_string()))
+            }
+            Question::TopTopics { count } => {
+                Reply::TopTopics(view.counted_topics(count).map(|counted| Box::new(counted.into())))
+            }
             Question::Trace(question) => Reply::Trace(question.answer(view)),
         }
     }
@@ -63,8 +79,13 @@ impl Question {
         let part = match self {
             Question::Clients(query) => &mut query.part,
             Question::Subscriptions(query) => &mut query.part,
+            Question::Slow(query) => &mut query.part,
             Question::Trace(question) => return question.ask_for_less(),
-            Question::Client { .. } | Question::Kick { .. } | Question::Stats {} => return false,
+            Question::Client { .. }
+            | Question::Kick { .. }
+            | Question::Stats {}
+            | Question::CountTopics { .. }
+            | Question::TopTopics { .. } => return false,
         };
         part.limit /= 2;
         part.limit > 0
@@ -150,6 +171,16 @@ impl Replies {
         let key = |it: &SubscriptionView| SubscriptionsQuery::key(&it.client, &it.filter);
         let (subscriptions, next) = join(pages, limit, key);
         SubscriptionsPage { subscriptions, next, missing: self.missing }
+    }
+
+    /// The slow subscribers of all nodes, in the same way.
+    pub(super) fn into_slow(self, limit: usize) -> SlowSubscribersPage {
+        let pages = self.replies.into_iter().filter_map(|(_, reply)| match reply {
+            Reply::Slow(page) => Some((page.slow_subscribers, page.next)),
+            _ => None,
+        });
+        let (slow_subscribers, next) = join(pages, limit, SlowSubscriberView::key);
+        SlowSubscribersPage { slow_subscribers, next, missing: self.missing }
     }
 
     /// A client: where it is connected, or was last.

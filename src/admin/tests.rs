@@ -531,6 +531,55 @@ async fn the_whole_cluster_is_asked_and_who_is_silent_is_named() {
 }
 
 #[tokio::test]
+async fn slow_subscribers_come_slowest_first() {
+    let server = Server::start().await;
+    server.has_clients(&["a", "b", "c"]);
+    server.has_other("node2@h", &["d", "e", "f", "g"]);
+    let (_, page) = server.json("/api/v1/slow-subscribers?limit=2").await;
+    assert_eq!(column(&page, "slow_subscribers", "client"), ["c", "b"]);
+    let (mut all, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/api/v1/slow-subscribers?scope=cluster&limit=2&threshold_ms=200{cursor}");
+        let (status, page) = server.json(&path).await;
+        assert_eq!((status, &page["missing"][0]["node"]), (200, &json!("silent@h")));
+        all.extend(column(&page, "slow_subscribers", "client").into_iter().map(str::to_owned));
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(all, ["g", "c", "f", "b", "e"]);
+}
+
+#[tokio::test]
+async fn topics_are_counted_on_all_nodes_from_the_question_on() {
+    let server = Server::start().await;
+    server.has_other("node2@h", &[]);
+    let begun = std::time::Instant::now();
+    let (status, view) = server.json("/api/v1/top-topics?scope=cluster&seconds=1").await;
+    assert_eq!((status, begun.elapsed().as_secs()), (200, 1));
+    let topics = |view: &Value, by: &str| {
+        let topics = view[by]["topics"].as_array().unwrap().iter();
+        topics
+            .map(|it| (it["topic"].as_str().unwrap().to_owned(), it["count"].as_u64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let of = |node: &str, count| (format!("t/{node}"), count);
+    assert_eq!(topics(&view, "by_messages"), [of("node1@h", 1), of("node2@h", 1)]);
+    assert_eq!(topics(&view, "by_bytes"), [of("node1@h", 19), of("node2@h", 19)]);
+    assert_eq!((&view["by_bytes"]["total"], &view["missing"][0]["node"]), (&json!(38), &json!("silent@h")));
+    assert!(!server.node.top_topics.is_on());
+    for wrong in ["seconds=0", "seconds=61", "limit=0", "limit=1001", "cursor=x"] {
+        assert_eq!(server.json(&format!("/api/v1/top-topics?{wrong}")).await.0, 400, "{wrong}");
+    }
+    (0..4).for_each(|count| server.node.count_topics(&count.to_string(), 60).unwrap());
+    let (status, view) = server.json("/api/v1/top-topics").await;
+    assert_eq!(
+        (status, view["error"].as_str().unwrap().contains("counted for 4 already")),
+        (503, true),
+        "{view}"
+    );
+}
+
+#[tokio::test]
 async fn a_client_is_kicked_with_its_session_or_without() {
     let server = Server::start().await;
     server.has_clients(&["a", "b-away"]);
@@ -651,8 +700,13 @@ async fn the_description_is_true() {
                 ("delete", "/api/v1/clients/{id}") => ("?scope=cluster&session=keep", ""),
                 (
                     "get",
-                    "/api/v1/clients/{id}" | "/api/v1/stats" | "/api/v1/clients" | "/api/v1/subscriptions",
+                    "/api/v1/clients/{id}"
+                    | "/api/v1/stats"
+                    | "/api/v1/clients"
+                    | "/api/v1/slow-subscribers"
+                    | "/api/v1/subscriptions",
                 ) => ("?scope=cluster", ""),
+                ("get", "/api/v1/top-topics") => ("?scope=cluster&seconds=1", ""),
                 ("post", "/api/v1/publish") => ("", r#"{"topic": "a/x"}"#),
                 _ => ("", ""),
             };

@@ -8,16 +8,20 @@ use serde::{Deserialize, Serialize};
 mod clients;
 mod events;
 mod publish;
+mod slow;
 mod stats;
 mod targets;
+mod top_topics;
 mod trace;
 
 use super::leaving::DrainView;
 pub use clients::{ClientView, ClientsPage, KickedView, Missing, SubscriptionView, SubscriptionsPage};
 pub use events::{EventKind, EventView, EventsView};
 pub use publish::{PublishProperties, PublishRequest, PublishedView, UserProperties};
+pub use slow::{SlowSubscriberView, SlowSubscribersPage};
 pub use stats::{NodeStats, PeerStats, StatsView};
 pub use targets::TargetGroup;
+pub use top_topics::{RankingView, TopTopicView, TopTopicsView};
 pub use trace::{Happening, MissingView, TraceEvent, TraceRequest, TraceView, TracedView};
 
 /// `GET /api/v1/cluster`.

@@ -343,6 +343,11 @@ impl ClientState {
         }
     }
 
+    /// For how long the socket has not taken what it should, as far as that was timed.
+    pub(super) fn blocked_for(&self, now: Instant) -> Option<Duration> {
+        self.blocked.then(|| self.read_at.age(now)).flatten()
+    }
+
     /// Makes the connection that was there a former one, without opening another.
     pub fn void(&mut self) {
         self.epoch += 1;

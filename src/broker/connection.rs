@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -105,8 +105,8 @@ impl ClientConnection {
         batch: &mut Batch,
     ) -> Result<(), End> {
         let now = batch.now;
-        if broker.tracer.is_on_clients() {
-            self.trace_received(packet);
+        if broker.tracer.is_on_clients() | broker.slow.is_on() {
+            self.watch(broker, packet, now);
         }
         match packet {
             Packet::Publish(publish) => return self.handle_publish(broker, publish, backing, batch),
@@ -159,8 +159,17 @@ impl ClientConnection {
         Ok(())
     }
 
-    /// Those who trace the client are told of a packet that has come.
+    /// Those who look closely at what comes are shown a packet.
     #[cold]
+    fn watch(&self, broker: &Broker, packet: &Packet<'_>, now: Instant) {
+        if let (true, Packet::PubAck(ack) | Packet::PubRec(ack)) = (broker.slow.is_on(), packet) {
+            broker.note_acknowledged(&self.client, self.epoch, ack.packet_id, now);
+        }
+        if broker.tracer.is_on_clients() {
+            self.trace_received(packet);
+        }
+    }
+
     fn trace_received(&self, packet: &Packet<'_>) {
         let alias = match packet {
             Packet::Publish(publish) if publish.topic.is_none() => publish.properties.topic_alias,

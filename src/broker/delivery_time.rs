@@ -36,6 +36,11 @@ impl ReadAt {
         self.0 = self.0.or_else(|| NonZeroU32::new(micros(now)));
     }
 
+    /// How long that has taken so far.
+    pub fn age(self, now: Instant) -> Option<Duration> {
+        Some(Duration::from_micros(u64::from(micros(now).wrapping_sub(self.0?.get()))))
+    }
+
     /// How long that took until now. What takes more than an hour starts again at zero.
     #[inline]
     pub fn take(&mut self) -> Option<Duration> {

@@ -51,6 +51,9 @@ pub struct Limits {
     pub max_retained_bytes: usize,
     /// Which member of a group gets a message. To be the same on all nodes.
     pub shared_strategy: Strategy,
+    /// A connected client is noted as slow if it takes so long to acknowledge a message, counted from when the node has it. Lower
+    /// notes more clients, at the cost of a look for each acknowledgement; zero notes nobody, and costs nothing.
+    pub slow_subscriber_threshold: Duration,
     /// What clients may use at all.
     pub capabilities: Capabilities,
     /// Bounds of each session.
@@ -78,6 +81,7 @@ impl Default for Limits {
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,
             shared_strategy: Strategy::default(),
+            slow_subscriber_threshold: Duration::ZERO,
             capabilities: Capabilities::default(),
             session: Arc::default(),
         }

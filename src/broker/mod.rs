@@ -39,6 +39,7 @@ mod retained;
 mod rewrite;
 mod session_record;
 mod shared;
+mod slow_subscribers;
 mod subscribe;
 mod system;
 mod template;
@@ -79,11 +80,14 @@ use rewrite::Rewrite;
 pub use rewrite::RewriteRule;
 use rumormq_gossip::MemberState;
 pub use session_record::ConnectionRecord;
+pub use slow_subscribers::Lag;
 use system::SystemTopics;
 use timers::{Due, Timers};
 
 use crate::access::{Access, AccessConfig, DenialLog};
 use crate::cluster::Cluster;
+use crate::observation::slow::SlowSubscribers;
+use crate::observation::top_topics::TopTopics;
 use crate::observation::trace::{Happening, TraceEvent, Tracer};
 use crate::router::{MatchingFilter, MatchingShare, Router, Strategy};
 use crate::session::Session;
@@ -119,6 +123,10 @@ pub struct Broker {
     waiting: Mutex<Vec<Arc<Signal>>>,
     /// Who looks closely at what.
     pub tracer: Tracer,
+    /// Who was late, where that is noted.
+    pub slow: SlowSubscribers,
+    /// What is published to most, where that is counted.
+    pub top_topics: TopTopics,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -154,6 +162,8 @@ impl Broker {
 
     /// A broker that does more than the specification asks for.
     pub fn with_extras(limits: Limits, extras: Extras) -> Broker {
+        let slow = SlowSubscribers::default();
+        slow.set_threshold(limits.slow_subscriber_threshold);
         Broker {
             connecting: Budget::new(limits.max_connecting_bytes),
             shared_strategy: limits.shared_strategy,
@@ -175,6 +185,8 @@ impl Broker {
             cluster: OnceLock::new(),
             waiting: Mutex::default(),
             tracer: Tracer::default(),
+            slow,
+            top_topics: TopTopics::default(),
             metrics: Metrics::new(),
         }
     }
@@ -258,6 +270,7 @@ impl Broker {
         let mut batch = Batch::new(now);
         self.tidy_retained(now);
         self.tracer.tidy(now);
+        self.top_topics.tidy(now);
         loop {
             let Some((key, due, client)) = self.timers.lock().pop(now) else { break };
             let Some(client) = client.upgrade() else { continue };

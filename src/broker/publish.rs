@@ -39,7 +39,7 @@ impl Broker {
         publisher: Option<Publisher<'_>>,
         batch: &mut Batch,
     ) {
-        if self.tracer.is_on_topics() {
+        if self.tracer.is_on_topics() | self.top_topics.is_on() {
             return self.publish_watched(application, matches, from, retained, publisher, batch);
         }
         self.distribute(application, matches, from, retained, publisher, batch);
@@ -57,6 +57,12 @@ impl Broker {
         publisher: Option<Publisher<'_>>,
         batch: &mut Batch,
     ) {
+        if self.top_topics.is_on() {
+            self.top_topics.add(application.topic.as_str(), application.payload.len());
+        }
+        if !self.tracer.is_on_topics() {
+            return self.distribute(application, matches, from, retained, publisher, batch);
+        }
         let traced = self.trace_published(application, from, batch);
         self.distribute(application, matches, from, retained, publisher, batch);
         self.trace_routed(&traced, application.topic, matches, true, batch);

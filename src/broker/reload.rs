@@ -15,6 +15,7 @@ impl Broker {
     /// Grants this to clients that connect from now on. What is sized once, at the start, stays as it is: the memory for
     /// clients that connect, and the strategy of shared subscriptions.
     pub fn replace_limits(&self, limits: Limits) {
+        self.slow.set_threshold(limits.slow_subscriber_threshold);
         *self.limits.write() = Arc::new(limits);
     }
 

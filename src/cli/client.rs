@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 
 use super::failure::Failure;
 use crate::admin::MAX_LIMIT;
-use crate::admin::view::{ClientsPage, ErrorView, Missing, RoutesPage, SubscriptionsPage};
+use crate::admin::view::{
+    ClientsPage, ErrorView, Missing, RoutesPage, SlowSubscribersPage, SubscriptionsPage,
+};
 
 /// Which node is asked, and how its answer is shown.
 #[derive(Debug, Args)]
@@ -85,6 +87,18 @@ impl Target {
     /// Asks for a path with parameters; the answer as it came.
     pub(super) fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<String, Failure> {
         let request = agent().get(self.url(path)).query_pairs(parameters.iter().copied());
+        self.body(self.with_token(request)?.call())
+    }
+
+    /// The same where the answer takes so long.
+    pub(super) fn ask_after(
+        &self,
+        time: Duration,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<String, Failure> {
+        let request = agent().get(self.url(path)).query_pairs(parameters.iter().copied());
+        let request = request.config().timeout_global(Some(ANSWER_MAX + time)).build();
         self.body(self.with_token(request)?.call())
     }
 
@@ -229,6 +243,18 @@ impl Paged for SubscriptionsPage {
 
     fn append(&mut self, next: SubscriptionsPage) {
         self.subscriptions.extend(next.subscriptions);
+        self.next = next.next;
+        add_missing(&mut self.missing, next.missing);
+    }
+}
+
+impl Paged for SlowSubscribersPage {
+    fn take_next(&mut self) -> Option<String> {
+        self.next.take()
+    }
+
+    fn append(&mut self, next: SlowSubscribersPage) {
+        self.slow_subscribers.extend(next.slow_subscribers);
         self.next = next.next;
         add_missing(&mut self.missing, next.missing);
     }

@@ -21,8 +21,10 @@ mod notify;
 mod open_files;
 mod passwd;
 mod run;
+mod slow;
 mod table;
 mod top;
+mod topics;
 mod trace;
 
 use std::process::ExitCode;
@@ -42,6 +44,8 @@ pub fn main() -> ExitCode {
         Command::Match(matches) => matches.execute(),
         Command::Clients(clients) => clients.execute(),
         Command::Subscriptions(subscriptions) => subscriptions.execute(),
+        Command::Slow(slow) => slow.execute(),
+        Command::Topics(topics) => topics.execute(),
         Command::Kick(kick) => kick.execute(),
         Command::Trace(trace) => trace.execute(),
         Command::Leave(leave) => leave.execute(),
@@ -92,6 +96,10 @@ enum Command {
     Clients(lists::Clients),
     /// List the clients' subscriptions
     Subscriptions(lists::Subscriptions),
+    /// List the clients that take long for what is published for them
+    Slow(slow::Slow),
+    /// Count which topics are published to most
+    Topics(topics::Topics),
     /// Disconnect a client and end its session
     Kick(kick::Kick),
     /// Show what happens to a client, or to publishes to a topic, while it happens

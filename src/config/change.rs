@@ -32,6 +32,7 @@ impl Setting {
     pub fn counts(&self) -> Counts {
         match (self.section, self.name) {
             (_, "log_level" | "acl_file" | "http_token_file" | "http_read_token_file") => Counts::Now,
+            (_, "slow_subscriber_threshold") => Counts::Now,
             (Section::Tls | Section::Access, _) | (_, "allow_anonymous" | "cookie_file") => {
                 Counts::NewConnections
             }

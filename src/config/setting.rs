@@ -581,6 +581,14 @@ pub const SETTINGS: &[Setting] = &[
         "How long a node that is drained is not ready before clients are sent away",
         |c| &mut c.drain_grace,
     ),
+    number(
+        Broker,
+        "slow_subscriber_threshold",
+        Millis,
+        0..=HOUR,
+        "A client that takes so long to acknowledge a message is noted as slow; 0ms: none is",
+        |c| &mut c.limits.slow_subscriber_threshold,
+    ),
     number(Broker, "sys_interval", Millis, 0..=HOUR, "Time between values of $SYS topics; 0ms: none", |c| {
         &mut c.extras.sys_interval
     }),

@@ -8,6 +8,7 @@ mod metrics;
 mod preflight;
 mod reload;
 mod roll;
+mod slow;
 mod stats;
 mod view;
 

@@ -12,21 +12,22 @@ use tokio::sync::watch;
 use super::clients::ClientRoll;
 use super::departure::Departure;
 use super::stats::Stats;
-use super::{clients, metrics};
+use super::{clients, metrics, slow};
 use crate::admin::view::{
     ClientView, ClientsPage, ClusterView, EventKind, EventView, HeadView, LeavingView, LinkKind, MatchView,
     MemberState, MemberView, NodeStats, RetainedPage, RetainedView, RouteView, RoutesPage, SetView,
-    SubscriptionsPage, TargetGroup,
+    SlowSubscribersPage, SubscriptionsPage, TargetGroup,
 };
 use crate::admin::{
     Answers, ClientsQuery, FirstEntries, Later, LeaveRefused, LeaveRequest, NodeView, Readiness,
-    RetainedQuery, RoutesQuery, SubscriptionsQuery, answer,
+    RetainedQuery, RoutesQuery, SlowQuery, SubscriptionsQuery, answer,
 };
 use crate::broker::{Broker, Kick, Published, Unpublished};
 use crate::cluster::events::{Newest, Occurrence, Subject};
 use crate::cluster::interest::SETS;
 use crate::cluster::{Answerer, Cluster, Snapshot};
 use crate::message::Message;
+use crate::observation::top_topics::{Counted, CountsFull};
 use crate::observation::trace::{Order, Part as TracePart, TracerFull};
 use crate::router::Members;
 use crate::topic::Topic;
@@ -161,6 +162,18 @@ impl NodeView for View {
 
     fn subscriptions(&self, query: &SubscriptionsQuery) -> SubscriptionsPage {
         clients::subscriptions(&self.broker, &self.roll, &self.name(), query)
+    }
+
+    fn slow_subscribers(&self, query: &SlowQuery) -> SlowSubscribersPage {
+        slow::list(&self.broker, &self.name(), query)
+    }
+
+    fn count_topics(&self, count: &str, seconds: u64) -> Result<(), CountsFull> {
+        self.broker.top_topics.begin(count, Duration::from_secs(seconds.min(3600)), Instant::now())
+    }
+
+    fn counted_topics(&self, count: &str) -> Option<Counted> {
+        self.broker.top_topics.fetch(count, Instant::now())
     }
 
     fn stats(&self) -> NodeStats {

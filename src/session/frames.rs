@@ -123,7 +123,9 @@ impl<'a> Frames<'a> {
 
     /// The message as it is kept, made once.
     pub fn message(&mut self) -> &Arc<Message> {
-        self.message.get_or_insert_with(|| Arc::new(self.application.to_message().named(self.publish)))
+        self.message.get_or_insert_with(|| {
+            Arc::new(self.application.to_message().named(self.publish).taken(self.now))
+        })
     }
 
     /// The kept message, if one was made.

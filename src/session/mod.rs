@@ -27,7 +27,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::message::{QueuedMessage, Ticket};
+use crate::message::{Message, QueuedMessage, Ticket};
 use ack_ring::{AckRing, Owed, Slot};
 use frames::{Copy, Frames, TooLarge, append_queued};
 pub use limits::SessionLimits;
@@ -389,6 +389,23 @@ impl Session {
         self.outbox.len() <= self.limits.max_outbox_bytes
             && self.queue.is_empty()
             && self.negotiated.is_some_and(|negotiated| self.may_send(negotiated))
+    }
+
+    /// A message that was sent under this identifier and is not acknowledged.
+    pub fn published(&self, packet_id: PacketId) -> Option<&Message> {
+        match self.window.get(packet_id)? {
+            InFlight::Published(queued) => Some(&queued.message),
+            InFlight::Released | InFlight::Done => None,
+        }
+    }
+
+    /// The first of the messages that the client has not acknowledged, sent or not.
+    pub fn oldest(&self) -> Option<&Message> {
+        let sent = self.window.iter().find_map(|(_, entry)| match entry {
+            InFlight::Published(queued) => Some(queued),
+            InFlight::Released | InFlight::Done => None,
+        });
+        sent.or_else(|| self.queue.iter().next()).map(|queued| &*queued.message)
     }
 
     /// Messages sent and not acknowledged.

@@ -62,9 +62,18 @@ impl Window {
     }
 
     /// The entry of `id`, unless it is unknown or done.
+    pub fn get(&self, id: PacketId) -> Option<&InFlight> {
+        self.ring.get(self.place(id)).filter(|entry| !matches!(entry, InFlight::Done))
+    }
+
+    /// The same, to be changed.
     pub fn get_mut(&mut self, id: PacketId) -> Option<&mut InFlight> {
-        let at = (u32::from(id.get()) + IDS - u32::from(self.first)) % IDS;
-        self.ring.get_mut(at as usize).filter(|entry| !matches!(entry, InFlight::Done))
+        let at = self.place(id);
+        self.ring.get_mut(at).filter(|entry| !matches!(entry, InFlight::Done))
+    }
+
+    fn place(&self, id: PacketId) -> usize {
+        ((u32::from(id.get()) + IDS - u32::from(self.first)) % IDS) as usize
     }
 
     /// The client has the message of `id` and will say PUBCOMP: the message itself is needed no more.

@@ -18,6 +18,7 @@ mod peer;
 mod processes;
 mod rumqttc;
 mod scenarios;
+mod slow;
 mod table;
 mod trace;
 mod world;

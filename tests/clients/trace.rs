@@ -60,14 +60,30 @@ fn cluster(directory: &Directory) -> Vec<Process> {
     })
 }
 
-fn mosquitto(program: &str, node: &Process, arguments: &[&str]) -> Command {
+/// A client that runs until the test ends, however that does.
+pub struct Running(pub Child);
+
+impl Running {
+    pub fn start(mut command: Command) -> Running {
+        Running(command.spawn().expect("installed"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn mosquitto(program: &str, node: &Process, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(["-h", "127.0.0.1", "-p", &node.mqtt_addr().port().to_string(), "-V", "mqttv5"]);
     command.args(arguments).stdout(Stdio::null());
     command
 }
 
-fn is_installed() -> bool {
+pub fn is_installed() -> bool {
     let installed = |program: &&str| Command::new(program).arg("--help").output().is_ok();
     may_go_on("mosquitto_sub", ["mosquitto_sub", "mosquitto_pub"].iter().all(installed))
 }
@@ -99,14 +115,13 @@ fn a_client_is_followed_through_the_cluster() {
     trace.tells(&[&both[1], "gauge-7 denied", "password"]);
     trace.tells(&[&both[1], "gauge-7 refused", "0x86 BadUserNameOrPassword"]);
 
-    let mut first = subscribe(1, &ALICE).spawn().expect("installed");
+    let first = Running::start(subscribe(1, &ALICE));
     trace.tells(&[&both[1], "gauge-7 connected", "session=new", "username=alice"]);
     trace.tells(&[&both[1], "gauge-7 <- SUBACK", "0x01 GrantedQoS1"]);
     publish("confidential");
     trace.tells(&[&both[1], "gauge-7 <- PUBLISH news/today id=1 qos=1", "size=12"]);
     trace.tells(&[&both[1], "gauge-7 -> PUBACK id=1"]);
-    first.kill().expect("it runs");
-    first.wait().expect("it ends");
+    drop(first);
     trace.tells(&[&both[1], "gauge-7 disconnected", "cause=tcp_closed"]);
     trace.tells(&[&both[1], "gauge-7 will published gone"]);
     publish("one");
@@ -114,18 +129,14 @@ fn a_client_is_followed_through_the_cluster() {
     trace.tells(&[&both[1], "gauge-7 queued news/today", "size=3", "queued=1"]);
     trace.tells(&[&both[1], "gauge-7 dropped news/today", "size=12", "why=queue_full"]);
 
-    let mut second = subscribe(0, &ALICE).spawn().expect("installed");
+    let _second = Running::start(subscribe(0, &ALICE));
     trace.tells(&[&both[1], "gauge-7 session leaves", &format!("to={}", both[0])]);
     trace.tells(&[&both[0], "gauge-7 session arrives"]);
     trace.tells(&[&both[0], "gauge-7 connected", "session=resumed"]);
     trace.tells(&[&both[0], "gauge-7 <- PUBLISH news/today", "size=3"]);
-    let mut third = subscribe(0, &ALICE).spawn().expect("installed");
+    let _third = Running::start(subscribe(0, &ALICE));
     trace.tells(&[&both[0], "gauge-7 disconnected", "cause=takenover"]);
     trace.tells(&[&both[0], "gauge-7 <- DISCONNECT", "0x8E SessionTakenOver"]);
-    for client in [&mut second, &mut third] {
-        let _ = client.kill();
-        let _ = client.wait();
-    }
     let text = trace.text();
     for secret in ["the secret", "a guess", "confidential"] {
         assert!(!text.contains(secret), "{secret} is in\n{text}");
@@ -143,8 +154,7 @@ fn a_topic_is_followed_through_the_cluster() {
     let arguments = ["--topic", "news/+", "--payload=4", "--json"];
     let trace = Trace::start(&nodes[1], directory.file("trace"), &arguments);
     let subscribe = ["-i", "reader", "-t", "news/#", "-q", "0"];
-    let mut reader =
-        mosquitto("mosquitto_sub", &nodes[1], &[&subscribe[..], &ALICE].concat()).spawn().expect("installed");
+    let _reader = Running::start(mosquitto("mosquitto_sub", &nodes[1], &[&subscribe[..], &ALICE].concat()));
     awaits("it is subscribed", PATIENCE, || !nodes[0].matches("news/x").is_empty());
     for (topic, payload) in [("news/today", "something"), ("other/today", "secret")] {
         let message = ["-i", "writer", "-t", topic, "-m", payload];
@@ -162,8 +172,6 @@ fn a_topic_is_followed_through_the_cluster() {
     ]);
     trace.tells(&[&on(second), r#""event":"forwarded""#, &format!(r#""from":"{first}""#)]);
     trace.tells(&[&on(second), r#""event":"routed""#, r#""delivered":"1""#, r#""subscribers":"reader""#]);
-    let _ = reader.kill();
-    let _ = reader.wait();
     let text = trace.text();
     for line in text.lines() {
         let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
@@ -181,7 +189,8 @@ fn a_reader_that_stands_still_holds_up_nobody() {
     let nodes = cluster(&directory);
     let mut command = Command::new(env!("CARGO_BIN_EXE_rumormq"));
     command.args(["trace", "--topic", "#", "--payload", "--http", &nodes[0].http_addr().to_string()]);
-    let mut reader = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let _reader = Running::start(command);
     awaits("it traces", PATIENCE, || nodes[0].metric("traces", &[]) == 1.0);
     let lines = lines_of(&directory.file("lines"), 40_000);
     let arguments = ["-q", "1", "-t", "a/b", "-l"];
@@ -190,8 +199,6 @@ fn a_reader_that_stands_still_holds_up_nobody() {
     assert!(status.expect("installed").success(), "all were acknowledged");
     assert_eq!(nodes[0].metric("messages_received_total", &["qos=\"1\""]), 40_000.0);
     assert!(nodes[0].metric("trace_events_lost_total", &[]) > 0.0, "more came than anybody took");
-    let _ = reader.kill();
-    let _ = reader.wait();
 }
 
 fn lines_of(file: &Path, count: usize) -> PathBuf {
