@@ -50,6 +50,7 @@ use crate::bridge::BridgeConfig;
 use crate::broker::{Extras, Limits};
 pub use crate::cluster::forward::stream::ForwardOverflow;
 use crate::cluster::link::tls::LinkTlsFiles;
+use crate::net::PageOrigin;
 pub use crate::net::tls::ClientCertificates;
 use crate::net::tls::TlsFiles;
 
@@ -81,6 +82,10 @@ pub struct Config {
     pub ws: Option<SocketAddr>,
     /// Where MQTT clients connect by WebSocket over TLS. None: nowhere. The same holds as for `mqtts`.
     pub wss: Option<SocketAddr>,
+    /// Pages that may connect by WebSocket, by where they come from, such as `https://app.example.org`. A browser connects for
+    /// any page that it shows, with what its network lets it reach; what is no browser says no origin and is let in. Empty:
+    /// all pages.
+    pub ws_origins: Vec<PageOrigin>,
     /// Where the HTTP API and the metrics are. Reads are answered to whoever reaches it. Port 0 is any free one.
     pub http: SocketAddr,
     /// What requests that change something have to show. None: only programs on this machine may change anything.
@@ -222,6 +227,7 @@ impl Default for Config {
             advertise_cluster: None,
             advertise_mqtt: None,
             advertise_http: None,
+            ws_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             allow_anonymous: false,
             tls_certificate_file: None,

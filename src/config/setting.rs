@@ -63,7 +63,7 @@ impl Setting {
 
     /// Whether it has several values, separated by commas.
     pub fn is_list(&self) -> bool {
-        self.name == "join" || self.name == "trusted_proxies"
+        matches!(self.name, "join" | "trusted_proxies" | "ws_origins")
     }
 
     /// Gives the field the value that `text` means; the error says what is wrong with it.
@@ -221,6 +221,13 @@ pub const SETTINGS: &[Setting] = &[
     text(Listen, "wss", "ADDR", "Where MQTT clients connect by WebSocket over TLS, usually port 8084", |c| {
         &mut c.wss
     }),
+    text(
+        Listen,
+        "ws_origins",
+        "ORIGIN",
+        "Pages that may connect by WebSocket, such as https://app.example.org; may be repeated",
+        |c| &mut c.ws_origins,
+    ),
     text(Listen, "cluster", "ADDR", "Where other nodes connect, by UDP and TCP", |c| &mut c.cluster),
     text(Listen, "http", "ADDR", "Where the HTTP API and the metrics are", |c| &mut c.http),
     text(

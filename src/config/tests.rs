@@ -60,6 +60,7 @@ fn three_values(setting: &Setting) -> [String; 3] {
         "advertise_mqtt" | "advertise_cluster" | "advertise_http" => ["a:1", "b.example.org:2", "[::1]:3"],
         "join" => ["a:1,b:2", "c:3", "[::1]:4"],
         "trusted_proxies" => ["10.0.0.0/8,192.0.2.1/32", "fd00::/8", "192.0.2.0/24"],
+        "ws_origins" => ["https://a.org,http://b:3000", "http://localhost:3000", "https://c.org"],
         "cluster_name" => ["a", "b", "c"],
         "allow_anonymous" | "certificate_as_username" | "exclusive_subscriptions" => ["true", "true", "true"],
         "tls_client_certificates" => ["optional", "optional", "optional"],

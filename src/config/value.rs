@@ -16,6 +16,7 @@ use crate::access::acl::Acl;
 use crate::access::password_file::PasswordFile;
 use crate::broker::{ResponseTopic, ServerReference};
 use crate::codec::packet::QoS;
+use crate::net::PageOrigin;
 use crate::router::Strategy;
 use ipnet::IpNet;
 
@@ -233,6 +234,20 @@ impl Text for Vec<IpNet> {
 
     fn show(&self) -> String {
         self.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// Separated by commas.
+impl Text for Vec<PageOrigin> {
+    fn read(&mut self, text: &str) -> Result<(), String> {
+        let origins = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+        let origin = |text: &str| text.parse().map_err(|error| format!("{text:?} is {error}"));
+        *self = origins.map(origin).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.iter().map(PageOrigin::to_string).collect::<Vec<_>>().join(",")
     }
 }
 

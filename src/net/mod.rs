@@ -8,6 +8,7 @@ mod door;
 mod listener;
 mod opening;
 mod opening_error;
+mod origins;
 pub mod pipe;
 mod protocol;
 mod proxy;
@@ -17,5 +18,6 @@ pub mod web_socket;
 
 pub use door::Door;
 pub use listener::Listener;
+pub use origins::{PageOrigin, PageOrigins};
 pub use protocol::Protocol;
 pub use proxy::TrustedProxies;

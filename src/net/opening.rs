@@ -45,10 +45,12 @@ fn speak(door: &Arc<Door>, protocol: &Protocol, tcp: Tcp, place: Place) {
             let tls = tls.clone();
             open(door, listener, place, async move { tls.accept(tcp).await }, connect);
         }
-        Protocol::Ws => open(door, listener, place, WebSocket::accept(tcp), connect),
-        Protocol::Wss(tls) => {
-            let tls = tls.clone();
-            let handshake = async move { WebSocket::accept(tls.accept(tcp).await?).await };
+        Protocol::Ws(origins) => {
+            open(door, listener, place, WebSocket::accept(tcp, origins.clone()), connect);
+        }
+        Protocol::Wss(tls, origins) => {
+            let (tls, origins) = (tls.clone(), origins.clone());
+            let handshake = async move { WebSocket::accept(tls.accept(tcp).await?, origins).await };
             open(door, listener, place, handshake, connect);
         }
     }

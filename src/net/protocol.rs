@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::origins::PageOrigins;
 use super::tls::Tls;
 
 /// What clients of a listener speak.
@@ -11,10 +12,10 @@ pub enum Protocol {
     Mqtt,
     /// MQTT over TLS.
     Mqtts(Arc<Tls>),
-    /// MQTT over WebSocket.
-    Ws,
-    /// MQTT over WebSocket over TLS.
-    Wss(Arc<Tls>),
+    /// MQTT over WebSocket, for pages from there and for all others.
+    Ws(PageOrigins),
+    /// The same over TLS.
+    Wss(Arc<Tls>, PageOrigins),
 }
 
 impl Protocol {
@@ -23,8 +24,8 @@ impl Protocol {
         match self {
             Protocol::Mqtt => "mqtt",
             Protocol::Mqtts(_) => "mqtts",
-            Protocol::Ws => "ws",
-            Protocol::Wss(_) => "wss",
+            Protocol::Ws(_) => "ws",
+            Protocol::Wss(..) => "wss",
         }
     }
 }

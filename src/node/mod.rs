@@ -33,7 +33,7 @@ use crate::cluster::link::tls::{LinkTls, LinkTlsError};
 use crate::cluster::{Answerer, Cluster, ClusterConfig, Endpoint, NameTaken, SecretsError};
 use crate::config::{Config, ConfigError, HostPort, advertised};
 use crate::net::tls::{Tls, TlsError};
-use crate::net::{Door, Listener, Protocol, TrustedProxies};
+use crate::net::{Door, Listener, PageOrigins, Protocol, TrustedProxies};
 use crate::store::{Identity, StoreError};
 use departure::{Departure, DrainPlan};
 use drain::Drain;
@@ -339,12 +339,12 @@ impl Drop for Node {
 
 /// Binds what clients connect to, plain TCP first.
 fn bind_listeners(config: &Config, tls: Option<&Arc<Tls>>) -> Result<Vec<Listener>, StartError> {
-    let with_tls = |protocol: fn(Arc<Tls>) -> Protocol| tls.cloned().map(protocol);
+    let origins = PageOrigins::new(config.ws_origins.clone());
     let wanted = [
         (Some(config.mqtt), Some(Protocol::Mqtt)),
-        (config.mqtts, with_tls(Protocol::Mqtts)),
-        (config.ws, Some(Protocol::Ws)),
-        (config.wss, with_tls(Protocol::Wss)),
+        (config.mqtts, tls.cloned().map(Protocol::Mqtts)),
+        (config.ws, Some(Protocol::Ws(origins.clone()))),
+        (config.wss, tls.cloned().map(|tls| Protocol::Wss(tls, origins))),
     ];
     let wanted = wanted.into_iter().filter_map(|(address, protocol)| address.zip(protocol));
     wanted

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use rumormq::codec::packet::{Packet, ProtocolVersion};
-use rumormq::net::Protocol;
+use rumormq::net::{PageOrigins, Protocol};
 
 use crate::support::client::{PATIENCE, Q1, V500, ack, options, publish, subscribe};
 use crate::support::node::Node;
@@ -12,7 +12,8 @@ use crate::{BOTH, passing};
 
 /// A WebSocket opened by hand, and what the server answered.
 fn open(node: &Node, offers: &str) -> (TcpStream, String) {
-    let mut stream = TcpStream::connect(node.listens(Protocol::Ws)).expect("the broker listens");
+    let mut stream =
+        TcpStream::connect(node.listens(Protocol::Ws(PageOrigins::default()))).expect("the broker listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("above zero");
     let request = format!(
         "GET /mqtt HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

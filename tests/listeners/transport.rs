@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rumormq::broker::Limits;
 use rumormq::codec::packet::Connect;
-use rumormq::net::Protocol;
 use rumormq::net::tls::{ClientCertificates, Tls, TlsFiles};
+use rumormq::net::{PageOrigins, Protocol};
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -59,14 +59,38 @@ impl Listening {
         Listening::over(Node::with(limits), known, mode)
     }
 
+    /// WebSockets are for these pages alone.
+    pub fn for_pages_of(origins: &[&str]) -> Listening {
+        let origins = origins.iter().map(|origin| origin.parse().expect("an origin"));
+        Listening::open_all(
+            Node::start(),
+            None,
+            ClientCertificates::Required,
+            PageOrigins::new(origins.collect()),
+        )
+    }
+
     /// Opens the other listeners of this broker.
     pub fn over(node: Node, known: Option<&Authority>, mode: ClientCertificates) -> Listening {
+        Listening::open_all(node, known, mode, PageOrigins::default())
+    }
+
+    fn open_all(
+        node: Node,
+        known: Option<&Authority>,
+        mode: ClientCertificates,
+        origins: PageOrigins,
+    ) -> Listening {
         let authority = Authority::new();
         let Identity { certificate, key } = authority.server();
         let client_ca = known.map(Authority::certificate);
         let files = TlsFiles { certificate, key, client_ca, client_certificates: mode };
         let tls = Arc::new(Tls::load(files).expect("files as they should be"));
-        let protocols = [Protocol::Mqtts(tls.clone()), Protocol::Ws, Protocol::Wss(tls.clone())];
+        let protocols = [
+            Protocol::Mqtts(tls.clone()),
+            Protocol::Ws(origins.clone()),
+            Protocol::Wss(tls.clone(), origins),
+        ];
         let [mqtts, ws, wss] = protocols.map(|protocol| node.listens(protocol));
         let addresses = [node.address, mqtts, ws, wss];
         Listening { node, authority, tls, addresses }

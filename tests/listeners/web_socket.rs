@@ -51,6 +51,29 @@ fn the_sub_protocol_is_asked_for() {
 }
 
 #[test]
+fn pages_from_elsewhere_are_turned_away() {
+    let listening = Listening::for_pages_of(&["https://app.example.org"]);
+    let opens = |origin: Option<&str>| {
+        let mut stream = listening.tcp(Transport::Ws);
+        let origin = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
+        let request = format!(
+            "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{origin}\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("accepted");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    assert_eq!(opens(Some("https://app.example.org")), "HTTP/1.1 101");
+    assert_eq!(opens(None), "HTTP/1.1 101", "no browser");
+    assert_eq!(opens(Some("https://evil.example.org")), "HTTP/1.1 403");
+    assert_eq!(opens(Some("null")), "HTTP/1.1 403");
+    listening.node.awaits("both are counted", || listening.failures("ws", "websocket") == 2);
+}
+
+#[test]
 fn what_is_no_request_for_a_web_socket_is_turned_away() {
     let listening = Listening::start();
     let requests = [

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 
 use self::deframer::Deframer;
 use super::opening_error::OpeningError;
+use super::origins::PageOrigins;
 use super::transport::Transport;
 use crate::session::outbox::MAX_SLICES;
 
@@ -42,9 +43,10 @@ pub struct WebSocket<S> {
 
 impl<S: Transport> WebSocket<S> {
     /// Answers the client's request for a WebSocket.
-    pub(super) async fn accept(stream: S) -> Result<WebSocket<S>, OpeningError> {
-        let stream =
-            opening::accept(stream).await.map_err(|error| OpeningError::WebSocket(Box::new(error)))?;
+    pub(super) async fn accept(stream: S, origins: PageOrigins) -> Result<WebSocket<S>, OpeningError> {
+        let stream = opening::accept(stream, &origins)
+            .await
+            .map_err(|error| OpeningError::WebSocket(Box::new(error)))?;
         Ok(WebSocket {
             stream,
             deframer: Deframer::default(),
