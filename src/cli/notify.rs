@@ -6,6 +6,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// The way to the service manager.
@@ -35,9 +36,12 @@ impl ServiceManager {
         self.say(&format!("READY=1\nSTATUS={status}"));
     }
 
-    /// The configuration is read again, until [`ServiceManager::ready`].
+    /// The configuration is read again, until [`ServiceManager::ready`]. The time tells the manager whether that answers the
+    /// signal it has sent (`Type=notify-reload`).
     pub(super) fn reloading(&self) {
-        self.say("RELOADING=1");
+        let now = clock_gettime(ClockId::Monotonic);
+        let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+        self.say(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
     /// The node stops, or leaves.

@@ -43,8 +43,13 @@ fn the_service_manager_hears_how_a_node_is() {
     }
     node.thaw();
     manager.set_read_timeout(Some(PATIENCE)).expect("above zero");
+    let clock = || rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_sec;
+    let before = clock();
     node.hang_up();
-    assert_eq!(told(&manager), "RELOADING=1");
+    let reloading = told(&manager);
+    let micros = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("it reloads, and says when");
+    let at = micros.parse::<i64>().expect("a number") / 1_000_000;
+    assert!((before..=clock()).contains(&at), "{at}");
     assert_eq!(told(&manager), "READY=1\nSTATUS=serving clients as n1@127.0.0.1");
     node.terminate();
     assert_eq!(told(&manager), "STOPPING=1\nSTATUS=stopping");
