@@ -238,6 +238,16 @@ fn clients_are_listed_and_kicked() {
 }
 
 #[test]
+fn who_has_read_enough_is_no_trouble() {
+    for arguments in [&["check"][..], &["check", "--json"], &["check", "--print-default"], &["cookie"]] {
+        let mut process = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(process.stdout.take());
+        let said = process.wait_with_output().unwrap();
+        assert_eq!((said.status.code(), said.stderr.as_slice()), (Some(0), &b""[..]), "{arguments:?}");
+    }
+}
+
+#[test]
 fn shells_complete_the_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, script, _) = output(&["completions", shell]);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::ask::print;
 use super::failure::Failure;
 use super::run::Stop;
 use super::table::Table;
@@ -134,10 +135,10 @@ impl Bench {
                 .await
                 .map_err(|error| Failure::Bench(error.to_string()))
         })?;
-        match self.json {
-            true => println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default()),
-            false => print!("{}", table(&plan, &report)),
-        }
+        print(&match self.json {
+            true => serde_json::to_string_pretty(&report).unwrap_or_default(),
+            false => table(&plan, &report),
+        })?;
         match report.broken.is_empty() {
             true => Ok(()),
             false => Err(Failure::Bench(report.broken.join("\n"))),

@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 
+use super::ask::print;
 use super::failure::Failure;
 use super::given::Given;
 use super::logging;
@@ -45,8 +46,7 @@ struct Row {
 impl Check {
     pub(super) fn execute(self) -> Result<(), Failure> {
         if self.print_default {
-            print!("{}", default_file());
-            return Ok(());
+            return print(&default_file());
         }
         logging::init(&LevelFilter::WARN.into(), LogFormat::Text);
         self.given.warn_of_misspelled();
@@ -58,13 +58,13 @@ impl Check {
         let report = Report { valid: errors.is_empty(), settings: rows(&resolution), errors };
         if self.json {
             // Made of texts alone, it can be written.
-            println!("{}", serde_json::to_string(&report).unwrap_or_default());
+            print(&serde_json::to_string(&report).unwrap_or_default())?;
         } else if report.valid {
             let mut table = Table::new(&["SETTING", "VALUE", "FROM"]);
             for row in report.settings {
                 table.push(vec![row.setting, row.value.unwrap_or_else(|| "-".to_owned()), row.from]);
             }
-            print!("{table}");
+            print(&table.to_string())?;
         }
         if report.valid { Ok(()) } else { Err(Failure::Usage(report.errors.join("\n"))) }
     }

@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use zeroize::Zeroizing;
 
+use super::ask::print;
 use super::failure::Failure;
 
 /// Bytes of chance in a cookie: as many as the keys that are made of it have.
@@ -26,9 +27,7 @@ impl Cookie {
     pub(super) fn execute(self) -> Result<(), Failure> {
         let line = new_line().map_err(|error| Failure::System("cannot make a cookie", error))?;
         match self.file {
-            None => io::stdout()
-                .write_all(line.as_bytes())
-                .map_err(|error| Failure::System("cannot write", error)),
+            None => print(&line),
             Some(path) => match write(&path, &line) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::Usage(format!(
                     "{} is there already, and a cluster may rely on it: to change a cookie, add a line to the file",

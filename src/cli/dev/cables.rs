@@ -139,7 +139,7 @@ async fn carry_connections(plugs: Arc<[Plug]>, listener: TcpListener, to: u16, c
                 Ok((stream, source)) => {
                     let (plugs, cut) = (plugs.clone(), cut.clone());
                     connections.spawn(async move {
-                        let from = dialler(plugs.clone(), source).await;
+                        let from = dialler(plugs.clone(), source, to).await;
                         // It has ended: both ends are told by that.
                         let _ = carry(stream, from, to, plugs[usize::from(to)].node, cut).await;
                     });
@@ -152,10 +152,10 @@ async fn carry_connections(plugs: Arc<[Plug]>, listener: TcpListener, to: u16, c
     }
 }
 
-/// Which of the nodes has opened a connection.
-async fn dialler(plugs: Arc<[Plug]>, source: SocketAddr) -> Option<u16> {
+/// Which of the nodes has opened a connection to a plug.
+async fn dialler(plugs: Arc<[Plug]>, source: SocketAddr, to: u16) -> Option<u16> {
     let look = move || {
-        let socket = owner::socket_of(source)?;
+        let socket = owner::socket_of(source, plugs[usize::from(to)].address)?;
         let mut nodes = (0..).zip(plugs.iter());
         nodes
             .find(|(_, plug)| plug.process.read().is_some_and(|process| owner::has(process, &socket)))
