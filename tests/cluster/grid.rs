@@ -86,7 +86,7 @@ fn links_beside_the_grid_end_after_a_while() {
     let nodes = start_grid(8, 4);
     let grid = grid(&nodes);
     assert!(grid.iter().any(|links| links.len() < nodes.len() - 1));
-    let took = awaits("only the grid is linked", 3 * PATIENCE, || {
+    let took = awaits("only the grid is linked", 12 * PATIENCE, || {
         nodes.iter().zip(&grid).all(|(node, grid)| links(node) == *grid)
     });
     println!("only the grid is linked after {took:?}");

@@ -247,3 +247,51 @@ fn haproxy_takes_its_configuration() {
         Command::new(super::haproxy::PROGRAM).arg("-c").arg("-f").arg(file).output().expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// What GitHub makes of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .to_lowercase()
+        .chars()
+        .filter(|it| it.is_alphanumeric() || " -_".contains(*it))
+        .collect::<String>();
+    kept.trim().replace(' ', "-")
+}
+
+/// The lines of a text that are not code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_code = false;
+    text.lines().filter(move |line| {
+        let is_fence = line.starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    })
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages: Vec<PathBuf> = vec![top.join("README.md"), top.join("dashboards/README.md")];
+    pages.extend(
+        all().into_iter().map(|(name, _)| PathBuf::from(name)).filter(|path| path.ends_with("README.md")),
+    );
+    let mut links = 0;
+    for page in &pages {
+        let text = std::fs::read_to_string(page).expect("a page");
+        let anchors: Vec<String> = prose(&text)
+            .filter_map(|line| Some(anchor(line.strip_prefix('#')?.trim_start_matches('#'))))
+            .collect();
+        for line in prose(&text) {
+            for rest in line.split("](").skip(1) {
+                let target = rest.split(')').next().expect("something before it");
+                let leads = match target.strip_prefix('#') {
+                    Some(heading) => anchors.iter().any(|anchor| anchor == heading),
+                    None => target.contains("://") || page.parent().expect("a folder").join(target).exists(),
+                };
+                assert!(leads, "{}: {target}", page.display());
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 30, "only {links} links: is this the way to look for them?");
+}
