@@ -249,7 +249,9 @@ impl Node {
             }
             return false;
         }
+        // What a start left counts until what the next one began with is here: that may have died before anybody had it.
         if let Some(newer) = self.newer_than(replica)
+            && self.has_all_of(&newer)
             && !self.vouches_for(replica, now)
             && !(alive && self.is_settled(&newer, now))
         {
@@ -342,15 +344,21 @@ impl Node {
         }
         self.departed.insert(replica, Departure::Left);
         self.drop_member(replica, Some(MemberState::Left), now);
-        // Of a name that has left, nobody takes in what an earlier start of it wrote: so nobody keeps what a dead one did.
-        let earlier = self
-            .incarnations(&replica.name)
-            .filter(|(other, member)| *other < replica && !member.is_live() && !self.vouches_for(other, now));
-        let earlier: Vec<ReplicaId> = earlier.map(|(other, _)| other.clone()).collect();
+        let earlier = self.incarnations(&replica.name).map(|(other, _)| other);
+        let earlier: Vec<ReplicaId> =
+            earlier.filter(|other| self.is_of_the_left(other, now)).cloned().collect();
         for earlier in earlier {
             self.counters.superseded += 1;
             self.drop_member(&earlier, None, now);
         }
+    }
+
+    /// Whether a member does not live, and a later start of its node has left. Of a name that has left, nobody takes in what an
+    /// earlier start of it wrote: so nobody keeps what a dead one did.
+    fn is_of_the_left(&self, replica: &ReplicaId, now: Instant) -> bool {
+        self.departed.has_left(replica)
+            && self.members.get(replica).is_some_and(|member| !member.is_live())
+            && !self.vouches_for(replica, now)
     }
 
     pub(super) fn live_members(&self) -> impl Iterator<Item = (&ReplicaId, &Member)> {
@@ -407,6 +415,9 @@ impl Node {
                 self.counters.forgotten += 1;
                 self.departed.insert(&replica, Departure::Forgotten);
                 self.drop_member(&replica, None, now);
+            } else if self.is_of_the_left(&replica, now) {
+                self.counters.superseded += 1;
+                self.drop_member(&replica, None, now);
             } else {
                 self.supersede(&replica.name, now);
             }
@@ -433,13 +444,12 @@ impl Node {
         }
         let Some(newest) = known.iter().max().map(|newest| (*newest).clone()) else { return };
         let older: Vec<ReplicaId> = known.into_iter().filter(|older| **older < newest).cloned().collect();
-        let complete = match self.members.get(&newest) {
-            None => true,
-            Some(member) => {
-                member.is_restored(|set| self.lane(set, &newest).map_or(0, |lane| lane.head().seq))
-            }
-        };
-        if older.contains(&self.me) && self.members.get(&newest).is_some_and(Member::is_live) {
+        let complete = self.has_all_of(&newest);
+        // For a while after a restart others still have answers of the incarnation before, be its number the higher one.
+        let is_outlived = self.members.get(&newest).is_some_and(Member::is_live)
+            && self.is_settled(&newest, now)
+            && self.is_settled(&self.me, now);
+        if older.contains(&self.me) && is_outlived {
             self.report_conflict(&self.me.clone(), &newest);
         }
         for older in older {
@@ -457,13 +467,19 @@ impl Node {
                 }
                 continue;
             }
-            let empty =
-                self.set_ids().all(|set| self.lane(set, &older).is_none_or(|lane| lane.head().seq == 0));
+            let known = self.members.get(&older);
+            let empty = known.is_none_or(|member| self.set_ids().all(|set| member.known_seq(set) == 0));
             if complete || empty {
                 self.counters.superseded += 1;
                 self.drop_member(&older, None, now);
             }
         }
+    }
+
+    /// Whether everything that a start of a node began with is here, as of this node itself.
+    fn has_all_of(&self, replica: &ReplicaId) -> bool {
+        let applied = |set| self.lane(set, replica).map_or(0, |lane| lane.head().seq);
+        self.members.get(replica).is_none_or(|member| member.is_restored(applied))
     }
 
     /// A start of this node with a higher incarnation is known. If that lives, the name was given twice, and both go on; if it does

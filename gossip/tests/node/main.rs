@@ -554,6 +554,61 @@ fn who_is_said_to_have_left_and_serves_goes_on_as_a_later_start() {
     assert_eq!(script.keys("a"), ["x"]);
 }
 
+/// Others still have answers of the start before, which had the later clock.
+#[test]
+fn a_start_with_a_clock_behind_is_no_conflict_with_the_one_that_just_ended() {
+    let mut script = Script::new(&["a", "b"]);
+    let (before, now) = (replica("b", 5), script.now);
+    assert!(script.node("a").handle_link_up(before, Digest::default(), now));
+    script.link("a", "b");
+    script.pass(Duration::from_millis(600), &[]);
+    let events = script.take_events("b");
+    assert!(!events.iter().any(|event| matches!(event, Event::Conflict { .. })), "{events:?}");
+    script.node("a").handle_link_down(&replica("b", 5), now);
+    script.pass(Duration::from_secs(10), &[]);
+    let restart = Event::RestartLane { reason: RestartReason::Outdone, after: Incarnation(5) };
+    assert!(script.take_events("b").contains(&restart));
+}
+
+#[test]
+fn what_a_start_left_is_spread_until_somebody_has_what_the_next_one_began_with() {
+    let mut script = Script::new(&["a", "b", "c"]);
+    let (first, second) = (replica("b", 1), replica("b", 2));
+    script.insert("b", "x");
+    script.link("a", "b");
+    script.unlink("a", "b");
+    let now = script.now;
+    for at in ["a", "c"] {
+        for alive in [true, false] {
+            let heads = vec![(ROUTES, Head { seq: 1, count: 1, ..Head::default() })];
+            let status = Status::Running;
+            let died = Observation { replica: second.clone(), alive, status, heads };
+            script.node(at).handle_observation(died, now);
+        }
+    }
+    script.pass(Duration::from_secs(3), &[]);
+    script.link("a", "c");
+    script.pass(Duration::from_secs(3), &[]);
+    for at in ["a", "c"] {
+        assert_eq!(script.nodes[at].applied(ROUTES, &first).map(|head| head.seq), Some(1), "{at}");
+    }
+}
+
+#[test]
+fn of_a_node_that_has_left_nothing_stays_that_an_earlier_start_wrote() {
+    let mut script = Script::new(&["a", "b"]);
+    let first = replica("b", 1);
+    script.insert("b", "x");
+    script.link("a", "b");
+    script.observe("a", &first, true, Status::Running);
+    script.observe("a", &replica("b", 2), true, Status::Left);
+    assert!(script.nodes["a"].is_member(&first), "it answers");
+    script.unlink("a", "b");
+    script.observe("a", &first, false, Status::Running);
+    script.pass(Duration::from_secs(3), &[]);
+    assert!(!script.nodes["a"].is_member(&first));
+}
+
 /// A member may say anything of others. Who were brought to the highest incarnation there is could not start again.
 #[test]
 fn starts_that_nobody_can_have_had_are_made_up() {
