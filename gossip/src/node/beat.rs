@@ -46,6 +46,8 @@ pub(super) struct Talk {
     needs_report: bool,
     /// The last round in which it had a digest.
     told_round: u64,
+    /// The last round in which a digest of it came.
+    heard_round: u64,
     /// The last round in which it was told all lanes because it asked.
     answered_round: Option<u64>,
     /// The last round in which it was told all links because it asked.
@@ -61,10 +63,20 @@ impl Talk {
             greeted_briefly: false,
             needs_report: true,
             told_round: round,
+            heard_round: round,
             answered_round: None,
             reported_round: None,
             asked_round: None,
         }
+    }
+
+    pub fn heard(&mut self, round: u64) {
+        self.heard_round = round;
+    }
+
+    /// Whether a digest of the peer has come since everybody had what happened in that round.
+    pub fn heard_after(&self, round: u64) -> bool {
+        self.heard_round > round + 2
     }
 }
 
@@ -145,8 +157,8 @@ impl Node {
         last.and_then(behind).or_else(|| self.links.keys().next().cloned())
     }
 
-    /// Something waits for what these peers have not said since their links came up. In a small cluster they have said all, and in
-    /// a large one nobody has to wait for his turn: one of them is asked in a round.
+    /// Something waits for what these peers have not said since their links came up, or when it was their turn. In a small cluster
+    /// they have said all, and in a large one nobody has to wait for the next turn: one of them is asked in a round.
     pub(super) fn ask_silent(&mut self, silent: &BTreeSet<ReplicaId>) {
         let round = self.digest_round;
         if self.mesh.is_full() || self.reported.asked_round == Some(round) {

@@ -76,6 +76,9 @@ impl Node {
         now: Instant,
     ) -> Result<(), MessageError> {
         self.check_digest(digest)?;
+        if let Some(link) = self.links.get_mut(from) {
+            link.talk.heard(self.digest_round);
+        }
         self.merge_digest(from, digest, now);
         self.offer_newcomer(from, now);
         Ok(())

@@ -305,16 +305,18 @@ impl Node {
             let before = lanes.head().seq;
             let silent = RefCell::new(BTreeSet::new());
             let is_everywhere = |owner: &ReplicaId, dot: u64| {
-                let slot = match *owner == self.me {
-                    true => Some(Slot::OWN),
-                    false => self.members.get(owner).map(|member| member.slot),
+                let (slot, changed) = match self.members.get(owner) {
+                    _ if *owner == self.me => (Some(Slot::OWN), 0),
+                    Some(member) => (Some(member.slot), member.changed_round()),
+                    None => (None, 0),
                 };
                 let has = |link: &Link| slot.map_or(0, |slot| link.has(set, slot));
                 let others = self.links.iter().filter(|(peer, _)| *peer != owner);
                 let mut lacking = others.filter(|(_, link)| has(link) < dot).peekable();
                 let all_have_it = lacking.peek().is_none();
-                let of_nothing = lacking.filter(|(_, link)| has(link) == 0);
-                silent.borrow_mut().extend(of_nothing.map(|(peer, _)| peer.clone()));
+                // What it would have said of the lane by now was lost, or never said.
+                let in_doubt = lacking.filter(|(_, link)| has(link) == 0 || link.talk.heard_after(changed));
+                silent.borrow_mut().extend(in_doubt.map(|(peer, _)| peer.clone()));
                 all_have_it
             };
             {
