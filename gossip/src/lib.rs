@@ -3,21 +3,53 @@
 //!
 //! # Why nodes must converge
 //!
+//! Of the network this assumes that what is said again and again between two nodes that can reach each other arrives at last. Not
+//! that it arrives once, in order, or within any time.
+//!
 //! 1. **One writer a lane.** A replica (one start of one node) writes only its own [`Lane`]. Each of its writes, an add or a
-//!    remove, takes the lane's next sequence number. So the live elements at number n depend on nothing but the replica
-//!    and n: two nodes that hold a lane at n hold the same.
-//! 2. **Copies only move forward, by whole steps.** A copy at `a` applies an [`Interval`] that begins at or before `a` and ends at
+//!    remove, takes the lane's next sequence number; that of an add is the *dot* of its element. So the live elements at number n
+//!    depend on nothing but the replica and n: two nodes that hold a lane at n hold the same.
+//! 2. **What is missing says something.** A copy at n has heard of all dots up to n and of none behind. One up to n that it does not
+//!    hold was removed, so nothing has to be kept to say so. The numbers of all lanes together are a version vector, the causal
+//!    context of all that the copies hold.
+//! 3. **Copies only move forward, by whole steps.** A copy at `a` applies an [`Interval`] that begins at or before `a` and ends at
 //!    `b > a`, and is then what the owner was at `b`. What it has in between does not matter, because the interval
 //!    says exactly what is live there. Repeated or old intervals are no step and are ignored; ones that begin
 //!    too late wait. Large intervals arrive in pieces and count when the last one is there.
-//! 3. **Everyone finds out that he is behind.** Heads (`seq:count:hash`) travel with membership gossip, and [`Digest`]s over every
+//! 4. **Everyone finds out that he is behind.** Heads (`seq:count:hash`) travel with membership gossip, and [`Digest`]s over every
 //!    link. Whoever sees a higher number than his own asks the owner, or anybody who has more, again and again until
-//!    he is there. So a lost message costs time, never state.
-//! 4. **Mistakes show.** Each interval carries a hash of the state it leads to. Another result is not applied, raises an alarm,
+//!    he is there. So a lost message costs time, never state; and it is enough that there is some way from node to node, over
+//!    whomever it leads.
+//! 5. **Mistakes show.** Each interval carries a hash of the state it leads to. Another result is not applied, raises an alarm,
 //!    and is repaired by a snapshot.
 //!
-//! The set is the union of all lanes. Taking the newer copy of every lane is commutative, associative and idempotent, so
-//! [`ReplicatedSet`] is a CRDT (it implements the traits of [`crdts`], and holds what an Orswot would).
+//! The set is the union of all lanes: an element is in it while any replica has a live dot for it. So a remove takes away what its
+//! writer had added, never what somebody else adds meanwhile (an observed-remove set, in which adds win). Taking the newer copy of
+//! every lane is commutative, associative and idempotent, so [`ReplicatedSet`] is a CRDT: it implements the traits of
+//! [`crdts`], and holds what an Orswot would.
+//!
+//! # Members that come and go
+//!
+//! The lanes that count are those of the members. That all agree on these, too, follows from what becomes of a replica:
+//!
+//! 1. **A start is a replica of its own.** A lane has one state at each number only as long as its writer forgets none, so a node that
+//!    starts again begins a new lane, under a higher [`Incarnation`], whose first interval holds all that it has. Others keep the
+//!    lane before until they have that interval: nothing is missing in between.
+//! 2. **The dead are hidden, not dropped.** Their lanes go on to be compared and repaired, from whoever has most of them, so that
+//!    survivors are equal also in what the dead had said to one of them only. Whoever returns is shown again, as he is then.
+//! 3. **Who leaves is dropped, and nobody brings him back.** All are told, by digests and by gossip, and remember it: the lane
+//!    is not taken in again from somebody who has not heard of it yet.
+//! 4. **Who was dead for too long is forgotten**, likewise. Nodes need not agree on when: it is hidden. If it returns, whoever has forgotten
+//!    it says so ([`Digest::forgotten`]), and it goes on with a new lane ([`Event::RestartLane`]), which takes the place of
+//!    the old one on those that had not forgotten it, too.
+//!
+//! # Large clusters
+//!
+//! Nothing of this asks for a link between any two. Links decide how soon a change arrives and how often: few nodes all link to each
+//! other, many stand in a grid ([`mesh`]) in which everybody is two links from everybody. There owners push changes to their
+//! peers, and of those between an owner and somebody else one passes them on, chosen by hash; acknowledgements go back the
+//! same way. Digests go to one peer at a time, in turn. When who is linked to whom changes, and nobody or two take themselves for
+//! the one in between, that is a lost message or a repeated one.
 //!
 //! # Keys that several nodes write
 //!

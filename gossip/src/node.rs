@@ -9,8 +9,12 @@
 //! - queries (`head`, `winner`, `members`, `converged`, ...), which change nothing.
 //!
 //! Spreading is in three parts: the owner of a lane pushes its changes to linked peers (`push`), whoever is behind asks
-//! for what is missing (`repair`), and periodic digests tell who is behind. Only the second part repeats anything, so
-//! a lost message costs time and nothing else.
+//! for what is missing (`repair`), and periodic digests tell who is behind (`digest`, and `beat` among many). Only the second part
+//! repeats anything, so a lost message costs time and nothing else. What arrives is in `merge`.
+//!
+//! Of the rest, `members`, `departed` and `status` are about who takes part; `settlement` and `promises` about when a change has
+//! reached everybody; `neighbours` about which links there are to be; `registers` about stamped sets. `slot` is what makes tables of
+//! all that is kept for every link and lane.
 
 mod beat;
 mod departed;
