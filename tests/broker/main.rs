@@ -10,6 +10,7 @@ mod connect;
 mod delayed;
 mod exclusive;
 mod flow;
+mod observation;
 mod publish;
 mod retained;
 mod rewrite;
