@@ -112,20 +112,25 @@ impl LinkGraph {
     }
 
     fn replace_report(&mut self, peer: &ReplicaId, report: Option<Report>) {
-        for named in report.iter().flat_map(|report| report.links.keys()) {
-            self.named_by.entry(named.clone()).or_default().push(peer.clone());
-        }
         let before = match report {
             Some(report) => self.reports.insert(peer.clone(), report),
             None => self.reports.remove(peer),
         };
-        for named in before.iter().flat_map(|report| report.links.keys()) {
-            let Some(reporters) = self.named_by.get_mut(named) else { continue };
-            if let Some(index) = reporters.iter().position(|reporter| reporter == peer) {
-                reporters.swap_remove(index);
-            }
+        let (before, after) = (before.as_ref(), self.reports.get(peer));
+        // Few of its links are others than before.
+        let named_only_in = |one: Option<&Report>, other: Option<&Report>| -> Vec<ReplicaId> {
+            let named = one.into_iter().flat_map(|report| report.links.keys());
+            let is_new = |named: &&ReplicaId| other.is_none_or(|other| !other.links.contains_key(*named));
+            named.filter(is_new).cloned().collect()
+        };
+        for named in named_only_in(after, before) {
+            self.named_by.entry(named).or_default().push(peer.clone());
+        }
+        for gone in named_only_in(before, after) {
+            let Some(reporters) = self.named_by.get_mut(&gone) else { continue };
+            reporters.retain(|reporter| reporter != peer);
             if reporters.is_empty() {
-                self.named_by.remove(named);
+                self.named_by.remove(&gone);
             }
         }
     }
