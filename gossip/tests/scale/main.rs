@@ -7,10 +7,13 @@
 //! which in a real cluster is chitchat's and costs bytes and time of its own.
 //!
 //! - `cargo test -p rumormq-gossip --test scale` runs few nodes for a short time, and holds them to their bounds;
-//! - `cargo test --release -p rumormq-gossip --test scale table -- --ignored --nocapture` runs all (1,000 nodes for long, in about 8 GB), prints the table of
-//!   the README and draws `gossip/scale.svg`. `NODES=10,100` runs fewer, `SPLIT_SECS=60` a shorter split.
+//! - `cargo test --release -p rumormq-gossip --test scale table -- --ignored --nocapture` runs all, keeps the figures, prints the table
+//!   of the README and draws `gossip/scale.svg`. A thousand nodes take 20 minutes and 6 GB: `NODES=10,100` leaves
+//!   theirs as they were.
 
 mod plot;
+#[path = "../simulation/random.rs"]
+#[allow(dead_code, reason = "other targets use it, too")]
 mod random;
 mod scenario;
 mod traffic;
@@ -67,25 +70,28 @@ fn assert_bounds(figures: &Figures) {
     assert_eq!(figures.divergence_detected, 0);
 }
 
-/// All sizes, the table and the picture.
+/// Runs what is asked for, keeps its figures, and makes the table and the picture of all that are kept.
 #[test]
 #[ignore = "takes minutes and gigabytes"]
 fn table() {
     let variable = |name: &str| std::env::var(name).ok();
     let sizes = variable("NODES").unwrap_or_else(|| "10,100,1000".to_owned());
     let split = variable("SPLIT_SECS").and_then(|secs| secs.parse().ok()).unwrap_or(600);
-    let sizes: Vec<usize> = sizes.split(',').map(|size| size.parse().expect("NODES=10,100")).collect();
-    let all: Vec<Figures> = sizes
-        .iter()
-        .map(|nodes| {
-            let figures = run(&Plan { split: Duration::from_secs(split), ..Plan::long(*nodes) });
-            figures.print();
-            figures
-        })
-        .collect();
-    println!("\n{}", scenario::markdown(&all));
-    if variable("NODES").is_none() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/scale.svg");
-        std::fs::write(path, plot::svg(&all)).expect("the picture can be written");
+    for nodes in sizes.split(',').map(|size| size.parse().expect("NODES=10,100")) {
+        let figures = run(&Plan::long(nodes, Duration::from_secs(split)));
+        figures.print();
+        let text = serde_json::to_string_pretty(&figures).expect("figures can be written");
+        std::fs::write(kept(nodes), text + "\n").expect("there is room for figures");
     }
+    let all = [10, 100, 1000].map(|nodes| -> Figures {
+        let text = std::fs::read_to_string(kept(nodes)).expect("figures of this size have been kept");
+        serde_json::from_str(&text).expect("these are figures")
+    });
+    println!("\n{}", scenario::markdown(&all));
+    let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/scale.svg");
+    std::fs::write(picture, plot::svg(&all)).expect("the picture can be written");
+}
+
+fn kept(nodes: usize) -> String {
+    format!("{}/tests/scale/figures/{nodes}.json", env!("CARGO_MANIFEST_DIR"))
 }

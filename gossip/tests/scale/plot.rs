@@ -24,7 +24,7 @@ pub fn svg(all: &[Figures]) -> String {
     let traffic = Panel {
         title: "Bytes a node",
         unit: "bytes, or bytes a second",
-        range: (2, 7),
+        range: (2, 8),
         label: |power| match power {
             ..3 => format!("{} B", 10_i64.pow(power as u32)),
             3..6 => format!("{} kB", 10_i64.pow(power as u32 - 3)),
@@ -58,8 +58,9 @@ pub fn svg(all: &[Figures]) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <title>Cost of changes, joins and healed splits by number of nodes, simulated</title>\n\
-         <style>text {{ fill: #333 }} .grid {{ stroke: #8886 }} .axis {{ stroke: #888 }}\n\
-         @media (prefers-color-scheme: dark) {{ text {{ fill: #ccc }} }}</style>\n",
+         <style>.paper {{ fill: #fff }} text {{ fill: #333 }} .grid {{ stroke: #8886 }} .axis {{ stroke: #888 }}\n\
+         @media (prefers-color-scheme: dark) {{ .paper {{ fill: #0d1117 }} text {{ fill: #ccc }} }}</style>\n\
+         <rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n",
         2.0 * (LEFT + WIDTH) + 60.0,
         TOP + HEIGHT + 150.0
     );

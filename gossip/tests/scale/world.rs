@@ -31,7 +31,7 @@ const GOSSIP_EVERY: Duration = Duration::from_millis(200);
 
 enum Happening {
     Tick { host: usize },
-    Deliver { from: usize, to: usize, link: u64, message: Message },
+    Deliver { from: usize, to: usize, link: u64, message: Box<Message> },
     PingRound { host: usize },
     DialRound { host: usize },
     Open { from: usize, to: usize },
@@ -71,6 +71,10 @@ pub struct Host {
     /// Bytes that came.
     pub received: u64,
     keys: u64,
+    /// Its clock, before that of the world.
+    ahead: Duration,
+    /// When it looks next, so much more time has passed for it.
+    skips: Duration,
 }
 
 struct Link {
@@ -141,8 +145,9 @@ impl World {
         let name = format!("rumormq@10.20.{}.{}", host / 256, host % 256);
         let name = NodeName::parse(&name).expect("is a name");
         let me = ReplicaId { name: name.clone(), incarnation: Incarnation(1_700_000_000_000) };
-        let started = self.random.between(Duration::ZERO, Duration::from_millis(500));
-        let node = Node::new(self.config.clone(), me, &[SetSpec::plain("routes")], self.instant() + started);
+        let started = self.between(Duration::ZERO, Duration::from_millis(500));
+        let node =
+            Node::new(self.config.clone(), me, &[SetSpec::plain("routes")], self.epoch + self.now + started);
         self.hosts.push(Host {
             node,
             links: BTreeMap::new(),
@@ -150,6 +155,8 @@ impl World {
             traffic: Traffic::default(),
             received: 0,
             keys: 0,
+            ahead: Duration::ZERO,
+            skips: Duration::ZERO,
         });
         self.by_name.insert(name, host);
         self.side.push(0);
@@ -157,9 +164,9 @@ impl World {
     }
 
     fn begin_rounds(&mut self, host: usize, after: Duration) {
-        let dial = after + self.random.between(Duration::ZERO, DIAL_EVERY);
+        let dial = after + self.between(Duration::ZERO, DIAL_EVERY);
         self.at(dial, Happening::DialRound { host });
-        let ping = self.random.between(Duration::ZERO, PING_EVERY);
+        let ping = self.between(Duration::ZERO, PING_EVERY);
         self.at(ping, Happening::PingRound { host });
     }
 
@@ -174,7 +181,7 @@ impl World {
         self.begin_rounds(host, DIAL_EVERY);
         let rounds = (others as f64).log2().ceil() as u32;
         for other in 0..others {
-            let heard = self.random.between(GOSSIP_EVERY, GOSSIP_EVERY * rounds.max(2));
+            let heard = self.between(GOSSIP_EVERY, GOSSIP_EVERY * rounds.max(2));
             self.at(heard, Happening::Observe { host: other, about: host, alive: true });
             // Its first exchange names all.
             self.at(GOSSIP_EVERY, Happening::Observe { host, about: other, alive: true });
@@ -199,7 +206,7 @@ impl World {
                 self.at(SILENCE_MAX, Happening::Cut { one: host, other: peer, link });
             }
             for about in (0..hosts).filter(|about| about % 2 != host % 2) {
-                let seen = self.random.between(DEATH_SEEN.0, DEATH_SEEN.1);
+                let seen = self.between(DEATH_SEEN.0, DEATH_SEEN.1);
                 self.at(seen, Happening::Observe { host, about, alive: false });
             }
         }
@@ -212,9 +219,17 @@ impl World {
         let rounds = (hosts as f64).log2().ceil() as u32;
         for host in 0..hosts {
             for about in (0..hosts).filter(|about| about % 2 != host % 2) {
-                let seen = self.random.between(GOSSIP_EVERY, GOSSIP_EVERY * rounds.max(2));
+                let seen = self.between(GOSSIP_EVERY, GOSSIP_EVERY * rounds.max(2));
                 self.at(seen, Happening::Observe { host, about, alive: true });
             }
+        }
+    }
+
+    /// Lets time pass at which nothing happens, as in machines that are suspended together: each host's clock is put forward when it
+    /// looks at it next, and it knows that it was not given that time. Its timers go off, what it knows of others is no older.
+    pub fn skip(&mut self, time: Duration) {
+        for host in &mut self.hosts {
+            host.skips += time;
         }
     }
 
@@ -224,7 +239,7 @@ impl World {
     }
 
     pub fn some_host(&mut self) -> usize {
-        self.random.below(self.hosts.len())
+        self.random.below(0..self.hosts.len())
     }
 
     pub fn run_for(&mut self, time: Duration) {
@@ -305,6 +320,10 @@ impl World {
         })
     }
 
+    pub fn is_full_mesh(&self) -> bool {
+        self.hosts.iter().all(|host| host.node.is_full_mesh())
+    }
+
     /// Whether nobody lacks a link.
     pub fn is_linked(&self) -> bool {
         self.hosts.iter().all(|host| host.node.missing_links().is_empty())
@@ -312,13 +331,18 @@ impl World {
 
     // ---- What happens ----
 
+    fn between(&mut self, from: Duration, to: Duration) -> Duration {
+        self.random.micros(from.as_micros() as usize..to.as_micros() as usize)
+    }
+
     fn at(&mut self, delay: Duration, happening: Happening) {
         self.number += 1;
         self.queue.push(Reverse(Entry { at: self.now + delay, number: self.number, happening }));
     }
 
-    fn instant(&self) -> Instant {
-        self.epoch + self.now
+    /// What the clock of a host shows. Nobody compares clocks of two.
+    fn instant(&self, host: usize) -> Instant {
+        self.epoch + self.now + self.hosts[host].ahead
     }
 
     fn is_cut(&self, one: usize, other: usize) -> bool {
@@ -326,11 +350,13 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) {
-        let now = self.instant();
         match happening {
             Happening::Tick { host } => {
                 if self.hosts[host].tick_at == Some(self.now) {
-                    self.hosts[host].tick_at = None;
+                    let entry = &mut self.hosts[host];
+                    entry.tick_at = None;
+                    entry.ahead += std::mem::take(&mut entry.skips);
+                    let now = self.instant(host);
                     self.hosts[host].node.handle_tick(now);
                     self.settle(host);
                 }
@@ -341,8 +367,8 @@ impl World {
                 {
                     return;
                 }
-                let peer = self.hosts[from].node.me().clone();
-                let handled = self.hosts[to].node.handle_message(&peer, message, now);
+                let (peer, now) = (self.hosts[from].node.me().clone(), self.instant(to));
+                let handled = self.hosts[to].node.handle_message(&peer, *message, now);
                 handled.expect("nobody breaks the protocol");
                 self.settle(to);
             }
@@ -365,14 +391,14 @@ impl World {
     }
 
     fn observe(&mut self, host: usize, about: usize, alive: bool) {
-        let now = self.instant();
+        let now = self.instant(host);
         let replica = self.hosts[about].node.me().clone();
         let observation = Observation { replica, alive, status: Status::Running, heads: Vec::new() };
         self.hosts[host].node.handle_observation(observation, now);
     }
 
     fn change(&mut self, host: usize, tracked: bool) {
-        let now = self.instant();
+        let now = self.instant(host);
         let entry = &mut self.hosts[host];
         entry.keys += 1;
         let filter = format!("plant/{host}/machine/{}/state", entry.keys);
@@ -387,7 +413,7 @@ impl World {
 
     /// Every peer answers, unless it is cut off.
     fn ping_round(&mut self, host: usize) {
-        let now = self.instant();
+        let now = self.instant(host);
         let peers: Vec<usize> = self.hosts[host].links.keys().copied().collect();
         for peer in peers {
             self.hosts[host].traffic.ping_bytes += PING;
@@ -405,7 +431,7 @@ impl World {
 
     /// Of two that want a link the one with the lower name dials; links that are of no use end.
     fn dial_round(&mut self, host: usize) {
-        let now = self.instant();
+        let now = self.instant(host);
         self.hosts[host].node.review_links(now);
         for replica in self.hosts[host].node.missing_links() {
             let Some(peer) = self.by_name.get(&replica.name).copied() else { continue };
@@ -433,17 +459,16 @@ impl World {
         if ends.iter().all(|(host, peer)| self.hosts[*host].links.contains_key(peer)) {
             return;
         }
-        let now = self.instant();
         self.number += 1;
         let (id, clear_at) = (self.number, self.now);
         for (host, peer) in ends {
             self.close(host, peer);
         }
-        let hellos = ends.map(|(host, _)| self.hosts[host].node.hello(now));
+        let hellos = ends.map(|(host, _)| self.hosts[host].node.hello(self.instant(host)));
         for ((host, peer), (own, theirs)) in ends.into_iter().zip([0, 1].into_iter().zip([1, 0])) {
             let bytes = self.hosts[host].traffic.count_greeting(&hellos[own]);
             self.hosts[peer].received += bytes;
-            let replica = self.hosts[peer].node.me().clone();
+            let (replica, now) = (self.hosts[peer].node.me().clone(), self.instant(host));
             self.hosts[host].links.insert(peer, Link { id, clear_at });
             let entry = &mut self.hosts[host];
             assert!(entry.node.handle_link_up(replica.clone(), hellos[theirs].clone(), now));
@@ -456,7 +481,7 @@ impl World {
 
     fn close(&mut self, host: usize, peer: usize) {
         if self.hosts[host].links.remove(&peer).is_some() {
-            let (replica, now) = (self.hosts[peer].node.me().clone(), self.instant());
+            let (replica, now) = (self.hosts[peer].node.me().clone(), self.instant(host));
             self.hosts[host].node.handle_link_down(&replica, now);
             self.settle(host);
         }
@@ -472,7 +497,7 @@ impl World {
             self.send(host, to, message);
         }
         let Some(due) = self.hosts[host].node.poll_timeout() else { return };
-        let at = due.saturating_duration_since(self.epoch).max(self.now);
+        let at = due.saturating_duration_since(self.epoch + self.hosts[host].ahead).max(self.now);
         if self.hosts[host].tick_at.is_none_or(|before| before > at) {
             self.hosts[host].tick_at = Some(at);
             self.at(at - self.now, Happening::Tick { host });
@@ -482,14 +507,14 @@ impl World {
     fn send(&mut self, from: usize, to: usize, message: Message) {
         let bytes = self.hosts[from].traffic.count(&message);
         self.hosts[to].received += bytes;
-        let held_up = self.random.below(1_000_000) < self.held_up;
-        let latency = self.random.between(LATENCY.0, LATENCY.1);
+        let held_up = self.random.below(0..1_000_000) < self.held_up;
+        let latency = self.between(LATENCY.0, LATENCY.1);
         let latency = if held_up { latency + RETRANSMISSION } else { latency };
         let Some(link) = self.hosts[from].links.get_mut(&to) else { return };
         let arrival = (self.now + latency).max(link.clear_at);
         link.clear_at = arrival;
         let link = link.id;
-        self.at(arrival - self.now, Happening::Deliver { from, to, link, message });
+        self.at(arrival - self.now, Happening::Deliver { from, to, link, message: Box::new(message) });
     }
 
     fn note(&mut self, host: usize, event: Event) {
