@@ -68,7 +68,8 @@ impl Broker {
         self.trace_routed(&traced, application.topic, matches, true, batch);
     }
 
-    #[inline]
+    /// In both of its callers: a call less for each publish.
+    #[inline(always)]
     fn distribute(
         &self,
         application: &Application<'_>,
