@@ -109,8 +109,8 @@ impl Dev {
         }
         text += &format!(
             "\nSubscribe on one node, publish on another:\n  \
-             mosquitto_sub -h 127.0.0.1 -p {} -t 'hello/#' -v\n  \
-             mosquitto_pub -h 127.0.0.1 -p {} -t hello/world -m hi\n\
+             mosquitto_sub -h 127.0.0.1 -p {} -q 1 -t 'hello/#' -v\n  \
+             mosquitto_pub -h 127.0.0.1 -p {} -q 1 -t hello/world -m hi\n\
              See how it is, beside the status page:\n  \
              {command} status --http {http}\n  \
              {command} top --http {http}\n",
