@@ -190,7 +190,7 @@ impl Inbound for LinkInbound {
             let message = Arc::new(application.to_message().named(Some(publish)));
             let stray = Stray { client: client.into(), former, publish, message };
             let stray = match broker.cluster.get() {
-                Some(cluster) => cluster.hold_behind_early(stray),
+                Some(cluster) => cluster.hold_stray(stray),
                 None => Some(stray),
             };
             let deliver =

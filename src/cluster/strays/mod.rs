@@ -61,11 +61,12 @@ impl Cluster {
         self.strays.moved.matching(from, topic)
     }
 
-    /// One that has come for a session that may be here waits behind those that came for it before it was; given back where there
-    /// is none.
-    pub fn hold_behind_early(&self, stray: Stray) -> Option<Stray> {
-        let waits = self.strays.early.hold_behind(stray);
-        waits.unwrap_or_else(|lost| self.lose(&lost))
+    /// One that another node passes on, for a session that may be here, waits behind those that came for it before it was, and
+    /// while it is not known whether it still is. Given back where nothing is in the way.
+    pub fn hold_stray(&self, stray: Stray) -> Option<Stray> {
+        let behind = self.strays.early.hold_behind(stray);
+        let held = behind.and_then(|stray| stray.map_or(Ok(None), |stray| self.strays.moved.hold(stray)));
+        held.unwrap_or_else(|lost| self.lose(&lost))
     }
 
     /// Passes publishes on to the nodes that have the sessions, as what is known of them says. Call it without the lock of any
@@ -132,7 +133,7 @@ impl Cluster {
     /// Its session is here, or on its way, or is over.
     fn bring_home(&self, stray: Stray, now: Instant) {
         if !self.takeovers.is_arriving(&stray.client) {
-            let stray = self.hold_behind_early(stray);
+            let stray = self.hold_stray(stray);
             return self.host.deliver_strays(stray.as_slice(), now);
         }
         let client = stray.client.clone();

@@ -126,6 +126,11 @@ impl Moved {
         held.take().into_iter().filter(|stray| stray.former != me).collect()
     }
 
+    /// Nothing comes for it, and nobody has anything to ask.
+    fn is_settled(&self) -> bool {
+        self.from.is_empty() && self.passed_on.is_empty()
+    }
+
     fn leaves(&self, stay: u64) -> bool {
         self.leaving.as_ref().is_some_and(|leaving| leaving.stay == stay)
     }
@@ -185,6 +190,9 @@ impl MovedSessions {
         let held = moved.leaving.as_mut().map(|leaving| leaving.held.take()).unwrap_or_default();
         if held.is_empty() {
             moved.leaving = None;
+            if moved.is_settled() && moved.sent.is_empty() {
+                self.remove(&mut table, client);
+            }
         }
         held
     }
@@ -195,14 +203,14 @@ impl MovedSessions {
         table.sessions.values().any(|moved| moved.leaving.is_some() || !moved.from.is_empty())
     }
 
-    /// It has not moved, or with all that can come for it. What is still to come for earlier stays of it here stays so. Gives
+    /// It has not moved. What is still to come for earlier stays of it here stays so. Gives
     /// what was held for it.
     #[must_use]
     pub fn forget(&self, client: &str, me: u64) -> Vec<Stray> {
         let mut table = self.table.lock();
         let Some(mut moved) = self.remove(&mut table, client) else { return Vec::new() };
         let held = moved.undo(me);
-        if !moved.from.is_empty() || !moved.passed_on.is_empty() {
+        if !moved.is_settled() {
             self.insert(&mut table, client.into(), moved);
         }
         held

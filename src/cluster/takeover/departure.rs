@@ -26,7 +26,9 @@ pub(super) async fn run(cluster: Arc<Cluster>, id: Box<str>, messages: mpsc::Rec
     let mut departure = Departure { cluster: &cluster, id: &id, messages, stash: VecDeque::new() };
     departure.run().await;
     if cluster.owner_elsewhere(&id).is_none() {
-        departure.forget_attempt(); // It stays, or is over.
+        // It stays, or is over: what was held is for whoever has it.
+        let held = cluster.strays.moved.forget(&id, cluster.number());
+        cluster.forward_strays(held, Instant::now());
     }
     let Departure { mut messages, mut stash, .. } = departure;
     cluster.takeovers.departures.lock().remove(&id);
@@ -98,12 +100,6 @@ impl Departure<'_> {
         send(&self.cluster.peers, owner, &TakeoverMessage::Holding { id: self.id.into(), offer, claim });
     }
 
-    /// Nothing is late for the session, or it stays: what was held is for whoever has it.
-    fn forget_attempt(&self) {
-        let held = self.cluster.strays.moved.forget(self.id, self.cluster.number());
-        self.cluster.forward_strays(held, Instant::now());
-    }
-
     async fn hand_over(&mut self, session: &dyn Departing, owner: &ReplicaId) -> Result<(), Silent> {
         let patience = self.cluster.takeovers.timeout;
         let (offer, whole) = loop {
@@ -151,15 +147,10 @@ impl Departure<'_> {
         let late = missing.values().map(|&origin| Farewell { origin, next_from: None });
         let farewells: Vec<Farewell> = known.chain(late).collect();
         // What these have for it comes later than the session can wait.
-        match missing.is_empty() {
-            true => self.forget_attempt(),
-            false => {
-                let (stay, now) = ((me, session.stay()), Instant::now());
-                let moved = &self.cluster.strays.moved;
-                let held = moved.begin(self.id, stay, session.filters(), missing, destination.clone(), now);
-                self.cluster.host.deliver_strays(&held, now);
-            }
-        }
+        let (stay, now) = ((me, session.stay()), Instant::now());
+        let moved = &self.cluster.strays.moved;
+        let held = moved.begin(self.id, stay, session.filters(), missing, destination.clone(), now);
+        self.cluster.host.deliver_strays(&held, now);
         let portion = match (whole, destination) {
             (false, _) => Portion::Rest,
             (true, None) => Portion::WithoutLines,
