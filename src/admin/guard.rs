@@ -54,6 +54,7 @@ enum Refused {
     NotLocal,
     ForeignHost,
     ForeignHostRead,
+    FromElsewhere,
     NotJson,
     NoReadToken,
     WrongReadToken,
@@ -97,6 +98,20 @@ impl Guard {
         }
     }
 
+    /// Whether a request may be answered that shows what clients send: it asks for all that is asked of one that changes something,
+    /// and who may not read may not, either.
+    fn check_telling(&self, caller: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Refused> {
+        let tokens = self.tokens.read();
+        if let (None, Some(token)) = (&tokens.change, &tokens.read) {
+            let given = bearer(headers).ok_or(Refused::NoReadToken)?;
+            if !token.is(given) {
+                return Err(Refused::WrongReadToken);
+            }
+        }
+        drop(tokens);
+        self.check(caller, headers)
+    }
+
     /// Whether a request may be answered that changes something.
     fn check(&self, caller: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Refused> {
         if let Some(token) = &self.tokens.read().change {
@@ -135,6 +150,9 @@ pub(super) async fn guard_reading(State(guard): State<Guard>, request: Request, 
         if let Err(refused) = guard.check_read(caller, request.headers()) {
             return refused.into_response();
         }
+        if is_work(request.uri().path()) && is_from_elsewhere(request.headers()) {
+            return Refused::FromElsewhere.into_response();
+        }
     }
     next.run(request).await
 }
@@ -142,10 +160,25 @@ pub(super) async fn guard_reading(State(guard): State<Guard>, request: Request, 
 /// The middleware of paths that change something.
 pub(super) async fn guard_changing(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().map(|caller| caller.address.ip());
-    match guard.check(caller, request.headers()) {
+    let checked = match request.uri().path().ends_with("/trace") {
+        true => guard.check_telling(caller, request.headers()),
+        false => guard.check(caller, request.headers()),
+    };
+    match checked {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
+}
+
+/// Whether a question makes all nodes work for a while.
+fn is_work(path: &str) -> bool {
+    path.ends_with("/top-topics")
+}
+
+/// Whether a browser says that a page of another origin makes it ask.
+fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+    site.is_some_and(|site| site != b"same-origin" && site != b"none")
 }
 
 /// Whether the value of a Host header names this machine by a name that nobody else can give to it.
@@ -180,6 +213,7 @@ impl IntoResponse for Refused {
                 StatusCode::FORBIDDEN,
                 "on a loopback address the Host header has to name localhost, a loopback address or the node's own host",
             ),
+            Refused::FromElsewhere => (StatusCode::FORBIDDEN, "a page of another origin may not ask this"),
             Refused::NotJson => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "this needs Content-Type: application/json")
             }
@@ -307,5 +341,28 @@ mod tests {
         assert_eq!(guard.check_read(None, &HeaderMap::new()), Err(Refused::NoReadToken));
         let reader = headers(&[(header::AUTHORIZATION, "Bearer 0123456789abcdef-read")]);
         assert_eq!(guard.check("127.0.0.1".parse().ok(), &reader), Err(Refused::WrongToken));
+    }
+
+    #[test]
+    fn who_may_not_read_is_not_told_what_clients_send() {
+        let guard = Guard::new(None, AdminToken::parse_file(b"0123456789abcdef-read").ok());
+        let local = "127.0.0.1".parse().ok();
+        let request = [(header::HOST, "localhost"), (header::CONTENT_TYPE, "application/json")];
+        assert_eq!(guard.check(local, &headers(&request)), Ok(()));
+        assert_eq!(guard.check_telling(local, &headers(&request)), Err(Refused::NoReadToken));
+        let mut reader = headers(&request);
+        reader.extend(headers(&[(header::AUTHORIZATION, "Bearer 0123456789abcdef-read")]));
+        assert_eq!(guard.check_telling(local, &reader), Ok(()));
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_known() {
+        let from = |site: &str| {
+            let name = header::HeaderName::from_static("sec-fetch-site");
+            is_from_elsewhere(&headers(&[(name, site)]))
+        };
+        assert_eq!(["same-origin", "none", "cross-site", "same-site"].map(from), [false, false, true, true]);
+        assert!(!is_from_elsewhere(&HeaderMap::new()), "no browser");
+        assert!(is_work("/api/v1/top-topics"));
     }
 }

@@ -485,7 +485,9 @@ impl Subscriber {
         let (touch, crowded) = match delivered {
             Delivered::Sent => (state.touch(), false),
             unsent => {
-                state.trace_unsent(self.id(), frames, unsent);
+                if state.tap.is_some() {
+                    state.trace_unsent(self.id(), frames, unsent);
+                }
                 (false, batch.notes_crowd && state.attachment.is_some())
             }
         };

@@ -32,8 +32,11 @@ impl Broker {
         }
         let Some(message) = state.session.published(packet_id) else { return };
         let Some(taken_at) = message.taken_at else { return };
-        let took = now.saturating_duration_since(taken_at).min(state.record.connected_for());
-        self.slow.note(client.id(), message.topic(), took, now);
+        let took = now.saturating_duration_since(taken_at);
+        if self.slow.threshold().is_some_and(|threshold| took >= threshold) {
+            // What came before it was connected, it could not take.
+            self.slow.note(client.id(), message.topic(), took.min(state.record.connected_for()), now);
+        }
     }
 }
 

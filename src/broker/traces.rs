@@ -113,10 +113,17 @@ impl Broker {
 
     /// A session has come from another node.
     pub(super) fn trace_arrived(&self, client: &Client) {
-        if self.tracer.is_on_clients() {
-            self.tell_of_client(client.id(), |_| {
-                client.lock().describe(TraceEvent::of(Happening::SessionArrives, client.id()))
-            });
+        if !self.tracer.is_on_clients() {
+            return;
+        }
+        let traces = self.tracer.of_client(client.id());
+        // The client's lock comes before those of traces.
+        let mut state = client.lock();
+        let told = state.describe(TraceEvent::of(Happening::SessionArrives, client.id()));
+        let at_ms = wall_clock_ms();
+        for trace in &traces {
+            trace.push(at_ms, |_| told.clone());
+            client.tap(&mut state, trace);
         }
     }
 
@@ -232,6 +239,11 @@ impl Client {
             let connected = state.attachment.is_some();
             state.describe(TraceEvent::of(Happening::Found, self.id()).with("connected", connected))
         });
+        self.tap(&mut state, trace);
+    }
+
+    /// The same, told already.
+    fn tap(&self, state: &mut ClientState, trace: &Arc<Trace>) {
         let tap = Tap::midway(self.id(), state.session.outbound_aliases(), state.session.outbox().len());
         state.tap.get_or_insert_with(|| Box::new(tap)).add(trace);
         self.traced.store(true, Ordering::Relaxed);

@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 pub const CLIENTS_MAX: usize = 1000;
 /// A client that has not been late for so long is in the list no more.
 pub const KEPT: Duration = Duration::from_secs(300);
+/// A full list is looked through so often.
+const FLOOR_KEPT: Duration = Duration::from_secs(1);
 /// Longest topic that is noted, in bytes.
 const TOPIC_MAX: usize = 1024;
 
@@ -30,6 +32,8 @@ struct List {
     clients: HashMap<Box<str>, Late>,
     /// Nobody in the full list was faster than this.
     floor: Duration,
+    /// For so long that is taken for granted.
+    floor_until: Option<Instant>,
 }
 
 /// How late a client was.
@@ -114,7 +118,7 @@ impl List {
     /// Whether there is room in a full list for one that was so slow.
     fn make_room(&mut self, took: Duration, now: Instant) -> bool {
         // A look at all of them only where one may have to go. The floor may be that of one who has been slower since.
-        if took <= self.floor {
+        if took <= self.floor && self.floor_until.is_some_and(|until| now < until) {
             return false;
         }
         self.clients.retain(|_, late| late.is_lately(now));
@@ -124,7 +128,7 @@ impl List {
                 return true;
             };
             if took <= worst {
-                self.floor = worst;
+                (self.floor, self.floor_until) = (worst, Some(now + FLOOR_KEPT));
                 return false;
             }
             self.clients.remove(&client);
@@ -193,6 +197,16 @@ mod tests {
         slow.note("c", "d", ms(120), now + Duration::from_secs(2000));
         let late = slow.late(now + Duration::from_secs(2000));
         assert_eq!((late[0].1.worst, &*late[0].1.topic, late[0].1.messages), (ms(120), "d", 1));
+    }
+
+    #[test]
+    fn a_full_list_takes_others_when_those_in_it_have_caught_up() {
+        let (slow, now) = (slow(1), Instant::now());
+        (0..CLIENTS_MAX).for_each(|client| slow.note(&client.to_string(), "t", ms(60_000), now));
+        slow.note("not so slow", "t", ms(5000), now);
+        assert_eq!(slow.late(now).len(), CLIENTS_MAX);
+        slow.note("later", "t", ms(5000), now + KEPT);
+        assert_eq!(slow.late(now + KEPT).len(), 1);
     }
 
     proptest! {
