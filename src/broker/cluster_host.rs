@@ -19,6 +19,7 @@ use crate::cluster::unconsumed::Kept;
 use crate::codec::packet::{Packet, Publish, QoS};
 use crate::message::{Application, Origin, PortableMessage, PublishId};
 use crate::router::{MatchCache, Members, PeerIndex, PeerMembers};
+use crate::session::Session;
 use crate::session::ack_ring::Slot;
 use crate::session::succession::PendingLine;
 use crate::topic::{SubscriptionFilter, TopicFilter};
@@ -244,7 +245,8 @@ impl Inbound for LinkInbound {
         let mut waiting = 0;
         self.batch.crowd.retain(|client| {
             let state = client.lock();
-            let queued = if state.attachment.is_some() { state.session.queued() } else { 0 };
+            let waiting_for = |session: &Session| session.queued() + session.held();
+            let queued = if state.attachment.is_some() { waiting_for(&state.session) } else { 0 };
             waiting += queued;
             queued > 0
         });

@@ -11,7 +11,6 @@ use super::batch::Batch;
 use super::client::{Client, ClientState, Subscriber};
 use super::portable::{self, PortableRecord, PortableRest, PortableSession};
 use super::session_record::SessionRecord;
-use crate::access::Identity;
 use crate::cluster::host::{Arriving, Departing, LineChange, MalformedSession, Portion};
 use crate::message::{Message, QueuedMessage};
 use crate::observation::trace::{Happening, TraceEvent};
@@ -76,11 +75,7 @@ impl Broker {
             id,
             session,
             SessionRecord {
-                identity: match record.username {
-                    Some(name) => Identity::user(name.into()),
-                    None if record.is_node => Identity::NODE,
-                    None => Identity::ANONYMOUS,
-                },
+                identity: portable::identity(record.username, record.is_node),
                 subscriptions: subscriptions.iter().cloned().collect(),
                 expiry: Duration::from_millis(record.expiry_ms).min(self.limits().max_session_expiry),
                 lineage,

@@ -170,7 +170,7 @@ impl Broker {
         }
         state.record.shipped = false;
         state.session.handle_connected(negotiated);
-        self.trace_opened(client, &mut state, epoch > 1);
+        self.trace_opened(client, &mut state, is_present);
         state.session.outbox().buffer().extend_from_slice(&batch.scratch);
         self.metrics.packets_out.connack.inc();
         state.session.resume(batch.now);

@@ -5,6 +5,7 @@ use rumormq_gossip::Stamp;
 use serde::{Deserialize, Serialize};
 
 use super::session_record::{Lineage, SessionRecord};
+use crate::access::Identity;
 use crate::cluster::host::MalformedSession;
 use crate::router::Subscription;
 use crate::session::portable::SessionState;
@@ -50,6 +51,10 @@ pub struct PortableSession {
 pub struct PortableRest {
     /// The stamp of the claim that this one was used with.
     pub claim: u64,
+    /// Whose it is.
+    pub username: Option<String>,
+    /// Whether it is a part of its node, such as a bridge.
+    pub is_node: bool,
     pub subscriptions: PortableSubscriptions,
 }
 
@@ -117,7 +122,21 @@ impl PortableSession {
 impl PortableRest {
     /// Of a session that was used with that claim.
     pub fn of(record: &SessionRecord, claim: Stamp) -> PortableRest {
-        PortableRest { claim: claim.0, subscriptions: texts(record) }
+        PortableRest {
+            claim: claim.0,
+            username: record.identity.username().map(str::to_owned),
+            is_node: record.identity.is_node(),
+            subscriptions: texts(record),
+        }
+    }
+}
+
+/// Whose session it is, as the other node has written it.
+pub fn identity(username: Option<String>, is_node: bool) -> Identity {
+    match username {
+        Some(name) => Identity::user(name.into()),
+        None if is_node => Identity::NODE,
+        None => Identity::ANONYMOUS,
     }
 }
 

@@ -12,7 +12,9 @@ use super::batch::Batch;
 use super::client::{Client, Subscriber};
 use super::portable::{self, PortableRest, PortableSession};
 use crate::cluster::host::{MalformedSession, Merged};
+use crate::router::Subscription;
 use crate::session::succession::Bringer;
+use crate::topic::SubscriptionFilter;
 
 impl Broker {
     /// See [`Host::merge`](crate::cluster::host::Host::merge).
@@ -24,34 +26,47 @@ impl Broker {
         }
         let mut batch = Batch::new(Instant::now());
         let now = batch.now;
-        if let Some(rest) = rest
-            && let Some(routed_by) = self.merge_subscriptions(&client, rest, now)?
-        {
-            return Ok(Merged::Subscriptions { routed_by });
+        if let Some(PortableRest { claim, username, is_node, subscriptions }) = rest {
+            if client.lock().record.identity != portable::identity(username, is_node) {
+                return Ok(Merged::All); // Nobody else gets what a user's session holds.
+            }
+            let subscriptions = portable::subscriptions(subscriptions)?;
+            if let Some(routed_by) = self.merge_subscriptions(&client, claim, subscriptions, now) {
+                return Ok(Merged::Subscriptions { routed_by });
+            }
         }
         let accept = |ticket| self.accept_ticket(ticket);
         client.lock().session.inherit(succession.clone(), self.cluster_number(), true, &accept, now);
         let held = succession.into_held(&accept, now);
+        let mut merged = Ok(Merged::All);
         for queued in state.into_unsent(&accept, now).chain(held) {
-            if !self.deliver_brought(&client, client.lock(), &queued, Bringer::Rest, &mut batch) {
+            let state = client.lock();
+            if state.record.shipped || state.record.ended {
+                merged = Err(MalformedSession); // The same in between: who comes next knows what this one has had.
+                break;
+            }
+            if !self.deliver_brought(&client, state, &queued, Bringer::Rest, &mut batch) {
                 self.pass_on(vec![queued], &mut batch);
             }
+        }
+        if merged.is_ok() {
+            self.adopt_exclusive(&client, now);
         }
         batch.touch(&client);
         batch.flush();
         batch.report(&self.metrics);
-        Ok(Merged::All)
+        merged
     }
 
-    /// Subscribes the client to what it takes for granted that it is subscribed to. Gives the last of the new routes, if there is
-    /// any.
+    /// Subscribes the client to what it takes for granted that it is subscribed to, for it was in the session with the claim
+    /// `other`. Gives the last of the new routes, if there is any.
     fn merge_subscriptions(
         &self,
         client: &Arc<Client>,
-        rest: PortableRest,
+        other: u64,
+        subscriptions: Vec<(SubscriptionFilter, Subscription)>,
         now: Instant,
-    ) -> Result<Option<u64>, MalformedSession> {
-        let subscriptions = portable::subscriptions(rest.subscriptions)?;
+    ) -> Option<u64> {
         let changing = client.change_subscriptions();
         let max_subscriptions = self.limits().max_subscriptions;
         let mut added = Vec::new();
@@ -59,7 +74,7 @@ impl Broker {
             let may_subscribe = self.may_subscribe(client, &filter.filter);
             let mut state = client.lock();
             let record = &mut state.record;
-            if record.ended || !record.lineage.goes_on_from(rest.claim) {
+            if record.ended || !record.lineage.goes_on_from(other) {
                 break;
             }
             let is_known =
@@ -80,6 +95,6 @@ impl Broker {
             tracing::debug!(client = client.id(), count = added.len(), "subscribed as in another session");
             self.announce_subscriptions(client, &added, now);
         }
-        Ok(routed_by)
+        routed_by
     }
 }

@@ -143,7 +143,7 @@ impl Lineage {
 impl SessionRecord {
     /// Whether the client, if it has not, can be told that it has no session: nothing of it would be missed.
     pub fn is_unconfirmed(&self) -> bool {
-        self.lineage.unconfirmed && self.subscriptions.is_empty()
+        self.lineage.unconfirmed
     }
 
     /// The record of a session that `connect` opens.

@@ -165,7 +165,7 @@ impl Broker {
             return Err(reason);
         }
         state.record.subscriptions.insert(filter.clone(), subscription);
-        state.record.lineage.unconfirmed = false;
+        state.record.lineage.unconfirmed &= subscribed.packet_id.is_none();
         state.record.lineage.unsubscribed.remove(&filter);
         let connected = state.attachment.is_some();
         drop(state);

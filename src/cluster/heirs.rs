@@ -135,6 +135,10 @@ pub(super) fn tend(cluster: &Arc<Cluster>, now: Instant) {
         let lines = cluster.host.pending_lines(&client);
         if lines.is_empty() {
             cluster.heirs.remove(&client);
+            // It may have come again in between.
+            if !cluster.host.pending_lines(&client).is_empty() {
+                cluster.look_after(&client);
+            }
         }
         for line in lines {
             // It is over, with all that it had; or it cannot say.
@@ -160,7 +164,9 @@ pub(super) fn tend(cluster: &Arc<Cluster>, now: Instant) {
                 match peers.get(&former) {
                     None => settle(former, claim),
                     Some(replica) if cluster.is_linked(replica) => match cluster.peers.find(&replica.name) {
-                        Some(peer) if peer.protocol() < SUCCESSION_SINCE => settle(former, claim),
+                        Some(peer) if peer.link().is_some() && peer.protocol() < SUCCESSION_SINCE => {
+                            settle(former, claim);
+                        }
                         _ if matters => questions.entry(former).or_default().push(stay()),
                         _ => {}
                     },

@@ -333,6 +333,11 @@ impl Session {
         let publish = frames.publish()?;
         match self.judge(bringer, publish) {
             Verdict::Known => Some(Delivered::Known),
+            Verdict::Hold if qos > QoS::AtMostOnce && !self.has_room_to_hold(frames.message().size()) => {
+                // That it comes is worth more than its place.
+                self.loosen_line(publish.origin, frames.now());
+                None
+            }
             Verdict::Hold if qos > QoS::AtMostOnce => {
                 let message = frames.message().clone();
                 let queued = QueuedMessage::new(message, qos, delivery.retain, delivery.identifiers);
@@ -362,13 +367,23 @@ impl Session {
         }
     }
 
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.succession.iter().flat_map(|succession| succession.lines.values())
+    }
+
+    /// Messages that wait for former owners.
+    pub fn held(&self) -> usize {
+        self.lines().map(|line| line.held.len()).sum()
+    }
+
+    fn has_room_to_hold(&self, size: usize) -> bool {
+        let bytes: usize = self.lines().map(|line| line.held_bytes).sum();
+        self.held() + self.queue.len() < self.limits.max_queued_messages
+            && bytes + self.queue.bytes() + size <= self.limits.max_queued_bytes
+    }
+
     fn hold(&mut self, bringer: Bringer, origin: u64, queued: QueuedMessage, now: Instant) -> Delivered {
-        let lines = || self.succession.iter().flat_map(|succession| succession.lines.values());
-        let messages: usize = lines().map(|line| line.held.len()).sum();
-        let bytes: usize = lines().map(|line| line.held_bytes).sum();
-        if messages + self.queue.len() >= self.limits.max_queued_messages
-            || bytes + self.queue.bytes() + queued.size() > self.limits.max_queued_bytes
-        {
+        if !self.has_room_to_hold(queued.size()) {
             return Delivered::Dropped(DropReason::QueueFull);
         }
         if let Some(line) = self.succession.as_mut().and_then(|succession| succession.lines.get_mut(&origin))

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use rumormq::access::password::PasswordVerifier;
 use rumormq::codec::packet::{Connect, Packet};
 
-use crate::processes::{PATIENCE, Process, awaits, start_cluster_with};
+use crate::processes::{Launch, PATIENCE, Process, awaits, start_cluster_with};
 use crate::support::client::{Client, Q1, ack, lasting, options, publish, subscribe};
 
 struct Files(PathBuf);
 
 impl Files {
-    fn new(rules: &str) -> Files {
-        let directory = std::env::temp_dir().join(format!("rumormq-cluster-access-{}", std::process::id()));
+    fn new(name: &str, rules: &str) -> Files {
+        let directory =
+            std::env::temp_dir().join(format!("rumormq-cluster-access-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory");
         let hash = |password: &str| PasswordVerifier::hash(password.as_bytes()).expect("hashed");
         let users = format!("alice:{}\nbob:{}\n", hash("a-secret"), hash("b-secret"));
@@ -39,14 +40,14 @@ fn as_user<'a>(username: &'a str, password: &'a str, connect: Connect<'a>) -> Co
 /// Connects as a user, and expects CONNACK to say whether there was a session.
 #[track_caller]
 fn open(node: &Process, connect: Connect<'_>, present: bool) -> Client {
-    let mut client = Client::start(node.mqtt_addr(), connect);
+    let mut client = node.beside(|| Client::start(node.mqtt_addr(), connect));
     client.gets(if present { "CONNACK 0x00 present" } else { "CONNACK 0x00" });
     client
 }
 
 #[test]
 fn a_session_moves_for_its_user_and_for_nobody_else() {
-    let files = Files::new("user alice\ntopic a/#\nuser bob\ntopic b/#\n");
+    let files = Files::new("moves", "user alice\ntopic a/#\nuser bob\ntopic b/#\n");
     let nodes = start_cluster_with(2, |launch| {
         launch.flag("--password-file", &files.path("users")).flag("--acl-file", &files.path("rules"))
     });
@@ -74,4 +75,35 @@ fn a_session_moves_for_its_user_and_for_nobody_else() {
     awaits("the session of alice is over", PATIENCE, || {
         nodes[1].routes() == [("b/#".to_owned(), vec![nodes[0].name().to_owned()])]
     });
+}
+
+/// Both use one client identifier, each on a side of a partition. When the sides meet, the one who has connected last has his
+/// session, and nothing of the other's.
+#[test]
+fn a_session_of_another_user_beyond_a_partition_is_not_joined() {
+    let files = Files::new("apart", "user alice\ntopic #\nuser bob\ntopic #\n");
+    let launch = |launch: Launch| {
+        launch.flag("--password-file", &files.path("users")).flag("--acl-file", &files.path("rules"))
+    };
+    let Some(nodes) = crate::p5_partitions::hosts_with::<2>(launch) else { return };
+    let [(_, n1), (host, n2)] = &nodes[..] else { panic!("two nodes") };
+    let bob = || as_user("bob", "b-secret", lasting("x", 1000));
+    let mut x = open(n1, bob(), false);
+    x.subscribes(&[("b/#", options(Q1))], "0x01");
+    x.disconnects();
+    host.isolate();
+    let mut alice = open(n2, as_user("alice", "a-secret", lasting("x", 1000)), false);
+    alice.subscribes(&[("a/#", options(Q1)), ("b/#", options(Q1))], "0x01 0x01");
+    alice.disconnects();
+    let mut publisher = open(n2, as_user("alice", "a-secret", lasting("p", 0)), false);
+    let mut x = open(n1, bob(), true);
+    publisher.publishes(publish(1, Q1, "a/1", "for alice"));
+    host.heal();
+    awaits("alice's session is over", PATIENCE, || {
+        n2.metric("sessions", &["state=\"disconnected\""]) == 0.0
+            && n1.routes() == [("b/#".to_owned(), vec![n1.name().to_owned()])]
+    });
+    publisher.publishes(publish(2, Q1, "a/2", "for nobody"));
+    publisher.publishes(publish(3, Q1, "b/1", "for bob"));
+    x.gets("PUBLISH 1 q1 b/1 for bob");
 }

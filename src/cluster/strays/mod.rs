@@ -179,7 +179,7 @@ async fn ask(cluster: Arc<Cluster>, replica: ReplicaId, question: Question, now:
     if let Some(fenced) = await_all_sent(&cluster, &replica, &question).await
         && let Some(moved_before) = moved_before
     {
-        cluster.strays.moved.settle(&question, &fenced, moved_before);
+        cluster.strays.moved.settle(&question, &fenced, moved_before, Instant::now());
     }
     cluster.strays.moved.drop_question(&question);
 }

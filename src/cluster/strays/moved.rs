@@ -21,6 +21,8 @@ use crate::topic::{Topic, TopicFilter};
 const SESSIONS_MAX: usize = 10_000;
 /// Stays of one session that something may still come for from one node, or that are remembered; of more, the oldest are not.
 const STAYS_MAX: usize = 64;
+/// What is known of one session's stays, of all origins.
+const OVER_MAX: usize = 1024;
 /// A session for which nothing comes any more is remembered for so long, for its owner to ask.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
@@ -49,6 +51,8 @@ struct Moved {
     from: BTreeMap<NodeName, Late>,
     /// When it was about to move for the last time.
     since: Instant,
+    /// When anything has changed for the last time: for so long its owner has had time to ask.
+    changed: Instant,
     /// While it is.
     leaving: Option<Leaving>,
     /// What all of an origin has been passed on for.
@@ -159,6 +163,7 @@ impl MovedSessions {
             filters: Vec::new(),
             from: BTreeMap::new(),
             since: now,
+            changed: now,
             leaving: None,
             passed_on: VecDeque::new(),
             sent: BTreeMap::new(),
@@ -174,7 +179,7 @@ impl MovedSessions {
             late.departures.push(Departure { stay, to: to.clone(), since: now });
         }
         moved.filters = filters;
-        moved.since = now;
+        (moved.since, moved.changed) = (now, now);
         moved.leaving = Some(Leaving { stay, held: Waiting::new(&self.held) });
         if table.sessions.len() < SESSIONS_MAX {
             self.insert(&mut table, client.into(), moved);
@@ -252,8 +257,9 @@ impl MovedSessions {
         }
         let mut table = self.table.lock();
         let is_over = |moved: &Moved| {
-            let age = now.saturating_duration_since(moved.since);
-            age >= forget_after || moved.from.is_empty() && moved.leaving.is_none() && age >= REMEMBERED
+            let passed = |since| now.saturating_duration_since(since);
+            let is_quiet = passed(moved.changed) >= REMEMBERED && moved.leaving.is_none();
+            is_quiet && (moved.from.is_empty() || passed(moved.since) >= forget_after)
         };
         let over = table.sessions.iter().filter(|(_, moved)| is_over(moved));
         for client in over.map(|(client, _)| client.clone()).collect::<Vec<_>>() {
@@ -287,7 +293,7 @@ impl MovedSessions {
     }
 
     /// This node has sent everything, for sessions that had moved by then.
-    pub fn settle(&self, question: &Question, fenced: &Fenced, moved_before: Instant) {
+    pub fn settle(&self, question: &Question, fenced: &Fenced, moved_before: Instant, now: Instant) {
         let mut table = self.table.lock();
         for moved in table.sessions.values_mut() {
             let leaves = moved.leaving.as_ref().map(|leaving| leaving.stay);
@@ -300,9 +306,10 @@ impl MovedSessions {
                     Some(next_from) => passed_on.push_back(Over { origin, stay, next_from }),
                     None => return true,
                 }
+                moved.changed = now;
                 false
             });
-            passed_on.drain(..passed_on.len().saturating_sub(STAYS_MAX));
+            passed_on.drain(..passed_on.len().saturating_sub(OVER_MAX));
             if late.departures.is_empty() {
                 moved.from.remove(&question.from);
             }
@@ -405,7 +412,7 @@ mod tests {
         let question =
             |from: &str| Question { from: node(from), owner: Some(to.owner.clone()), routes: vec![3, 7] };
         let fenced = Fenced { sequence: 0, publishes: 0, next_from: vec![100, 200] };
-        moved.settle(&question("c@h"), &fenced, later);
+        moved.settle(&question("c@h"), &fenced, later, later);
         assert_eq!(matching(&moved, "c@h"), 1, "it has not moved yet");
         let stays = || vec![stay("x", 30, 1), stay("x", 40, 1), stay("z", 30, 1)];
         let nothing = || PassedOn { stay: stay("z", 30, 1), next_from: 0 };
@@ -414,9 +421,9 @@ mod tests {
         assert!(matches!(moved.hold(stray("x", ME)), Ok(None)), "one is being passed on");
         assert_eq!((moved.complete("x").len(), moved.complete("x").len()), (1, 0));
         assert!(matches!(moved.hold(stray("x", ME)), Ok(Some(_))));
-        moved.settle(&question("c@h"), &fenced, now);
+        moved.settle(&question("c@h"), &fenced, now, now);
         assert_eq!(matching(&moved, "c@h"), 1, "it was asked before");
-        moved.settle(&question("c@h"), &fenced, later);
+        moved.settle(&question("c@h"), &fenced, later, later);
         assert_eq!((matching(&moved, "c@h"), matching(&moved, "d@h")), (0, 1));
         moved.note_sent("x", &node("b@h"), 5);
         assert_eq!(moved.passed_on(stays(), |_, sequence| sequence < 5), [nothing()], "it may come still");
@@ -429,7 +436,8 @@ mod tests {
         moved.drop_question(&questions[0]);
         moved.end(&node("d@h"), 40);
         assert_eq!(matching(&moved, "d@h"), 1, "it is still the same");
-        assert!(moved.questions(Duration::from_secs(1), later).is_empty(), "not for ever");
+        let forgotten = later + REMEMBERED;
+        assert!(moved.questions(Duration::from_secs(1), forgotten).is_empty(), "not for ever");
         assert_eq!(matching(&moved, "d@h"), 0);
         assert_eq!(moved.filters.filter_count(), 0);
         assert!(!moved.expected.load(Ordering::Relaxed));
@@ -470,7 +478,7 @@ mod tests {
         assert!(moved.begin("x", (ME, 2), filters(), from("c@h", 30), to(8), later).is_empty());
         assert!(moved.complete("x").is_empty());
         let question = Question { from: node("c@h"), owner: Some(replica("b@h")), routes: vec![7] };
-        moved.settle(&question, &Fenced { sequence: 0, publishes: 0, next_from: vec![100] }, later);
+        moved.settle(&question, &Fenced { sequence: 0, publishes: 0, next_from: vec![100] }, later, later);
         let asked = vec![stay("x", 30, 1), stay("x", 30, 2)];
         let first = PassedOn { stay: stay("x", 30, 1), next_from: 100 };
         assert_eq!(moved.passed_on(asked, |_, _| true), [first]);

@@ -25,11 +25,9 @@ const OFFER_AGAIN: Duration = Duration::from_millis(500);
 pub(super) async fn run(cluster: Arc<Cluster>, id: Box<str>, messages: mpsc::Receiver<FromOwner>) {
     let mut departure = Departure { cluster: &cluster, id: &id, messages, stash: VecDeque::new() };
     departure.run().await;
-    if cluster.owner_elsewhere(&id).is_none() {
-        // It stays, or is over: what was held is for whoever has it.
-        let held = cluster.strays.moved.forget(&id, cluster.number());
-        cluster.forward_strays(held, Instant::now());
-    }
+    // Where it has not moved, it stays, or is over: what was held is for whoever has it.
+    let held = cluster.strays.moved.forget(&id, cluster.number());
+    cluster.forward_strays(held, Instant::now());
     let Departure { mut messages, mut stash, .. } = departure;
     cluster.takeovers.departures.lock().remove(&id);
     while let Ok(message) = messages.try_recv() {

@@ -17,6 +17,8 @@ use crate::cluster::{origin_of, turn};
 
 /// A node waits so long for the routes that it is asked about, before it gives no answer.
 const ROUTES_PATIENCE: Duration = Duration::from_secs(2);
+/// Questions that are being answered. More are not.
+const ANSWERS_MAX: usize = 4096;
 /// Between two looks whether they are there.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -140,10 +142,14 @@ impl Cluster {
     }
 
     pub(super) fn answer_fence(self: &Arc<Self>, asker: ReplicaId, token: u64) {
-        let cluster = self.clone();
+        let (cluster, answers) = (self.clone(), self.takeovers.answers.clone());
+        if Arc::strong_count(&answers) > ANSWERS_MAX {
+            return; // Whoever asks counts this node among those that have not answered.
+        }
         // It takes as long as the longest turn of a task, and asks nothing of anybody.
         tokio::spawn(async move {
             turn::all_over().await;
+            drop(answers);
             let Some(peer) = cluster.peers.find(&asker.name) else { return };
             let sequence = peer.last_forward();
             send(&cluster.peers, &asker, &TakeoverMessage::Fenced { token, sequence });
@@ -158,7 +164,8 @@ impl Cluster {
         routes: Vec<u64>,
     ) {
         let is_mine = owner == self.me();
-        if routes.len() > ROUTES_MAX || is_mine {
+        let answers = self.takeovers.answers.clone();
+        if routes.len() > ROUTES_MAX || is_mine || Arc::strong_count(&answers) > ANSWERS_MAX {
             return; // Nobody asks so much, and the owner has said it without being asked.
         }
         let cluster = self.clone();
@@ -167,6 +174,7 @@ impl Cluster {
             if !cluster.learns_routes(&owner, last).await {
                 return;
             }
+            drop(answers);
             let publishes = cluster.publishes.load(Ordering::Acquire);
             turn::all_over().await;
             let Some(peer) = cluster.peers.find(&asker.name) else { return };

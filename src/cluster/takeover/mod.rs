@@ -8,13 +8,13 @@
 //! A  ends the client's connection, and goes on queueing for it
 //! B  Take        A  its subscriptions
 //! B  subscribes, holds what arrives, waits until every reachable node has its routes
-//! B  Ship        A  waits for what nodes had sent before they had B's routes (Fence), then sends the session's state
+//! B  ShipAfter   A  waits for what nodes had sent before they had B's routes (FenceAfter), then sends the session's state
 //! B  goes on with the state, followed by what it held and the state has not
-//! B  Kept        A  deletes its copy
+//! B  Kept        A  deletes its copy, and passes on what comes late
 //! ```
 //!
-//! Whatever fails leaves A's copy in place, to be offered again; where B has it already, it says Kept at once. A claimer that goes on without it keeps its newer
-//! session, and later gets what was never sent of the older one.
+//! Whatever fails leaves A's copy in place, to be offered again; where B has it already, it says Kept at once. A claimer that
+//! goes on without it keeps its newer session, and later gets what was never sent of the older one.
 
 mod arrival;
 mod departure;
@@ -56,7 +56,7 @@ const PIECE_MAX: usize = 256 << 10;
 const SESSION_MAX: usize = 256 << 20;
 /// The rest of a session waits so long for what other nodes have buffered for it.
 const REST_PATIENCE: Duration = Duration::from_secs(10);
-/// While so many sessions are on their way, what is left of older ones has to wait.
+/// While what is left of so many older sessions is on its way, that of others has to wait.
 const RESTS_MAX: usize = 1024;
 /// The first protocol version that knows [`Step::NumberedPiece`].
 const NUMBERED_SINCE: u16 = 2;
@@ -111,6 +111,8 @@ pub struct Takeovers {
     offers: Mutex<HashMap<(ReplicaId, u64), mpsc::Sender<Step>>>,
     fences: Mutex<HashMap<u64, oneshot::Sender<Fenced>>>,
     taken: Mutex<Taken>,
+    /// Counts the questions of others that are being answered.
+    answers: Arc<()>,
     /// By client identifier: how much of older sessions is being taken, or is to be.
     rests: Mutex<HashMap<Box<str>, usize>>,
     numbers: AtomicU64,
@@ -157,6 +159,7 @@ impl Takeovers {
             offers: Mutex::default(),
             fences: Mutex::default(),
             taken: Mutex::default(),
+            answers: Arc::default(),
             rests: Mutex::default(),
             numbers: AtomicU64::new(1),
             jobs,
@@ -246,7 +249,7 @@ impl Takeovers {
 /// Runs the takeovers until the node stops.
 pub(super) async fn run(cluster: Arc<Cluster>) {
     let Some(mut jobs) = cluster.takeovers.waiting_jobs.lock().take() else { return };
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut rests) = (JoinSet::new(), JoinSet::new());
     loop {
         tokio::select! {
             job = jobs.recv() => match job {
@@ -257,16 +260,18 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
                 Some(Job::Depart { id, messages }) => {
                     tasks.spawn(departure::run(cluster.clone(), id, messages));
                 }
-                Some(Job::TakeRest { id, holder }) if tasks.len() < RESTS_MAX => {
-                    tasks.spawn(arrival::take_rest(cluster.clone(), id, holder));
+                Some(Job::TakeRest { id, holder }) if rests.len() < RESTS_MAX => {
+                    rests.spawn(arrival::take_rest(cluster.clone(), id, holder));
                 }
                 // Its holder offers it again.
                 Some(Job::TakeRest { id, holder }) => {
                     cluster.takeovers.end_rest(&id);
+                    cluster.expect_rest(&id, Instant::now());
                     cluster.say(&holder.replica, &id, holder.offer, Step::Declined);
                 }
             },
             Some(_) = tasks.join_next() => {}
+            Some(_) = rests.join_next() => {}
         }
     }
 }
