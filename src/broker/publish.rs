@@ -60,12 +60,11 @@ impl Broker {
         if self.top_topics.is_on() {
             self.top_topics.add(application.topic.as_str(), application.payload.len());
         }
-        if !self.tracer.is_on_topics() {
-            return self.distribute(application, matches, from, retained, publisher, batch);
-        }
-        let traced = self.trace_published(application, from, batch);
+        let traced = self.tracer.is_on_topics().then(|| self.trace_published(application, from, batch));
         self.distribute(application, matches, from, retained, publisher, batch);
-        self.trace_routed(&traced, application.topic, matches, true, batch);
+        if let Some(traced) = traced {
+            self.trace_routed(&traced, application.topic, matches, true, batch);
+        }
     }
 
     /// In both of its callers: a call less for each publish.

@@ -4,6 +4,7 @@ mod clients;
 mod departure;
 mod drain;
 mod keeper;
+mod members;
 mod metrics;
 mod preflight;
 mod reload;

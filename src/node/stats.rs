@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::view::{link_of, state_of};
+use super::members::{link_of, state_of};
 use crate::admin::view::{NodeStats, PeerStats};
 use crate::broker::{Broker, Census};
 use crate::cluster::{Cluster, Snapshot};

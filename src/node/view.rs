@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rumormq_gossip::{Head, LaneStatus, LinkState, MemberState as State, MemberStatus, NodeName};
+use rumormq_gossip::{Head, LaneStatus, MemberState as State, MemberStatus, NodeName};
 
 use tokio::sync::watch;
 
 use super::clients::ClientRoll;
 use super::departure::Departure;
+use super::members::{link_of, state_of};
 use super::stats::Stats;
 use super::{clients, metrics, slow};
 use crate::admin::view::{
@@ -316,27 +317,6 @@ fn route(filter: String, nodes: Nodes) -> RouteView {
     let counted = |(node, members): (&String, &Option<u32>)| Some((node.clone(), (*members)?));
     let members = nodes.iter().filter_map(counted).collect();
     RouteView { filter, nodes: nodes.into_keys().collect(), members }
-}
-
-/// How a member is reached, and through whom.
-pub(super) fn link_of(status: &MemberStatus) -> (LinkKind, Option<String>) {
-    match &status.link {
-        LinkState::Direct => (LinkKind::Direct, None),
-        LinkState::Relayed(via) => (LinkKind::Relayed, Some(via.name.to_string())),
-        LinkState::None => (LinkKind::None, None),
-    }
-}
-
-/// Whether a member lives.
-pub(super) fn state_of(status: &MemberStatus) -> MemberState {
-    match status.state {
-        Some(State::Alive) => MemberState::Alive,
-        Some(State::Suspect) => MemberState::Suspect,
-        Some(State::Stopped) => MemberState::Stopped,
-        Some(State::Left) => MemberState::Left,
-        // Known by hearsay only: nobody has heard it here.
-        Some(State::Dead) | None => MemberState::Dead,
-    }
 }
 
 fn member(status: &MemberStatus) -> MemberView {
