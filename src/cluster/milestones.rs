@@ -40,11 +40,16 @@ impl Milestones {
         }
     }
 
-    /// The first publish that may have been matched with the replica's route `sequence`: 0 where it is not known any more.
+    /// The first publish that may have been matched with the replica's route `sequence`, or an earlier one: not every route that
+    /// becomes known is noted. 0 where it is not known any more.
     pub fn first_publish(&self, replica: &ReplicaId, sequence: u64) -> u64 {
         let Some(lane) = self.lanes.get(replica).filter(|lane| sequence > lane.forgotten) else { return 0 };
         let at = lane.known.partition_point(|(known, _)| *known < sequence);
-        lane.known.get(at).map_or(0, |(_, publishes)| *publishes)
+        match lane.known.get(at) {
+            Some((known, publishes)) if *known == sequence => *publishes,
+            Some(_) => at.checked_sub(1).and_then(|at| lane.known.get(at)).map_or(0, |(_, before)| *before),
+            None => 0,
+        }
     }
 
     /// The replica has no routes any more.
@@ -69,7 +74,12 @@ mod tests {
             milestones.note(&replica, sequence, publishes);
         }
         let first = |milestones: &Milestones, sequence| milestones.first_publish(&replica, sequence);
-        assert_eq!([1, 4, 5, 6].map(|sequence| first(&milestones, sequence)), [10, 10, 10, 20]);
+        assert_eq!([5, 6].map(|sequence| first(&milestones, sequence)), [10, 20]);
+        milestones.note(&replica, 9, 30);
+        assert_eq!([4, 8, 9].map(|sequence| first(&milestones, sequence)), [0, 20, 30], "at the latest");
+        assert_eq!(first(&milestones, 10), 0, "it is not known yet");
+        let mut milestones = Milestones::default();
+        milestones.note(&replica, 6, 20);
         assert_eq!(first(&milestones, 7), 0, "it is not known yet");
         for more in 0..MAX as u64 {
             milestones.note(&replica, 7 + more, 21 + more);

@@ -133,7 +133,7 @@ impl Cluster {
     /// Its session is here, or on its way, or is over.
     fn bring_home(&self, stray: Stray, now: Instant) {
         if !self.takeovers.is_arriving(&stray.client) {
-            let stray = self.hold_stray(stray);
+            let stray = self.strays.early.hold_behind(stray).unwrap_or_else(|lost| self.lose(&lost));
             return self.host.deliver_strays(stray.as_slice(), now);
         }
         let client = stray.client.clone();

@@ -328,7 +328,7 @@ fn check_sessions(records: &Records<'_>, verdict: &mut Verdict) {
         let Some(end) = session.end.filter(|end| end.why == Why::Unexplained) else { continue };
         // What its client has not been answered to may never have arrived: it may be told once more that it begins.
         let unanswered = |subscription: &Subscription| subscription.at == Moment::MAX;
-        if !session.subscriptions.is_empty() && session.subscriptions.iter().all(unanswered) {
+        if session.subscriptions.iter().all(unanswered) {
             continue;
         }
         verdict.violation("a session is found again", || {
