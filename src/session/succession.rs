@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::noted::Noted;
 use super::portable::{AcceptTicket, PortableQueued};
-use super::{Delivered, Delivery, DropReason, Frames, Session, SessionLimits};
+use super::{Delivered, Delivery, Frames, Session, SessionLimits};
 use crate::codec::packet::QoS;
 use crate::message::{PublishId, QueuedMessage};
 
@@ -333,15 +333,10 @@ impl Session {
         let publish = frames.publish()?;
         match self.judge(bringer, publish) {
             Verdict::Known => Some(Delivered::Known),
-            Verdict::Hold if qos > QoS::AtMostOnce && !self.has_room_to_hold(frames.message().size()) => {
-                // That it comes is worth more than its place.
-                self.loosen_line(publish.origin, frames.now());
-                None
-            }
             Verdict::Hold if qos > QoS::AtMostOnce => {
                 let message = frames.message().clone();
                 let queued = QueuedMessage::new(message, qos, delivery.retain, delivery.identifiers);
-                Some(self.hold(bringer, publish.origin, queued, frames.now()))
+                self.hold(bringer, publish.origin, queued, frames.now()).ok().map(|()| Delivered::Queued)
             }
             // The former owner passes on what is acknowledged, not this.
             Verdict::Hold | Verdict::Deliver => {
@@ -382,30 +377,37 @@ impl Session {
             && bytes + self.queue.bytes() + size <= self.limits.max_queued_bytes
     }
 
-    fn hold(&mut self, bringer: Bringer, origin: u64, queued: QueuedMessage, now: Instant) -> Delivered {
+    /// Keeps it for as long as former owners are waited for. Given back where there is no room: that it comes is worth more than
+    /// its place, and nothing of its origin waits any more.
+    fn hold(
+        &mut self,
+        bringer: Bringer,
+        origin: u64,
+        queued: QueuedMessage,
+        now: Instant,
+    ) -> Result<(), QueuedMessage> {
         if !self.has_room_to_hold(queued.size()) {
-            return Delivered::Dropped(DropReason::QueueFull);
+            self.loosen_line(origin, now);
+            return Err(queued);
         }
         if let Some(line) = self.succession.as_mut().and_then(|succession| succession.lines.get_mut(&origin))
         {
             line.hold(bringer, queued, now);
         }
-        Delivered::Queued
+        Ok(())
     }
 
     /// What was held where the session was expected, and the session has not; see [`Session::absorb`].
     pub(super) fn absorb_one(&mut self, queued: QueuedMessage, now: Instant) {
         let named = queued.message.publish.filter(|_| queued.ticket.is_none());
-        match named.map_or(Verdict::Deliver, |publish| self.judge(Bringer::Route, publish)) {
-            Verdict::Known => {}
-            Verdict::Hold => {
-                let origin = named.map_or(0, |publish| publish.origin);
-                self.hold(Bringer::Route, origin, queued, now);
-            }
-            Verdict::Deliver => {
-                self.note(named);
-                self.queue.push(queued);
-            }
+        let held = match named.map(|publish| (publish, self.judge(Bringer::Route, publish))) {
+            Some((_, Verdict::Known)) => return,
+            Some((publish, Verdict::Hold)) => self.hold(Bringer::Route, publish.origin, queued, now),
+            Some((_, Verdict::Deliver)) | None => Err(queued),
+        };
+        if let Err(queued) = held {
+            self.note(named);
+            self.queue.push(queued);
         }
     }
 

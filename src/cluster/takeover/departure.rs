@@ -118,7 +118,7 @@ impl Departure<'_> {
                     asked = Some((owner.clone(), Fenced { sequence, ..Fenced::default() }));
                 }
                 (_, Step::ShipAfter { sequence, routes, next_from }) => {
-                    let fenced = Fenced { sequence, publishes: next_from, next_from: vec![next_from] };
+                    let fenced = Fenced { sequence, publishes: next_from, next_from: Vec::new() };
                     asked = Some((owner.clone(), fenced));
                     destination = Some(Destination { owner: owner.clone(), routes });
                 }
