@@ -140,6 +140,10 @@ impl Endpoint {
             (StatusCode::UNAUTHORIZED, "It needs a token, or has a wrong one."),
             (StatusCode::FORBIDDEN, "It is not one that this caller may make."),
         ];
+        if self.body.is_some() {
+            refusals.push((StatusCode::REQUEST_TIMEOUT, "Its body did not come in time."));
+            refusals.push((StatusCode::PAYLOAD_TOO_LARGE, "Its body is larger than it may be."));
+        }
         if self.changes {
             refusals.push((StatusCode::UNSUPPORTED_MEDIA_TYPE, "It does not say that it speaks JSON."));
         }

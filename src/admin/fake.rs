@@ -263,7 +263,7 @@ impl NodeView for FakeNode {
     }
 
     fn trace(&self, order: Order, after: u64, bytes_max: usize) -> Result<TracePart, TracerFull> {
-        let (trace, begun) = self.tracer.begin(order, std::time::Instant::now(), 7)?;
+        let (trace, begun) = self.tracer.begin(order, after, std::time::Instant::now(), 7)?;
         if begun {
             trace.push(8, |_| TraceEvent::of(Happening::Found, self.name));
         }

@@ -170,9 +170,9 @@ pub(super) async fn guard_changing(State(guard): State<Guard>, request: Request,
     }
 }
 
-/// Whether a question makes all nodes work for a while.
+/// Whether a question keeps nodes busy, or one of the few places of those who watch.
 fn is_work(path: &str) -> bool {
-    path.ends_with("/top-topics")
+    path.ends_with("/top-topics") || path.ends_with("/events/stream")
 }
 
 /// Whether a browser says that a page of another origin makes it ask.
@@ -363,6 +363,7 @@ mod tests {
         };
         assert_eq!(["same-origin", "none", "cross-site", "same-site"].map(from), [false, false, true, true]);
         assert!(!is_from_elsewhere(&HeaderMap::new()), "no browser");
-        assert!(is_work("/api/v1/top-topics"));
+        assert!(is_work("/api/v1/top-topics") && is_work("/api/v1/events/stream"));
+        assert!(!is_work("/api/v1/events"));
     }
 }

@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::api::View;
+use super::body::whole;
 use super::refusal::Refusal;
 use super::view::LeavingView;
 
@@ -100,9 +101,9 @@ pub enum LeaveRefused {
 
 pub(super) async fn leave(
     State(shared): View,
-    body: Bytes,
+    body: Body,
 ) -> Result<(StatusCode, Json<LeavingView>), Refusal> {
-    let request = LeaveRequest::read(&body).map_err(Refusal::bad_request)?;
+    let request = LeaveRequest::read(&whole(body).await?).map_err(Refusal::bad_request)?;
     shared.view.leave(&request).map_err(|refused| Refusal(StatusCode::CONFLICT, refused.to_string()))?;
     Ok((StatusCode::ACCEPTED, Json(shared.view.leaving())))
 }

@@ -2,12 +2,13 @@
 //!
 //! A [`NodeView`] gives the answers, [`router`] turns requests into questions, [`HttpServer`] keeps those who ask within
 //! bounds: connections, sizes and times are limited, and nothing that a request says is trusted before it is parsed.
-//! Whoever reaches it may read; what changes something passes a [`Guard`]. It knows nothing of sessions, sockets or links.
+//! A [`Guard`] says who may read, and who may change something. It knows nothing of sessions, sockets or links.
 //!
-//! One table of paths both answers and describes them. What happens is streamed to a few watchers, of which the status page is one. What each node knows of itself alone is a `question`, which can be
-//! asked of all.
+//! One table of paths both answers and describes them. What happens is streamed to a few watchers, of which the status page is
+//! one. What each node knows of itself alone is a `question`, which can be asked of all.
 
 mod api;
+mod body;
 mod clients;
 mod cursor;
 mod endpoint;

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use tokio::time::timeout;
 
 use super::api::View;
+use super::body::whole;
 use super::page::{RetainedQuery, RoutesQuery};
 use super::parameters::{MatchParameters, RetainedParameters, RoutesParameters, TopicParameter, part};
 use super::refusal::Refusal;
@@ -21,11 +20,6 @@ use crate::broker::Published;
 use crate::codec::packet::{PropertySet, QoS};
 use crate::message::{Application, Message};
 use crate::topic::{Topic, TopicFilter};
-
-/// Bytes of a request's body.
-const MAX_BODY: usize = 2 << 20;
-/// Time for a request's body.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn routes(
     State(shared): View,
@@ -63,15 +57,7 @@ pub(super) async fn clear_retained(
 }
 
 pub(super) async fn publish(State(shared): View, body: Body) -> Result<Json<PublishedView>, Refusal> {
-    let late = |_| Refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come in time".to_owned());
-    let too_large = |_| {
-        let why = format!("the body cannot be read, or has more than {MAX_BODY} bytes");
-        Refusal(StatusCode::PAYLOAD_TOO_LARGE, why)
-    };
-    let body = timeout(BODY_PATIENCE, axum::body::to_bytes(body, MAX_BODY))
-        .await
-        .map_err(late)?
-        .map_err(too_large)?;
+    let body = whole(body).await?;
     let request: PublishRequest =
         serde_json::from_slice(&body).map_err(|error| Refusal::bad_request(format!("body: {error}")))?;
     let message = message(&request, Instant::now())?;

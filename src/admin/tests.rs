@@ -654,7 +654,10 @@ async fn the_operator_publishes() {
         assert!(error.contains(words), "{body}: {error}");
     }
     let large = json!({"topic": "a", "payload": "x".repeat(3 << 20)}).to_string();
-    assert_eq!(server.call("POST", "/api/v1/publish", &large).await.0, 413);
+    for path in ["/api/v1/publish", "/api/v1/trace", "/api/v1/leave"] {
+        let (got, view) = server.call("POST", path, &large).await;
+        assert!(got == 413 && view["error"].as_str().unwrap().contains("2097152 bytes"), "{path}: {view}");
+    }
 }
 
 #[tokio::test]

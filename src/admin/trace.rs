@@ -10,7 +10,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
 
 use super::api::View;
+use super::body::whole;
 use super::parameters::{Scope, ScopeParameter};
 use super::question::{Question, Reply};
 use super::refusal::Refusal;
@@ -36,6 +37,8 @@ const PAYLOAD_MAX: usize = 65_536;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Between two questions to the other nodes.
 const PAUSE_OTHERS: Duration = Duration::from_millis(300);
+/// Nodes go on with a trace for so long after its time, for its reader to take the rest.
+const GRACE: Duration = Duration::from_secs(5);
 /// Something is sent so often, so that it shows when the reader has gone.
 const BEAT: Duration = Duration::from_secs(5);
 /// Bytes of events that are taken from a queue at once. As JSON they are a few times as many.
@@ -68,7 +71,7 @@ impl TraceQuestion {
             id: self.trace.clone(),
             selector: Selector::new(self.client.as_deref(), self.topic.as_deref())?,
             payload_max: self.payload.min(PAYLOAD_MAX),
-            time: Duration::from_secs(self.seconds.min(SECONDS_MAX)),
+            time: Duration::from_secs(self.seconds.min(SECONDS_MAX)) + GRACE,
         })
     }
 
@@ -120,10 +123,10 @@ impl TraceRequest {
 pub(super) async fn trace(
     State(shared): View,
     given: ScopeParameter,
-    body: Bytes,
+    body: Body,
 ) -> Result<Response, Refusal> {
-    let request: TraceRequest =
-        serde_json::from_slice(&body).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let request: TraceRequest = serde_json::from_slice(&whole(body).await?)
+        .map_err(|error| Refusal::bad_request(error.to_string()))?;
     let question = request.question()?;
     let Reply::Trace(first) = Question::Trace(question.clone()).ask_node(&shared.view).await else {
         return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "the node does not trace now".to_owned()));
@@ -156,6 +159,11 @@ pub(super) async fn trace(
     Ok((headers, body).into_response())
 }
 
+/// Whether there is likely to be more than these.
+fn is_full(events: &[TraceEvent]) -> bool {
+    events.iter().map(TraceEvent::size).sum::<usize>() > BYTES_MAX / 2
+}
+
 /// Somebody who reads a trace.
 struct Watcher {
     view: Arc<dyn NodeView>,
@@ -185,6 +193,7 @@ impl Watcher {
         while self.text.is_empty() && !self.over {
             let now = Instant::now();
             if now >= self.ends {
+                self.question.bytes = usize::MAX; // What waits is bounded.
                 self.look();
                 message(&mut self.text, "end", &serde_json::json!({"reason": "its time is over"}));
                 self.over = true;
@@ -225,18 +234,19 @@ impl Watcher {
     /// Takes what the node itself has to tell. It is short: the trace has begun.
     fn look(&mut self) {
         let reply = self.question.answer(&*self.view);
+        let pause = if is_full(&reply.events) { Duration::ZERO } else { PAUSE };
         self.tell_events(None, reply.events);
-        self.look = Instant::now() + PAUSE;
+        self.look = Instant::now() + pause;
     }
 
     fn handle_answers(&mut self, answers: Answers) {
         self.asking = None;
-        self.ask = Instant::now() + PAUSE_OTHERS;
-        let mut missing = Vec::new();
+        let (mut missing, mut more) = (Vec::new(), false);
         for (node, answer) in answers {
             let reply = answer.map(|text| serde_json::from_slice(&text).unwrap_or(Reply::Unknown));
             let reason = match reply {
                 Ok(Reply::Trace(TraceReply { events, refused })) => {
+                    more |= is_full(&events);
                     self.tell_events(Some(&node), events);
                     refused
                 }
@@ -245,6 +255,7 @@ impl Watcher {
             };
             missing.extend(reason.map(|reason| Missing { node, reason }));
         }
+        self.ask = Instant::now() + if more { Duration::ZERO } else { PAUSE_OTHERS };
         missing.sort();
         if missing != self.missing {
             message(&mut self.text, "missing", &MissingView { missing: missing.clone() });
@@ -255,9 +266,10 @@ impl Watcher {
     /// Events of this node, or of another.
     fn tell_events(&mut self, node: Option<&str>, events: Vec<TraceEvent>) {
         let node = node.unwrap_or(&self.node).to_owned();
-        if let Some(last) = events.last() {
-            self.question.after.insert(node.clone(), last.number);
-        }
+        // A node that was asked once is to say where it begins anew: no event has so low a number.
+        let last = events.last().map_or(1, |event| event.number);
+        let after = self.question.after.entry(node.clone()).or_default();
+        *after = last.max(*after);
         for event in events {
             message(&mut self.text, "event", &TracedView { node: node.clone(), event });
         }

@@ -53,8 +53,7 @@ impl Broker {
         };
         let mut pending = PendingConnect::new(connect, request.frame, request.attachment, stage);
         if let Some(question) = question {
-            pending.ask(&question)?;
-            self.metrics.packets_out.auth.inc();
+            pending.ask(&question, self)?;
         }
         Ok(Progress::Pending(pending))
     }

@@ -18,6 +18,7 @@ use crate::access::method::Exchange;
 use crate::cluster::takeover::{Arrival, Superseded};
 use crate::codec;
 use crate::codec::packet::{Auth, Connect, Packet, ProtocolVersion, ReasonCode};
+use crate::observation::trace::Happening;
 use crate::session::outbox::Outbox;
 
 /// What a connect waits for. Dropped, it is called off. The error is the CONNACK's reason code.
@@ -98,13 +99,16 @@ impl PendingConnect {
     }
 
     /// Says something to the client.
-    pub(super) fn ask(&mut self, data: &[u8]) -> Result<(), Refused> {
+    pub(super) fn ask(&mut self, data: &[u8], broker: &Broker) -> Result<(), Refused> {
         let mut outbox = std::mem::take(&mut self.outbox);
-        let properties = &self.connect()?.properties;
-        let method = properties.authentication_method.unwrap_or_default();
+        let connect = self.connect()?;
+        let method = connect.properties.authentication_method.unwrap_or_default();
         let packet = auth(ReasonCode::ContinueAuthentication, method, data); // [MQTT-4.12.0-2]
         codec::encode(&packet, self.version, self.max_packet_size, outbox.buffer())
             .map_err(|_| Refused(ReasonCode::PacketTooLarge))?;
+        broker.metrics.packets_out.auth.inc();
+        broker.trace_auth(Happening::Sent, connect.client_id, &packet);
+        drop(connect);
         self.outbox = outbox;
         Ok(())
     }
@@ -152,6 +156,7 @@ impl Broker {
     /// The client goes on in its exchange. Follow it with [`Broker::poll_connect`].
     pub fn handle_connect_auth(&self, pending: &mut PendingConnect, auth: &Auth<'_>) -> Result<(), Refused> {
         let connect = pending.connect()?;
+        self.trace_auth(Happening::Received, connect.client_id, &Packet::Auth(auth.clone()));
         let same_method = auth.properties.authentication_method == connect.properties.authentication_method;
         // [MQTT-4.12.0-3], [MQTT-4.12.0-5]
         if auth.reason != ReasonCode::ContinueAuthentication || !same_method {
@@ -162,11 +167,7 @@ impl Broker {
             return Err(Refused(ReasonCode::ProtocolError));
         };
         match answer(&mut **exchange, Some(auth.properties.authentication_data.unwrap_or_default())) {
-            Ok(Answer::Ask(data)) => {
-                pending.ask(&data)?;
-                self.metrics.packets_out.auth.inc();
-                Ok(())
-            }
+            Ok(Answer::Ask(data)) => pending.ask(&data, self),
             Ok(Answer::Proved(proof)) => {
                 pending.stage = Stage::Known(proof);
                 Ok(())

@@ -12,7 +12,7 @@ use crate::cluster::wall_clock_ms;
 use crate::codec::packet::{Connect, Packet, ReasonCode};
 use crate::message::Application;
 use crate::observation::trace::{
-    Happening, Order, Part, Selector, Tap, Trace, TraceEvent, TracerFull, message, packet,
+    Happening, Order, Part, Selector, Tap, Trace, TraceEvent, TracerFull, cut, message, packet,
 };
 use crate::router::Match;
 use crate::session::Delivered;
@@ -35,7 +35,7 @@ impl Broker {
     /// of at most so many bytes. It may take a while where it begins: it looks for the clients that are meant.
     pub fn trace(&self, order: Order, after: u64, bytes_max: usize) -> Result<Part, TracerFull> {
         let now = Instant::now();
-        let (trace, begun) = self.tracer.begin(order, now, wall_clock_ms())?;
+        let (trace, begun) = self.tracer.begin(order, after, now, wall_clock_ms())?;
         if begun && let Selector::Client(pattern) = trace.selector() {
             match pattern.exact() {
                 Some(id) => self.registry.find(id).iter().for_each(|client| client.trace(&trace)),
@@ -56,6 +56,13 @@ impl Broker {
                 packet(Happening::Received, connect_id(&connect), &connect, payload_max)
                     .with_some("address", peer)
             });
+        }
+    }
+
+    /// An AUTH belongs to a CONNECT that is not answered yet.
+    pub(super) fn trace_auth(&self, event: Happening, id: &str, auth: &Packet<'_>) {
+        if self.tracer.is_on_clients() {
+            self.tell_of_client(id, |payload_max| packet(event, id, auth, payload_max));
         }
     }
 
@@ -81,8 +88,7 @@ impl Broker {
     pub(super) fn trace_publish_denied(&self, client: &Client, topic: Topic<'_>) {
         let made = || {
             let told = TraceEvent::of(Happening::Denied, client.id());
-            TraceEvent { topic: Some(topic.as_str().to_owned()), ..told }
-                .with("why", "the ACL denies the publish")
+            TraceEvent { topic: Some(cut(topic.as_str())), ..told }.with("why", "the ACL denies the publish")
         };
         client.tell(|_| made());
         if self.tracer.is_on_topics() {
@@ -199,7 +205,7 @@ impl Broker {
         for trace in &traced.traces {
             trace.push(at_ms, |_| {
                 let told = TraceEvent { event: Happening::Routed, ..TraceEvent::default() };
-                TraceEvent { topic: Some(topic.as_str().to_owned()), ..told }
+                TraceEvent { topic: Some(cut(topic.as_str())), ..told }
                     .with("delivered", delivered - traced.before.0)
                     .with("dropped", dropped - traced.before.1)
                     .with_some("subscribers", locals.as_deref())

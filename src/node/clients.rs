@@ -1,5 +1,6 @@
 //! The clients of a node, as its HTTP API shows them.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::roll::{Named, Roll};
@@ -29,8 +30,8 @@ pub(super) fn list(broker: &Broker, roll: &ClientRoll, node: &str, query: &Clien
         || broker.clients(),
         wanted,
         |client| {
-            // It may have changed since.
-            if let Some(view) = view(client, node).filter(|view| is_about_view(query, view)) {
+            // It may have changed since, or have a new session.
+            if let Some(view) = find(broker, node, client.id()).filter(|view| is_about_view(query, view)) {
                 first.insert(view.client.clone(), view);
             }
             first.flow()
@@ -88,7 +89,17 @@ pub(super) fn subscriptions(
     match query.client.as_deref().or(after).and_then(|id| broker.client(id)) {
         Some(client) if take(&client).is_break() => {}
         _ if query.client.is_some() => {}
-        _ => roll.walk(&ClientsQuery::default(), after, || broker.clients(), |_| true, take),
+        _ => roll.walk(
+            &ClientsQuery::default(),
+            after,
+            || broker.clients(),
+            |_| true,
+            // It may have a new session by now.
+            |client| match broker.client(client.id()) {
+                Some(client) => take(&client),
+                None => ControlFlow::Continue(()),
+            },
+        ),
     }
     first.into()
 }

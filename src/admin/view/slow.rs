@@ -10,7 +10,8 @@ use super::Missing;
 pub struct SlowSubscribersPage {
     /// The slowest first.
     pub slow_subscribers: Vec<SlowSubscriberView>,
-    /// What to ask for as `cursor` to get the next page; null on the last one.
+    /// What to ask for as `cursor` to get the next page; null on the last one. Who waits longer meanwhile may be on no
+    /// page: ask for more at once.
     pub next: Option<String>,
     /// Nodes whose clients are not among these, because they have not answered.
     pub missing: Vec<Missing>,

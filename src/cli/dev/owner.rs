@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_its_processs() {
+    fn a_connection_belongs_to_its_process() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (one, other) = (stream.local_addr().unwrap(), listener.local_addr().unwrap());

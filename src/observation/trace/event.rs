@@ -102,7 +102,7 @@ pub enum Happening {
     Other,
 }
 
-/// Longest text of an event, in bytes. Topics may be longer.
+/// Longest text of an event, in bytes.
 const TEXT_MAX: usize = 1024;
 /// What an event takes beside its texts, roughly, in bytes.
 const EVENT_SIZE: usize = 256;
@@ -147,7 +147,7 @@ pub(super) fn reason_text(reason: ReasonCode) -> String {
 }
 
 /// A text, or as much of its beginning as an event has room for.
-pub(super) fn cut(text: &str) -> String {
+pub fn cut(text: &str) -> String {
     if text.len() <= TEXT_MAX {
         return text.to_owned();
     }

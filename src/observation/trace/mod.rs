@@ -12,7 +12,7 @@ mod tap;
 mod tests;
 mod tracer;
 
-pub use event::{Happening, TraceEvent};
+pub use event::{Happening, TraceEvent, cut};
 pub use packets::{message, packet};
 pub use selector::{ClientPattern, Selector, SelectorError};
 pub use tap::Tap;

@@ -21,7 +21,7 @@ fn order(id: &str, client: Option<&str>, topic: Option<&str>) -> Order {
 }
 
 fn begin(tracer: &Tracer, client: &str, now: Instant) -> Arc<Trace> {
-    tracer.begin(order(client, Some(client), None), now, 1).expect("room").0
+    tracer.begin(order(client, Some(client), None), 0, now, 1).expect("room").0
 }
 
 /// Whether a pattern means an identifier, by trying everything that a `*` may stand for.
@@ -160,12 +160,12 @@ fn a_trace_ends_with_its_time_or_when_nobody_reads_it() {
     let (tracer, now) = (Tracer::default(), Instant::now());
     assert!(!tracer.is_on_clients() && !tracer.is_on_topics());
     let short = Order { time: Duration::from_secs(5), ..order("short", Some("c"), None) };
-    let (short, begun) = tracer.begin(short, now, 1).expect("room");
+    let (short, begun) = tracer.begin(short, 0, now, 1).expect("room");
     assert!(begun);
     short.push(1, |_| TraceEvent::of(Happening::Found, "c"));
-    let (again, begun) = tracer.begin(order("short", Some("c"), None), now, 1).expect("it is there");
+    let (again, begun) = tracer.begin(order("short", Some("c"), None), 0, now, 1).expect("it is there");
     assert!(!begun && Arc::ptr_eq(&short, &again));
-    let (topic, _) = tracer.begin(order("topic", None, Some("t/#")), now, 1).expect("room");
+    let (topic, _) = tracer.begin(order("topic", None, Some("t/#")), 0, now, 1).expect("room");
     assert!(tracer.is_on_clients() && tracer.is_on_topics());
     assert_eq!((tracer.of_client("c").len(), tracer.of_client("d").len()), (1, 0));
     assert_eq!(tracer.of_topic(Topic::new("t/x").expect("a topic")).len(), 1);
@@ -182,13 +182,16 @@ fn a_trace_ends_with_its_time_or_when_nobody_reads_it() {
     assert!(!topic.is_over(), "it was read {} s ago", 14);
     tracer.tidy(after(29));
     assert!(topic.is_over() && tracer.is_empty() && !tracer.is_on_topics());
+    let (anew, _) = tracer.begin(order("topic", None, Some("t/#")), 7, now, 1).expect("room");
+    let told = anew.read(7, usize::MAX, now, 1).events;
+    assert!(told.len() == 1 && told[0].event == Happening::Lost && told[0].number > 7, "{told:?}");
 }
 
 #[test]
 fn there_are_few_traces_at_a_time() {
     let (tracer, now) = (Tracer::default(), Instant::now());
     (0..8).for_each(|at| drop(begin(&tracer, &at.to_string(), now)));
-    assert_eq!(tracer.begin(order("one more", Some("c"), None), now, 1).err(), Some(TracerFull));
+    assert_eq!(tracer.begin(order("one more", Some("c"), None), 0, now, 1).err(), Some(TracerFull));
     assert!(TracerFull.to_string().starts_with("8 traces"));
 }
 

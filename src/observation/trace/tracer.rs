@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::event::TraceEvent;
+use super::event::{Happening, TraceEvent};
 use super::queue::Queue;
 use super::selector::Selector;
 use crate::topic::Topic;
@@ -83,8 +83,14 @@ impl Tracer {
         self.topics.load(Ordering::Relaxed)
     }
 
-    /// The trace of this order, and whether it has begun just now.
-    pub fn begin(&self, order: Order, now: Instant, now_ms: u64) -> Result<(Arc<Trace>, bool), TracerFull> {
+    /// The trace of this order, and whether it has begun just now: for a reader who has had events already, anew.
+    pub fn begin(
+        &self,
+        order: Order,
+        after: u64,
+        now: Instant,
+        now_ms: u64,
+    ) -> Result<(Arc<Trace>, bool), TracerFull> {
         let mut traces = self.traces.write();
         if let Some(trace) = traces.iter().find(|trace| trace.order.id == order.id) {
             return Ok((trace.clone(), false));
@@ -93,6 +99,11 @@ impl Tracer {
             return Err(TracerFull);
         }
         let trace = Arc::new(Trace::new(order, now, now_ms, self.lost.clone()));
+        if after > 0 {
+            let why = "the trace begins anew: nobody has read it for a while, or the node has restarted";
+            let lost = TraceEvent { event: Happening::Lost, ..TraceEvent::default() };
+            trace.push(now_ms, |_| lost.with("why", why));
+        }
         traces.push(trace.clone());
         self.note(&traces);
         Ok((trace, true))
