@@ -14,7 +14,6 @@ use crate::cluster::forward::wire::{AddressedStray, Addressees};
 use crate::cluster::host::{
     Arrival, Arriving, Confirm, Departing, Host, HybridTime, Inbound, LineChange, MalformedSession, Merged,
 };
-use crate::cluster::takeover::wire::PortableWill;
 use crate::cluster::unconsumed::Kept;
 use crate::codec::packet::{Packet, Publish, QoS};
 use crate::message::{Application, Origin, PortableMessage, PublishId};
@@ -121,9 +120,9 @@ impl Host for ClusterHost {
         self.0.upgrade().ok_or(MalformedSession)?.merge(id, state)
     }
 
-    fn restore_will(&self, id: &str, will: PortableWill) {
+    fn regain(&self, id: &str) {
         if let Some(broker) = self.0.upgrade() {
-            broker.restore_will(id, will);
+            broker.regain(id);
         }
     }
 

@@ -4,15 +4,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use parking_lot::RwLock;
 
 use super::Broker;
 use super::client::{Client, Close};
-use super::session_record::PendingWill;
-use super::timers::Due;
-use crate::cluster::takeover::wire::PortableWill;
 use crate::cluster::takeover::{Refuge, refuge_of};
 use crate::codec::packet::ReasonCode;
 
@@ -117,29 +113,9 @@ impl Broker {
     }
 
     /// Offers the session of a client that is not connected to the node that takes it.
-    pub fn offer_session(&self, client: &Client, refuges: &[Refuge], now: Instant) {
-        let Some((cluster, refuge)) = self.cluster.get().zip(refuge_of(refuges, client.id())) else { return };
-        let state = client.lock();
-        let waits = state.record.will.as_ref().zip(state.record.will_timer);
-        let will =
-            waits.map(|(will, timer)| will.to_portable(timer.at().saturating_duration_since(now), now));
-        drop(state);
-        cluster.offer_session(refuge, client.id(), will);
-    }
-
-    /// A session that has come here without its client had a will that waits.
-    pub(super) fn restore_will(&self, id: &str, will: PortableWill) {
-        let now = Instant::now();
-        let Some((client, will)) = self.registry.find(id).zip(PendingWill::from_portable(will, now)) else {
-            return;
-        };
-        let mut state = client.lock();
-        // It may have connected already, which calls the will off.
-        if state.record.ended || state.attachment.is_some() || state.record.will.is_some() {
-            return;
+    pub fn offer_session(&self, client: &Client, refuges: &[Refuge]) {
+        if let Some((cluster, refuge)) = self.cluster.get().zip(refuge_of(refuges, client.id())) {
+            cluster.offer_session(refuge, client.id());
         }
-        let due = now + will.delay.min(state.record.expiry);
-        state.record.will = Some(Box::new(will));
-        state.record.will_timer = Some(self.timers.lock().set(due, Due::Will, Arc::downgrade(&client)));
     }
 }

@@ -10,7 +10,8 @@ use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, ClientState, Subscriber};
 use super::portable::{self, PortableRecord, PortableRest, PortableSession};
-use super::session_record::SessionRecord;
+use super::session_record::{PendingWill, SessionRecord};
+use super::timers::{Due, TimerKey};
 use crate::cluster::host::{Arriving, Departing, LineChange, MalformedSession, Portion};
 use crate::message::{Message, QueuedMessage};
 use crate::observation::trace::{Happening, TraceEvent};
@@ -44,15 +45,24 @@ impl Broker {
         } else {
             state.void();
             state.record.shipped = false;
-            let will = state.record.will.take();
-            self.cancel_timers(&mut state);
-            self.set_expiry_timer(&client, &mut state, batch.now);
+            // As in a takeover on one node, only a delayed will may be called off [MQTT-3.1.3-9].
+            let will = state.record.will.take_if(|will| will.delay.is_zero());
+            let timer = state.record.will_timer.take();
+            self.timers.lock().cancel(timer);
+            let record = &mut state.record;
+            record.will_due = record.will.as_ref().map(|will| {
+                let due = record.will_due.or(timer.map(TimerKey::at));
+                due.unwrap_or_else(|| batch.now + will.delay.min(record.expiry))
+            });
+            // However often it is offered: its time runs since its connection ended.
+            if state.record.expiry_timer.is_none() {
+                self.set_expiry_timer(&client, &mut state, batch.now);
+            }
             let (epoch, claim) = (state.epoch, client.claim());
             drop(state);
             // What it has goes with it; other members of its groups come first for what is still to come.
             self.note_presence(&client, batch.now);
-            // As in a takeover on one node, only a delayed will is called off [MQTT-3.1.3-9].
-            if let Some(will) = will.filter(|will| will.delay.is_zero()) {
+            if let Some(will) = will {
                 self.publish_will(&client, *will, &mut batch);
             }
             Some(Box::new(Kept { broker: Arc::downgrade(self), client, epoch, claim }) as Box<dyn Departing>)
@@ -60,6 +70,16 @@ impl Broker {
         batch.flush();
         batch.report(&self.metrics);
         departing
+    }
+
+    /// See [`Host::regain`](crate::cluster::host::Host::regain).
+    pub(super) fn regain(&self, id: &str) {
+        let Some(client) = self.registry.find(id) else { return };
+        let mut state = client.lock();
+        if let Some(due) = state.record.will_due.take() {
+            let timer = self.timers.lock().set(due, Due::Will, Arc::downgrade(&client));
+            state.record.will_timer = Some(timer);
+        }
     }
 
     /// See [`Host::admit`](crate::cluster::host::Host::admit).
@@ -109,7 +129,8 @@ impl Broker {
         if self.registry.find(client.id()).is_some_and(|former| !is_older(&former)) {
             return Err(MalformedSession);
         }
-        let PortableSession { state, succession, .. } = PortableSession::read(state)?;
+        let PortableSession { state, succession, will, .. } = PortableSession::read(state)?;
+        let is_noted = state.is_noted();
         let session =
             Session::import(state, self.limits().session.clone(), &|ticket| self.accept_ticket(ticket), now)
                 .map_err(|_| MalformedSession)?;
@@ -130,17 +151,15 @@ impl Broker {
         // It has had connections, if not here: it is present.
         locked.void();
         self.set_expiry_timer(client, &mut locked, now);
+        if let Some(will) = will.and_then(|will| PendingWill::from_portable(will, now)) {
+            let timer = self.timers.lock().set(now + will.delay, Due::Will, Arc::downgrade(client));
+            (locked.record.will, locked.record.will_timer) = (Some(Box::new(will)), Some(timer));
+        }
         client.set_claim(claim);
         drop(locked);
         let former = self.registry.replace_if(client.clone(), is_older).map_err(|_| MalformedSession)?;
         if let Some(former) = former {
-            // An older copy that was to be handed over, and the newer one did not know of.
-            let mut batch = Batch::new(now);
-            let mut state = former.lock();
-            state.record.will = None;
-            self.end_session(&former, state, &mut batch);
-            batch.flush();
-            batch.report(&self.metrics);
+            self.merge_former(client, &former, is_noted, now);
         }
         self.adopt_exclusive(client, now);
         self.trace_arrived(client);
@@ -151,6 +170,9 @@ impl Broker {
     pub(super) fn expects_no_rest(&self, id: &str) {
         if let Some(client) = self.registry.find(id) {
             let mut state = client.lock();
+            if self.cluster.get().is_some_and(|cluster| cluster.expects_rest(id)) {
+                return; // Again, by now.
+            }
             state.session.forget_publishes();
             state.record.lineage.unsubscribed.clear();
         }
@@ -197,7 +219,7 @@ impl Broker {
     ) -> bool {
         let Some(client) = self.registry.find(id) else { return false };
         let state = client.lock();
-        if state.record.shipped {
+        if state.record.shipped || state.record.ended {
             return false;
         }
         let queued = QueuedMessage::new(message.clone(), message.qos, message.retain, &[]);
@@ -303,16 +325,23 @@ impl Departing for Kept {
             return None;
         }
         state.record.shipped = true;
+        state.record.was_shipped = true;
         let now = Instant::now();
         if portion == Portion::WithoutLines {
             for line in state.session.pending_lines() {
                 state.session.loosen_line(line.origin, now);
             }
         }
+        if portion == Portion::Rest {
+            state.record.will = None; // The client is connected, or has another one.
+        }
+        let will = state.record.will.as_ref().zip(state.record.will_due);
+        let will = will.map(|(will, due)| will.to_portable(due.saturating_duration_since(now), now));
         let session = PortableSession {
             state: state.session.export(now),
             succession: state.session.bequeath(me, self.claim.0, farewells, now),
             rest: (portion == Portion::Rest).then(|| PortableRest::of(&state.record, self.claim)),
+            will,
         };
         session.write().ok()
     }
@@ -343,6 +372,13 @@ struct Expected {
 impl Arriving for Expected {
     fn routed_by(&self) -> u64 {
         self.routed_by
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| {
+            let record = &client.lock().record;
+            record.is_unconfirmed() && record.subscriptions.is_empty()
+        })
     }
 
     fn finish(

@@ -344,5 +344,6 @@ impl Broker {
         let mut timers = self.timers.lock();
         timers.cancel(state.record.will_timer.take());
         timers.cancel(state.record.expiry_timer.take());
+        state.record.will_due = None;
     }
 }

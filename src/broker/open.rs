@@ -168,7 +168,7 @@ impl Broker {
         if cluster.is_some() {
             client.begin_claim();
         }
-        state.record.shipped = false;
+        (state.record.shipped, state.record.was_shipped) = (false, false);
         state.session.handle_connected(negotiated);
         self.trace_opened(client, &mut state, is_present);
         state.session.outbox().buffer().extend_from_slice(&batch.scratch);

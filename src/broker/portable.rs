@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::session_record::{Lineage, SessionRecord};
 use crate::access::Identity;
 use crate::cluster::host::MalformedSession;
+use crate::message::PortableMessage;
 use crate::router::Subscription;
 use crate::session::portable::SessionState;
 use crate::session::succession::SuccessionState;
@@ -44,6 +45,8 @@ pub struct PortableSession {
     pub succession: SuccessionState,
     /// For a node that has a newer session. Since version 3.
     pub rest: Option<PortableRest>,
+    /// What is to be published unless the client connects in time. Since version 3.
+    pub will: Option<PortableWill>,
 }
 
 /// What a newer session of the client may lack.
@@ -56,6 +59,16 @@ pub struct PortableRest {
     /// Whether it is a part of its node, such as a bridge.
     pub is_node: bool,
     pub subscriptions: PortableSubscriptions,
+}
+
+/// A will that is to be published unless its client connects before its delay has passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortableWill {
+    pub message: PortableMessage,
+    /// Message Expiry Interval, which begins when it is published.
+    pub expiry_secs: Option<u32>,
+    /// Milliseconds of the delay that are left.
+    pub delay_ms: u64,
 }
 
 impl PortableRecord {
@@ -97,10 +110,7 @@ impl PortableSession {
     pub fn write(&self) -> postcard::Result<Vec<u8>> {
         let bytes = postcard::to_stdvec(&self.state)?;
         let bytes = postcard::to_extend(&self.succession, bytes)?;
-        match &self.rest {
-            None => Ok(bytes),
-            Some(rest) => postcard::to_extend(rest, bytes),
-        }
+        postcard::to_extend(&(&self.rest, &self.will), bytes)
     }
 
     /// What such bytes say.
@@ -111,11 +121,11 @@ impl PortableSession {
             [] => (SuccessionState::default(), bytes),
             _ => postcard::take_from_bytes(bytes).map_err(malformed)?,
         };
-        let rest = match bytes {
-            [] => None,
-            _ => Some(postcard::from_bytes(bytes).map_err(malformed)?),
+        let (rest, will) = match bytes {
+            [] => (None, None),
+            _ => postcard::from_bytes(bytes).map_err(malformed)?,
         };
-        Ok(PortableSession { state, succession, rest })
+        Ok(PortableSession { state, succession, rest, will })
     }
 }
 

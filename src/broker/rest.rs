@@ -13,13 +13,15 @@ use super::client::{Client, Subscriber};
 use super::portable::{self, PortableRest, PortableSession};
 use crate::cluster::host::{MalformedSession, Merged};
 use crate::router::Subscription;
-use crate::session::succession::Bringer;
+use crate::session::Session;
+use crate::session::portable::SessionState;
+use crate::session::succession::{Bringer, SuccessionState};
 use crate::topic::SubscriptionFilter;
 
 impl Broker {
     /// See [`Host::merge`](crate::cluster::host::Host::merge).
     pub(super) fn merge(&self, id: &str, bytes: &[u8]) -> Result<Merged, MalformedSession> {
-        let PortableSession { state, succession, rest } = PortableSession::read(bytes)?;
+        let PortableSession { state, succession, rest, .. } = PortableSession::read(bytes)?;
         let client = self.registry.find(id).ok_or(MalformedSession)?;
         if client.lock().record.shipped {
             return Err(MalformedSession); // It is another node's by now, which is offered the rest in turn.
@@ -35,27 +37,73 @@ impl Broker {
                 return Ok(Merged::Subscriptions { routed_by });
             }
         }
-        let accept = |ticket| self.accept_ticket(ticket);
-        client.lock().session.inherit(succession.clone(), self.cluster_number(), true, &accept, now);
-        let held = succession.into_held(&accept, now);
-        let mut merged = Ok(Merged::All);
-        for queued in state.into_unsent(&accept, now).chain(held) {
-            let state = client.lock();
-            if state.record.shipped || state.record.ended {
-                merged = Err(MalformedSession); // The same in between: who comes next knows what this one has had.
-                break;
-            }
-            if !self.deliver_brought(&client, state, &queued, Bringer::Rest, &mut batch) {
-                self.pass_on(vec![queued], &mut batch);
-            }
-        }
+        let merged = self.merge_messages(&client, state, succession, &mut batch);
         if merged.is_ok() {
             self.adopt_exclusive(&client, now);
         }
         batch.touch(&client);
         batch.flush();
         batch.report(&self.metrics);
-        merged
+        merged.map(|()| Merged::All)
+    }
+
+    /// An error if the session goes, or ends, in between.
+    fn merge_messages(
+        &self,
+        client: &Arc<Client>,
+        state: SessionState,
+        succession: SuccessionState,
+        batch: &mut Batch,
+    ) -> Result<(), MalformedSession> {
+        let accept = |ticket| self.accept_ticket(ticket);
+        let now = batch.now;
+        client.lock().session.inherit(succession.clone(), self.cluster_number(), true, &accept, now);
+        let held = succession.into_held(&accept, now);
+        for queued in state.into_unsent(&accept, now).chain(held) {
+            let state = client.lock();
+            if state.record.shipped || state.record.ended {
+                return Err(MalformedSession); // Who comes next knows what this one has had.
+            }
+            if !self.deliver_brought(client, state, &queued, Bringer::Rest, batch) {
+                self.pass_on(vec![queued], batch);
+            }
+        }
+        Ok(())
+    }
+
+    /// This node had an older copy of a session that has come: it ends, and what is left of it goes to that one. Where that may have
+    /// it already, only if it says what it has had.
+    pub(super) fn merge_former(
+        &self,
+        client: &Arc<Client>,
+        former: &Arc<Client>,
+        is_noted: bool,
+        now: Instant,
+    ) {
+        let mut batch = Batch::new(now);
+        let identity = client.lock().record.identity.clone();
+        let mut state = former.lock();
+        state.record.will = None;
+        if state.record.was_shipped && !is_noted || state.record.identity != identity {
+            self.end_session(former, state, &mut batch);
+        } else {
+            let known = state.record.subscriptions.iter();
+            let subscriptions = known.map(|(filter, with)| (filter.clone(), *with)).collect();
+            drop(state);
+            // Before they end there: nothing falls between the two.
+            self.merge_subscriptions(client, former.claim().0, subscriptions, now);
+            let mut state = former.lock();
+            let session = state.session.export(now);
+            let succession = state.session.bequeath(self.cluster_number(), former.claim().0, &[], now);
+            state.session.release_tickets();
+            state.session = Session::new(self.limits().session.clone());
+            self.end_session(former, state, &mut batch);
+            // A session that goes or ends just now is not followed.
+            let _ = self.merge_messages(client, session, succession, &mut batch);
+            batch.touch(client);
+        }
+        batch.flush();
+        batch.report(&self.metrics);
     }
 
     /// Subscribes the client to what it takes for granted that it is subscribed to, for it was in the session with the claim

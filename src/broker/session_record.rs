@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::owed_retained::OwedRetained;
+use super::portable::PortableWill;
 use super::timers::TimerKey;
 use crate::access::Identity;
-use crate::cluster::takeover::wire::PortableWill;
 use crate::codec::packet::{Connect, ProtocolVersion, QoS, ReasonCode, Will};
 use crate::message::{Application, Message, PortableMessage};
 use crate::router::Subscription;
@@ -33,9 +33,13 @@ pub struct SessionRecord {
     pub expiry_timer: Option<TimerKey>,
     /// Publishes the will.
     pub will_timer: Option<TimerKey>,
+    /// When it would be published, were the session not claimed by another node, with which the will goes.
+    pub will_due: Option<Instant>,
     /// The session is being handed over to another node, and its state is on its way: what comes now for a group of which it
     /// is a member would be left behind.
     pub shipped: bool,
+    /// What it holds has been sent to another node, which may have it.
+    pub was_shipped: bool,
     /// The session is over; whoever still holds it must not use it.
     pub ended: bool,
     /// The client's other sessions.

@@ -247,6 +247,31 @@ fn a_session_that_arrives_does_not_undo_a_clean_start() {
     assert_eq!(subscribers(&broker), 1);
 }
 
+/// A client is back from a node with a newer session before what was left of the older one could go there.
+#[test]
+fn an_older_session_gives_way_with_what_it_has() {
+    for was_sent in [false, true] {
+        let (broker, newer) = (broker(), departing("t"));
+        let mut older = connect(&broker, false, 100);
+        older.client.set_claim(Stamp(3));
+        handle(&broker, &mut older, subscribe());
+        let waiting = broker.release("c", Stamp(5), false).expect("it outlives its connection");
+        let mut publisher = connect_as(&broker, "p", true, PropertySet::EMPTY);
+        handle(&broker, &mut publisher, publish(QoS::AtLeastOnce));
+        if was_sent {
+            waiting.state(1, &[], crate::cluster::host::Portion::Rest).expect("it is not over");
+        }
+        waiting.keep();
+        let state = newer.state(1, &[], crate::cluster::host::Portion::Whole).expect("it is not over");
+        let arriving = broker.admit("c", &newer.record()).expect("a record");
+        arriving.finish(&state, Stamp(7), &[]).expect("the older one gives way");
+        let present = broker.registry.find("c").expect("it has come");
+        assert!(!Arc::ptr_eq(&present, &older.client));
+        // What the newer one may have had already does not come again.
+        assert_eq!(present.lock().session.queued(), if was_sent { 0 } else { 1 }, "sent: {was_sent}");
+    }
+}
+
 /// The member that gets it would never be flushed again if it were forgotten now.
 #[test]
 fn what_was_held_for_a_session_that_does_not_come_reaches_other_members() {

@@ -7,7 +7,6 @@ use rumormq_gossip::{Entry, ReplicaId, Stamp};
 
 use super::Stray;
 use super::forward::wire::Addressees;
-use super::takeover::wire::PortableWill;
 use super::unconsumed::Kept;
 use crate::message::{Application, Origin, PortableMessage, PublishId};
 use crate::router::{Members, PeerIndex, PeerMembers};
@@ -66,8 +65,8 @@ pub trait Host: Send + Sync + 'static {
     /// here, it is subscribed to that first.
     fn merge(&self, id: &str, state: &[u8]) -> Result<Merged, MalformedSession>;
 
-    /// A session that has come here unasked had a will that waits for its delay to pass.
-    fn restore_will(&self, id: &str, will: PortableWill);
+    /// Nobody else claims a session any more that was released: its will, if one waits for its delay to pass, is due again.
+    fn regain(&self, id: &str);
 
     /// A publish that has to wait so many milliseconds yet has come from a node that leaves.
     fn delay(&self, due_ms: u64, message: PortableMessage);
@@ -172,6 +171,9 @@ pub trait Departing: Send + Sync {
 pub trait Arriving: Send {
     /// The sequence number in the set of routes by which it is routed.
     fn routed_by(&self) -> u64;
+
+    /// The client may not have heard of it, and has not subscribed to anything in it: it takes any other one for its session.
+    fn is_unknown(&self) -> bool;
 
     /// It is here: it goes on from `state`, followed by what was held. All is here that the origins in `received` had sent
     /// before they knew so.

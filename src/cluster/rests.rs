@@ -38,6 +38,10 @@ impl Rests {
         has_room
     }
 
+    fn contains(&self, client: &str) -> bool {
+        self.0.lock().clients.contains_key(client)
+    }
+
     /// Those for which there was time enough.
     fn take_over(&self, reaches_all: bool, now: Instant) -> Vec<Box<str>> {
         let mut table = self.0.lock();
@@ -60,6 +64,11 @@ impl Cluster {
     /// it is.
     pub fn expect_rest(&self, client: &str, now: Instant) -> bool {
         self.rests.insert(client, now)
+    }
+
+    /// Whether one may.
+    pub fn expects_rest(&self, client: &str) -> bool {
+        self.rests.contains(client)
     }
 
     /// Whether there is a way to every node that has not left.

@@ -139,7 +139,7 @@ impl Drain {
                 // It takes its time to go.
                 Whereabouts::Here => residents.away.push_back((now + RETURN, client)),
                 Whereabouts::Away => {
-                    self.broker.offer_session(&client, refuges, now);
+                    self.broker.offer_session(&client, refuges);
                     residents.offered.push((now, client));
                 }
                 Whereabouts::Moved | Whereabouts::Over => residents.offered.push((now, client)),

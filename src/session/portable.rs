@@ -127,6 +127,11 @@ impl Session {
 }
 
 impl SessionState {
+    /// Whether it says what the session has had since an older one may turn up.
+    pub fn is_noted(&self) -> bool {
+        self.noted.is_some()
+    }
+
     /// The messages that were never sent, oldest first; and those of groups that another member may get, though they were
     /// sent.
     pub fn into_unsent(self, accept: AcceptTicket<'_>, now: Instant) -> impl Iterator<Item = QueuedMessage> {

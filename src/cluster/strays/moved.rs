@@ -147,7 +147,8 @@ impl Moved {
 
 impl MovedSessions {
     /// The session, which `me` has had with the claim `stay`, is about to move; what comes for it from these nodes from now on
-    /// is held. Gives what was held since it was about to move before and is for it here.
+    /// is held. Gives what was held since it was about to move before and is for it here, and whether what comes late will be
+    /// passed on.
     #[must_use]
     pub fn begin(
         &self,
@@ -157,7 +158,7 @@ impl MovedSessions {
         from: BTreeMap<NodeName, u64>,
         to: Option<Destination>,
         now: Instant,
-    ) -> Vec<Stray> {
+    ) -> (Vec<Stray>, bool) {
         let mut table = self.table.lock();
         let mut moved = self.remove(&mut table, client).unwrap_or_else(|| Moved {
             filters: Vec::new(),
@@ -181,10 +182,12 @@ impl MovedSessions {
         moved.filters = filters;
         (moved.since, moved.changed) = (now, now);
         moved.leaving = Some(Leaving { stay, held: Waiting::new(&self.held) });
-        if table.sessions.len() < SESSIONS_MAX {
+        let has_room = table.sessions.len() < SESSIONS_MAX;
+        let is_remembered = has_room || moved.from.is_empty();
+        if has_room {
             self.insert(&mut table, client.into(), moved);
         }
-        held
+        (held, is_remembered)
     }
 
     /// It has moved: what was held is to follow it, oldest first. Ask again once that is on its way: what comes meanwhile is held
@@ -215,7 +218,8 @@ impl MovedSessions {
         let mut table = self.table.lock();
         let Some(mut moved) = self.remove(&mut table, client) else { return Vec::new() };
         let held = moved.undo(me);
-        if !moved.is_settled() {
+        // The next owner has to know when all that was passed on has come.
+        if !moved.is_settled() || !moved.sent.is_empty() {
             self.insert(&mut table, client.into(), moved);
         }
         held
@@ -404,7 +408,7 @@ mod tests {
         let (now, to) = (Instant::now(), Destination { owner: replica("b@h"), routes: 7 });
         assert_eq!(matching(&moved, "c@h"), 0);
         let from = BTreeMap::from([(node("c@h"), 30), (node("d@h"), 40)]);
-        assert!(moved.begin("x", (ME, 1), filters(), from, Some(to.clone()), now).is_empty());
+        assert!(moved.begin("x", (ME, 1), filters(), from, Some(to.clone()), now).0.is_empty());
         assert_eq!((matching(&moved, "c@h"), matching(&moved, "e@h")), (1, 0), "that one knew where it is");
         assert!(matches!(moved.hold(stray("x", ME)), Ok(None)));
         assert!(matches!(moved.hold(stray("y", ME)), Ok(Some(_))));
@@ -448,12 +452,28 @@ mod tests {
     fn a_node_that_has_restarted_sends_nothing_of_what_it_had() {
         let moved = MovedSessions::default();
         let from = BTreeMap::from([(node("c@h"), 30)]);
-        assert!(moved.begin("x", (ME, 1), filters(), from, None, Instant::now()).is_empty());
+        assert!(moved.begin("x", (ME, 1), filters(), from, None, Instant::now()).0.is_empty());
         assert!(moved.complete("x").is_empty());
         moved.end(&node("c@h"), 31);
         let asked = vec![stay("x", 30, 1)];
         assert_eq!(moved.passed_on(asked, |_, _| true), [PassedOn { stay: stay("x", 30, 1), next_from: 0 }]);
         assert_eq!(matching(&moved, "c@h"), 0);
+    }
+
+    #[test]
+    fn what_was_passed_on_is_remembered_after_the_handover() {
+        let moved = MovedSessions::default();
+        let now = Instant::now();
+        assert!(moved.begin("x", (ME, 1), filters(), BTreeMap::new(), None, now).0.is_empty());
+        moved.hold(stray("x", 5)).expect("there is room");
+        assert_eq!(moved.complete("x").len(), 1);
+        moved.note_sent("x", &node("b@h"), 5);
+        assert!(moved.complete("x").is_empty() && moved.forget("x", ME).is_empty());
+        let asked = || vec![stay("x", 30, 1)];
+        assert!(moved.passed_on(asked(), |_, sequence| sequence < 5).is_empty(), "it may come still");
+        assert_eq!(moved.passed_on(asked(), |_, _| true).len(), 1);
+        assert!(moved.questions(Duration::from_secs(9), now + REMEMBERED).is_empty());
+        assert!(moved.table.lock().sessions.is_empty());
     }
 
     #[test]
@@ -463,19 +483,19 @@ mod tests {
         let to = |routes| Some(Destination { owner: replica("b@h"), routes });
         let from = |name: &str, origin| BTreeMap::from([(node(name), origin)]);
         // It goes, and what c has for it is still to come; it comes back, and goes again or not.
-        assert!(moved.begin("x", (ME, 1), filters(), from("c@h", 30), to(7), now).is_empty());
+        assert!(moved.begin("x", (ME, 1), filters(), from("c@h", 30), to(7), now).0.is_empty());
         assert!(moved.complete("x").is_empty());
-        assert!(moved.begin("x", (ME, 2), filters(), from("d@h", 40), to(8), now).is_empty());
+        assert!(moved.begin("x", (ME, 2), filters(), from("d@h", 40), to(8), now).0.is_empty());
         moved.hold(stray("x", ME)).expect("there is room");
         moved.hold(stray("x", 5)).expect("there is room");
-        let again = moved.begin("x", (ME, 2), filters(), from("d@h", 40), to(9), now);
+        let (again, _) = moved.begin("x", (ME, 2), filters(), from("d@h", 40), to(9), now);
         assert_eq!(again.len(), 1, "what came by its routes it has");
         assert_eq!(again[0].former, 5);
         moved.hold(stray("x", 5)).expect("there is room");
         assert_eq!(moved.forget("x", ME).len(), 1);
         assert_eq!((matching(&moved, "c@h"), matching(&moved, "d@h")), (1, 0));
         // An answer about the first time says nothing of a second one.
-        assert!(moved.begin("x", (ME, 2), filters(), from("c@h", 30), to(8), later).is_empty());
+        assert!(moved.begin("x", (ME, 2), filters(), from("c@h", 30), to(8), later).0.is_empty());
         assert!(moved.complete("x").is_empty());
         let question = Question { from: node("c@h"), owner: Some(replica("b@h")), routes: vec![7] };
         moved.settle(&question, &Fenced { sequence: 0, publishes: 0, next_from: vec![100] }, later, later);

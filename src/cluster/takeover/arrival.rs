@@ -10,7 +10,7 @@ use rumormq_gossip::{ReplicaId, Stamp, Written};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout, timeout_at};
 
-use super::wire::{PortableWill, SUCCESSION_SINCE, Step, TakeoverMessage};
+use super::wire::{SUCCESSION_SINCE, Step, TakeoverMessage};
 use super::{Claim, Claimed, Cluster, Holder, INBOX_MAX, Job, REST_PATIENCE, SESSION_MAX, send};
 use crate::cluster::events::Move;
 use crate::cluster::host::Merged;
@@ -19,9 +19,6 @@ use crate::cluster::turn;
 
 /// Between two looks whether a link is still there.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// Numbers no connection: what is on its way is waited for by none.
-const NOBODY: u64 = 0;
 
 /// Another connection has the client by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +41,17 @@ struct Entry {
     answered: bool,
     /// It is here.
     arrived: bool,
-    /// The will that comes with it, where nobody has connected.
-    will: Option<PortableWill>,
     /// Something of this has changed.
     changed: Arc<Notify>,
-    /// The last connection that waits for it.
-    waiter: u64,
+    /// The connections that wait for it; the last one gets it.
+    waiters: Vec<u64>,
     finished: watch::Receiver<bool>,
+}
+
+impl Entry {
+    fn claimed(&self) -> Claimed {
+        Claimed { stamp: self.claim, expects_rest: self.former.is_some() && !self.arrived }
+    }
 }
 
 type Settled = watch::Receiver<Option<usize>>;
@@ -78,15 +79,22 @@ impl Arrivals {
 
     /// The claim that was written for a connection that now opens.
     pub fn take_claim(&self, id: &str) -> Option<Claimed> {
-        let entry = self.entries.lock().remove(id)?;
-        Some(Claimed { stamp: entry.claim, expects_rest: entry.former.is_some() && !entry.arrived })
+        self.entries.lock().remove(id).map(|entry| entry.claimed())
     }
 
-    fn handle_arrived(&self, id: &str) -> Option<PortableWill> {
+    /// The claim of one that has finished and that nobody waits for, as this connection does not any more.
+    fn take_forsaken(&self, id: &str, gone: Option<u64>) -> Option<Claimed> {
         let mut entries = self.entries.lock();
         let entry = entries.get_mut(id)?;
-        entry.arrived = true;
-        entry.will.take()
+        entry.waiters.retain(|waiter| Some(*waiter) != gone);
+        let is_forsaken = entry.waiters.is_empty() && *entry.finished.borrow();
+        is_forsaken.then(|| entries.remove(id)).flatten().map(|entry| entry.claimed())
+    }
+
+    fn handle_arrived(&self, id: &str) {
+        if let Some(entry) = self.entries.lock().get_mut(id) {
+            entry.arrived = true;
+        }
     }
 
     /// Somebody has the session. Given back where nobody waits for it any more.
@@ -156,9 +164,10 @@ impl Arrival {
     /// Waits until the session is here, or it is known that there is none to be had.
     pub async fn wait(&mut self) -> Result<(), Superseded> {
         let _ = self.finished.wait_for(|finished| *finished).await;
-        let entry = self.cluster.takeovers.arrivals.entries.lock().get(&self.id).map(|entry| entry.waiter);
-        let newest = entry == Some(self.waiter);
-        match newest && self.cluster.owner_elsewhere(&self.id).is_none() {
+        let entries = self.cluster.takeovers.arrivals.entries.lock();
+        let is_newest = entries.get(&self.id).is_some_and(|entry| entry.waiters.last() == Some(&self.waiter));
+        drop(entries);
+        match is_newest && self.cluster.owner_elsewhere(&self.id).is_none() {
             true => Ok(()),
             false => Err(Superseded),
         }
@@ -167,22 +176,15 @@ impl Arrival {
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        let entries = self.cluster.takeovers.arrivals.entries.lock();
-        if entries.get(&self.id).is_none_or(|entry| entry.waiter != self.waiter) {
-            return;
-        }
-        let finished = entries.get(&self.id).is_some_and(|entry| *entry.finished.borrow());
-        drop(entries);
-        if finished {
-            self.cluster.forget_arrival(&self.id);
-        }
+        self.cluster.forget_arrival(&self.id, Some(self.waiter));
     }
 }
 
 impl Cluster {
-    /// Nobody opens a connection on what has arrived. It stays; a claim on nothing does not.
-    fn forget_arrival(&self, id: &str) {
-        if let Some(claimed) = self.takeovers.arrivals.take_claim(id)
+    /// What has arrived stays where nobody opens a connection on it; a claim on nothing does not. `gone` is a connection that does
+    /// not any more.
+    fn forget_arrival(&self, id: &str, gone: Option<u64>) {
+        if let Some(claimed) = self.takeovers.arrivals.take_forsaken(id, gone)
             && self.host.session_claim(id).is_none()
         {
             // Whoever has the session keeps it.
@@ -218,31 +220,31 @@ impl Cluster {
         if !has_begun && is_own && self.host.session_claim(id).is_some() {
             return None;
         }
-        let claim = || Some(self.write_claim(id, false, now));
-        let finished = self.begin_arrival(id, waiter, None, claim, now)?;
+        let claim = || self.write_claim(id, false, now);
+        let finished = self.begin_arrival(id, Some(waiter), claim, now);
         Some(Arrival { cluster: self.clone(), id: id.into(), waiter, finished })
     }
 
-    /// A node that is about to leave has a session for whoever takes it. Nothing happens where somebody has claimed it since; and
-    /// a client that connects elsewhere at this moment has the later claim.
-    pub(super) fn adopt(self: &Arc<Self>, from: &ReplicaId, id: &str, will: Option<PortableWill>) {
+    /// A node that is about to leave has a session for whoever takes it. Nothing happens where somebody who can be reached
+    /// has claimed it since; and a client that connects elsewhere at this moment has the later claim.
+    pub(super) fn adopt(self: &Arc<Self>, from: &ReplicaId, id: &str) {
         let now = Instant::now();
-        let is_free = self.session_owner(id).is_none_or(|claim| claim.owner == *from);
+        let is_free =
+            self.session_owner(id).is_none_or(|claim| claim.owner == *from || !self.is_linked(&claim.owner));
         if !is_free || self.host.session_claim(id).is_some() || self.takeovers.arrivals.claim(id).is_some() {
             return;
         }
-        let _ = self.begin_arrival(id, NOBODY, will, || self.write_next_claim(id, now), now);
+        self.begin_arrival(id, None, || self.write_next_claim(id, now), now);
     }
 
-    /// Claims a session and begins to fetch it, unless that has begun. None where it is not claimed after all.
+    /// Claims a session and begins to fetch it, unless that has begun.
     fn begin_arrival(
         self: &Arc<Self>,
         id: &str,
-        waiter: u64,
-        will: Option<PortableWill>,
-        claim: impl FnOnce() -> Option<Written>,
+        waiter: Option<u64>,
+        claim: impl FnOnce() -> Written,
         now: Instant,
-    ) -> Option<watch::Receiver<bool>> {
+    ) -> watch::Receiver<bool> {
         let arrivals = &self.takeovers.arrivals;
         let (finish, finished) = watch::channel(false);
         let entry = Entry {
@@ -251,25 +253,19 @@ impl Cluster {
             former: None,
             answered: false,
             arrived: false,
-            will,
             changed: Arc::default(),
-            waiter,
+            waiters: waiter.into_iter().collect(),
             finished: finished.clone(),
         };
         match arrivals.entries.lock().entry(id.into()) {
             hash_map::Entry::Occupied(mut begun) => {
-                if waiter != NOBODY {
-                    begun.get_mut().waiter = waiter;
-                }
-                return Some(begun.get().finished.clone());
+                begun.get_mut().waiters.extend(waiter);
+                return begun.get().finished.clone();
             }
             // Entered before it is claimed: who has the session says so before the claim has settled.
             hash_map::Entry::Vacant(place) => place.insert(entry),
         };
-        let Some(Written { seq, stamp, replaced }) = claim() else {
-            arrivals.entries.lock().remove(id);
-            return None;
-        };
+        let Written { seq, stamp, replaced } = claim();
         let former = replaced.map(|winner| winner.replica).filter(|former| *former != self.me());
         if let Some(entry) = arrivals.entries.lock().get_mut(id) {
             entry.claim = stamp;
@@ -281,7 +277,7 @@ impl Cluster {
         };
         self.when_settled(SESSIONS, seq, now, Box::new(then));
         self.takeovers.begin(Job::Arrive(Beginning { id: id.into(), former, settled, finish }));
-        Some(finished)
+        finished
     }
 }
 
@@ -308,18 +304,10 @@ pub(super) async fn run(cluster: Arc<Cluster>, beginning: Beginning) {
     finish.send_replace(true);
     // From here on nothing is held back.
     cluster.release_early(&id);
-    if finish.receiver_count() == 1 {
-        cluster.forget_arrival(&id);
-    }
+    cluster.forget_arrival(&id, None);
     let late = cluster.takeovers.arrivals.take_holders(&id);
     for holder in holders.into_iter().flatten().chain(late) {
         cluster.takeovers.begin_rest(id.clone(), holder);
-    }
-    // Whoever has an older session has offered it before it acknowledged the claim.
-    let all_asked = is_settled(&mut settled).await == Some(0);
-    // Whoever cannot be reached may have one all the same.
-    if all_asked && cluster.reaches_all() && !cluster.takeovers.awaits_rest(&id) {
-        cluster.host.expects_no_rest(&id);
     }
 }
 
@@ -349,9 +337,7 @@ async fn take_best(cluster: &Arc<Cluster>, id: &str) -> Option<std::vec::IntoIte
         };
         match taken {
             Ok(()) => {
-                if let Some(will) = cluster.takeovers.arrivals.handle_arrived(id) {
-                    cluster.host.restore_will(id, will);
-                }
+                cluster.takeovers.arrivals.handle_arrived(id);
                 cluster.counters.takeovers_arrived.inc();
                 cluster.events.note_move(Move::Arrived, id, &holder.replica.name);
                 tracing::debug!(client = id, from = %holder.replica, "session taken over");
@@ -368,8 +354,8 @@ async fn take_best(cluster: &Arc<Cluster>, id: &str) -> Option<std::vec::IntoIte
     None
 }
 
-/// Waits until all holders have made their offers, or at least the owner before; returns whether it was all. An acknowledgement of the claim may come
-/// by way of a third node, and be here before the offer: so that owner's answer is waited for by itself.
+/// Waits until all holders have made their offers, or at least the owner before; returns whether it was all. An acknowledgement
+/// of the claim may come by way of a third node, and be here before the offer: so that owner's answer is waited for by itself.
 async fn find_holders(cluster: &Cluster, id: &str, former: Option<ReplicaId>, settled: &mut Settled) -> bool {
     let arrivals = &cluster.takeovers.arrivals;
     match former.filter(|former| cluster.is_linked(former)) {
@@ -402,6 +388,8 @@ enum Failed {
     Silent,
     /// The holder sends what is no session.
     Malformed,
+    /// Nothing is in it, and the client may never have heard of it: there may be one that it knows.
+    Unknown,
     /// Nobody waits for it any more.
     Unwanted,
 }
@@ -415,6 +403,9 @@ async fn take(cluster: &Arc<Cluster>, id: &str, holder: &Holder) -> Result<(), F
     // What this node publishes from here on may be matched with the routes that come now.
     let next_from = cluster.publishes.load(Ordering::Acquire);
     let arriving = cluster.host.admit(id, &record).map_err(|_| Failed::Malformed)?;
+    if arriving.is_unknown() {
+        return Err(Failed::Unknown);
+    }
     cluster.await_routed(arriving.routed_by()).await;
     turn::all_over().await;
     let peer = cluster.peers.find(&holder.replica.name).ok_or(Failed::Silent)?;
@@ -456,6 +447,7 @@ async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
         Ok(Ok(Merged::Subscriptions { routed_by })) => {
             // What comes until then is there, and offered again.
             cluster.await_routed(routed_by).await;
+            cluster.expect_rest(id, Instant::now());
             offer.say(Step::Declined);
         }
         Ok(Ok(Merged::All)) => {
@@ -468,6 +460,7 @@ async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
         _ => {
             cluster.counters.takeovers_failed.inc();
             cluster.events.note_move(Move::Failed, id, &holder.replica.name);
+            cluster.expect_rest(id, Instant::now());
             offer.say(Step::Declined);
         }
     }
@@ -530,5 +523,35 @@ impl<'a> Offer<'a> {
 impl Drop for Offer<'_> {
     fn drop(&mut self) {
         self.cluster.takeovers.offers.lock().remove(&(self.holder.replica.clone(), self.holder.offer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arrival_is_forgotten_with_the_last_that_waits_for_it() {
+        let arrivals = Arrivals::default();
+        let (finish, finished) = watch::channel(false);
+        let entry = Entry {
+            claim: Stamp(7),
+            holders: Vec::new(),
+            former: None,
+            answered: false,
+            arrived: false,
+            changed: Arc::default(),
+            waiters: vec![1, 2],
+            finished: finished.clone(),
+        };
+        arrivals.entries.lock().insert("x".into(), entry);
+        // Whoever looks on is none of them.
+        let _looks_on = finished;
+        assert_eq!(arrivals.take_forsaken("x", Some(2)), None);
+        finish.send_replace(true);
+        assert_eq!(arrivals.take_forsaken("x", Some(2)), None, "the first one is there");
+        let forsaken = arrivals.take_forsaken("x", Some(1)).map(|claimed| claimed.stamp);
+        assert_eq!((forsaken, arrivals.claim("x")), (Some(Stamp(7)), None));
+        assert_eq!(arrivals.take_forsaken("x", None), None);
     }
 }

@@ -65,8 +65,9 @@ impl Departure<'_> {
         let mut offered = true;
         loop {
             let Some(claim) = self.cluster.owner_elsewhere(self.id) else {
-                if let Some(end) = self.cluster.end_of(self.id) {
-                    self.cluster.host.release(self.id, end, true);
+                match self.cluster.end_of(self.id) {
+                    Some(end) => drop(self.cluster.host.release(self.id, end, true)),
+                    None => self.cluster.host.regain(self.id),
                 }
                 return;
             };
@@ -129,6 +130,12 @@ impl Departure<'_> {
         while !session.is_settled() && Instant::now() < settled {
             sleep(Duration::from_millis(1)).await;
         }
+        // This node may know of the new owner's routes by a third one, later than that by this one.
+        if let Some(to) = &destination
+            && !self.cluster.learns_routes(&to.owner, to.routes).await
+        {
+            return Err(Silent);
+        }
         let own = self.cluster.publishes.load(Ordering::Acquire);
         let patience_of_fence = if whole { patience / 4 } else { REST_PATIENCE };
         let Around { mut received, missing } = tokio::select! {
@@ -147,7 +154,11 @@ impl Departure<'_> {
         // What these have for it comes later than the session can wait.
         let (stay, now) = ((me, session.stay()), Instant::now());
         let moved = &self.cluster.strays.moved;
-        let held = moved.begin(self.id, stay, session.filters(), missing, destination.clone(), now);
+        let (held, is_remembered) =
+            moved.begin(self.id, stay, session.filters(), missing, destination.clone(), now);
+        if !is_remembered {
+            self.cluster.counters.strays_lost.inc();
+        }
         self.cluster.host.deliver_strays(&held, now);
         let portion = match (whole, destination) {
             (false, _) => Portion::Rest,

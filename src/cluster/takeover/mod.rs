@@ -341,13 +341,15 @@ impl Cluster {
         })
     }
 
-    /// Claims a session that nobody has connected to: a claim that gives way to whoever does. None where nothing is known of it.
-    fn write_next_claim(&self, id: &str, now: Instant) -> Option<Written> {
+    /// Claims a session that nobody has connected to: a claim that gives way to whoever does, if anything is known of it.
+    fn write_next_claim(&self, id: &str, now: Instant) -> Written {
+        let wall_ms = super::wall_clock_ms();
         self.with_replication(now, |replication| {
-            let key = id.as_bytes();
-            let former = Claim::of(&replication.node.latest(SESSIONS, key)?);
-            let value = postcard::to_stdvec(&former.value).unwrap_or_default();
-            replication.node.write_next(SESSIONS, key, &value, now)
+            let (key, node) = (id.as_bytes(), &mut replication.node);
+            let former = node.latest(SESSIONS, key).map(|latest| Claim::of(&latest).value);
+            let value = postcard::to_stdvec(&former.unwrap_or_default()).unwrap_or_default();
+            let next = node.write_next(SESSIONS, key, &value, now);
+            next.unwrap_or_else(|| node.write(SESSIONS, key, &value, wall_ms, now))
         })
     }
 
@@ -405,7 +407,7 @@ impl Cluster {
                     let _ = task.map(|task| task.try_send(step));
                 }
             },
-            TakeoverMessage::Adopt { id, will } => self.adopt(from, &id, will),
+            TakeoverMessage::Adopt { id } => self.adopt(from, &id),
             TakeoverMessage::Delayed { due_ms, message } => self.host.delay(due_ms, message),
             TakeoverMessage::Fence { token } => self.answer_fence(from.clone(), token),
             TakeoverMessage::Fenced { token, sequence } => {

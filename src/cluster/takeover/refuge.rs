@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rumormq_gossip::ReplicaId;
 
-use super::wire::{PortableWill, TakeoverMessage};
+use super::wire::TakeoverMessage;
 use super::{Cluster, QUEUE_MAX, send};
 use crate::cluster::members::DRAINING;
 use crate::message::PortableMessage;
@@ -58,15 +58,26 @@ impl Cluster {
     }
 
     /// Asks a node to take a session of this one, which is over here once it has. It may not hear of it, or not be able to.
-    pub fn offer_session(&self, to: &Refuge, id: &str, will: Option<PortableWill>) {
-        send(&self.peers, &to.replica, &TakeoverMessage::Adopt { id: id.into(), will });
+    pub fn offer_session(&self, to: &Refuge, id: &str) {
+        send(&self.peers, &to.replica, &TakeoverMessage::Adopt { id: id.into() });
     }
 
     /// Gives other nodes the publishes that wait for their delay to pass, each with what is left of that.
     pub async fn hand_over_delayed(&self, delayed: impl Iterator<Item = (Duration, PortableMessage)>) {
+        let deadline = Instant::now() + FLUSH_MAX;
         for (number, (due, message)) in delayed.enumerate() {
-            let refuges = self.refuges();
-            let Some(refuge) = refuge_of(&refuges, &number.to_string()) else { return };
+            let refuge = loop {
+                if let Some(refuge) = refuge_of(&self.refuges(), &number.to_string()) {
+                    break refuge.clone();
+                }
+                if Instant::now() > deadline {
+                    tracing::error!(
+                        "publishes with a delay are lost: no other node could be reached to take them"
+                    );
+                    return;
+                }
+                tokio::time::sleep(LOOK).await;
+            };
             let due_ms = u64::try_from(due.as_millis()).unwrap_or(u64::MAX);
             send(&self.peers, &refuge.replica, &TakeoverMessage::Delayed { due_ms, message });
             let is_full =

@@ -57,8 +57,6 @@ pub enum TakeoverMessage {
     Adopt {
         /// The client identifier.
         id: Box<str>,
-        /// The will that waits for its delay to pass, if there is one.
-        will: Option<PortableWill>,
     },
     /// A publish that waits for its delay to pass, of a node that is about to leave. Since version 3.
     Delayed {
@@ -102,17 +100,6 @@ pub enum TakeoverMessage {
         /// The last forward in the stream towards the asker, with which all is passed on.
         sequence: u64,
     },
-}
-
-/// A will that is to be published unless its client connects before its delay has passed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortableWill {
-    /// The message.
-    pub message: PortableMessage,
-    /// Message Expiry Interval, which begins when it is published.
-    pub expiry_secs: Option<u32>,
-    /// Milliseconds of the delay that are left.
-    pub delay_ms: u64,
 }
 
 /// The first protocol version that knows [`TakeoverMessage::FenceAfter`], [`TakeoverMessage::AskPassedOn`], their answers and
