@@ -319,7 +319,9 @@ impl Broker {
         state.session = Session::new(self.limits().session.clone());
         state.record.owed_retained = OwedRetained::default();
         state.owes_retained = false;
-        let will = state.record.will.take();
+        // One that went to another node, or was to, is called off where the session ends all the same: the client has connected.
+        let is_called_off = state.record.will_due.is_some();
+        let will = state.record.will.take().filter(|_| !is_called_off);
         self.cancel_timers(&mut state);
         drop(state);
         self.registry.remove(client);

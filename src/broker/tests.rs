@@ -13,7 +13,7 @@ use crate::cluster::host::Departing;
 use crate::codec;
 use crate::codec::packet::{
     Ack, Connect, Packet, PacketId, Properties, PropertySet, ProtocolVersion, Publish, QoS, ReasonCode,
-    RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe,
+    RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Will,
 };
 use crate::topic::Topic;
 
@@ -38,7 +38,11 @@ pub fn connect_with(broker: &Broker, clean_start: bool, set: PropertySet<'_>) ->
 }
 
 fn connect_as(broker: &Broker, id: &str, clean_start: bool, set: PropertySet<'_>) -> ClientConnection {
-    let connect = Connect {
+    connect_by(broker, connect_packet(id, clean_start, set))
+}
+
+fn connect_packet<'a>(id: &'a str, clean_start: bool, set: PropertySet<'a>) -> Connect<'a> {
+    Connect {
         version: VERSION,
         clean_start,
         keep_alive_secs: 0,
@@ -47,7 +51,10 @@ fn connect_as(broker: &Broker, id: &str, clean_start: bool, set: PropertySet<'_>
         username: None,
         password: None,
         properties: set.into(),
-    };
+    }
+}
+
+fn connect_by(broker: &Broker, connect: Connect<'_>) -> ClientConnection {
     // Without a direct writer everything stays in the outbox, where the test looks for it.
     let attachment =
         Attachment { direct: None, signal: Arc::new(Signal::default()), peer: None, listener: None };
@@ -270,6 +277,65 @@ fn an_older_session_gives_way_with_what_it_has() {
         // What the newer one may have had already does not come again.
         assert_eq!(present.lock().session.queued(), if was_sent { 0 } else { 1 }, "sent: {was_sent}");
     }
+}
+
+/// A client has vanished, and another node claims its session.
+#[test]
+fn a_delayed_will_goes_with_its_session_or_is_due_again() {
+    use crate::cluster::host::Portion;
+    struct Watched {
+        broker: Arc<Broker>,
+        watcher: ClientConnection,
+    }
+    impl Watched {
+        fn new() -> Watched {
+            let broker = broker();
+            let mut watcher = connect_as(&broker, "w", true, PropertySet::EMPTY);
+            handle(&broker, &mut watcher, subscribe());
+            written(&watcher.client);
+            Watched { broker, watcher }
+        }
+
+        /// Whether the will is published when its time has come.
+        fn is_told(&self) -> bool {
+            self.broker.handle_tick(Instant::now() + Duration::from_secs(6));
+            !written(&self.watcher.client).is_empty()
+        }
+    }
+    let vanished = || {
+        let node = Watched::new();
+        let properties = PropertySet { will_delay_interval_secs: Some(5), ..PropertySet::EMPTY }.into();
+        let topic = Topic::new("t").expect("a topic");
+        let will = Will { topic, payload: b"gone", qos: QoS::AtMostOnce, retain: false, properties };
+        let set = PropertySet { session_expiry_interval_secs: Some(100), ..PropertySet::EMPTY };
+        let connect = Connect { will: Some(will), ..connect_packet("c", false, set) };
+        let client = connect_by(&node.broker, connect);
+        let ending = Ending { publish_will: true, expiry_secs: None, cause: "test" };
+        node.broker.disconnect(&client.client, client.epoch, ending, &mut batch());
+        let kept = node.broker.release("c", Stamp(1), false).expect("it outlives its connection");
+        assert!(!node.is_told(), "it is claimed");
+        (node, kept)
+    };
+
+    let (node, _kept) = vanished();
+    node.broker.regain("c");
+    assert!(node.is_told() && !node.is_told(), "nobody has it but this one");
+
+    let (node, kept) = vanished();
+    let (state, other) = (kept.state(1, &[], Portion::Whole).expect("it is not over"), Watched::new());
+    let arriving = other.broker.admit("c", &kept.record()).expect("a record");
+    arriving.finish(&state, Stamp(1), &[]).expect("a session");
+    kept.forget();
+    assert!(other.is_told() && !node.is_told(), "its client was not there in time");
+
+    let (node, kept) = vanished();
+    kept.state(1, &[], Portion::Rest).expect("it is not over");
+    kept.forget();
+    assert!(!node.is_told(), "its client is elsewhere");
+
+    let (node, _kept) = vanished();
+    assert!(node.broker.release("c", Stamp(2), true).is_none());
+    assert!(!node.is_told(), "its client was elsewhere");
 }
 
 /// The member that gets it would never be flushed again if it were forgotten now.
