@@ -16,7 +16,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::api::View;
 use super::body::whole;
@@ -39,6 +39,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_OTHERS: Duration = Duration::from_millis(300);
 /// Nodes go on with a trace for so long after its time, for its reader to take the rest.
 const GRACE: Duration = Duration::from_secs(5);
+/// Other nodes have so long to say what they have at the end, twice.
+const LAST: Duration = Duration::from_secs(2);
 /// Something is sent so often, so that it shows when the reader has gone.
 const BEAT: Duration = Duration::from_secs(5);
 /// Bytes of events that are taken from a queue at once. As JSON they are a few times as many.
@@ -193,6 +195,9 @@ impl Watcher {
         while self.text.is_empty() && !self.over {
             let now = Instant::now();
             if now >= self.ends {
+                if self.others {
+                    self.ask_for_the_last().await;
+                }
                 self.question.bytes = usize::MAX; // What waits is bounded.
                 self.look();
                 message(&mut self.text, "end", &serde_json::json!({"reason": "its time is over"}));
@@ -208,15 +213,31 @@ impl Watcher {
         (!text.is_empty()).then_some((Ok(text), self))
     }
 
+    fn ask_others(&self, at: Instant) -> Later<Answers> {
+        let view = self.view.clone();
+        // Plain data becomes JSON.
+        let question = serde_json::to_vec(&Question::Trace(self.question.clone())).unwrap_or_default();
+        Box::pin(async move {
+            sleep_until(at).await;
+            view.ask_members(question).await
+        })
+    }
+
+    /// Takes what other nodes have at the end, as far as they answer at once.
+    async fn ask_for_the_last(&mut self) {
+        let begun = self.asking.take();
+        let last = |watcher: &Watcher| watcher.ask_others(Instant::now());
+        for asking in [begun, None] {
+            let asking = asking.unwrap_or_else(|| last(self));
+            if let Ok(answers) = timeout(LAST, asking).await {
+                self.handle_answers(answers);
+            }
+        }
+    }
+
     async fn wait(&mut self) {
         if self.others && self.asking.is_none() {
-            let (view, at) = (self.view.clone(), self.ask);
-            // Plain data becomes JSON.
-            let question = serde_json::to_vec(&Question::Trace(self.question.clone())).unwrap_or_default();
-            self.asking = Some(Box::pin(async move {
-                sleep_until(at).await;
-                view.ask_members(question).await
-            }));
+            self.asking = Some(self.ask_others(self.ask));
         }
         let answers = async {
             match &mut self.asking {
@@ -247,7 +268,9 @@ impl Watcher {
             let reason = match reply {
                 Ok(Reply::Trace(TraceReply { events, refused })) => {
                     more |= is_full(&events);
-                    self.tell_events(Some(&node), events);
+                    if refused.is_none() {
+                        self.tell_events(Some(&node), events);
+                    }
                     refused
                 }
                 Ok(_) => Some(super::question::UNKNOWN.to_owned()),

@@ -12,7 +12,8 @@ use super::client::{Client, Signal, Subscriber};
 use crate::cluster::Stray;
 use crate::cluster::forward::wire::{AddressedStray, Addressees};
 use crate::cluster::host::{
-    Arrival, Arriving, Confirm, Departing, Host, HybridTime, Inbound, LineChange, MalformedSession, Merged,
+    Acquaintance, Arrival, Arriving, Confirm, Departing, Host, HybridTime, Inbound, LineChange,
+    MalformedSession, Merged, Purpose,
 };
 use crate::cluster::unconsumed::Kept;
 use crate::codec::packet::{Packet, Publish, QoS};
@@ -108,22 +109,21 @@ impl Host for ClusterHost {
         Some(self.0.upgrade()?.registry.find(id)?.claim())
     }
 
-    fn release(&self, id: &str, to: Stamp, discard: bool) -> Option<Box<dyn Departing>> {
-        self.0.upgrade()?.release(id, to, discard)
+    fn release(&self, id: &str, to: Stamp, purpose: Purpose) -> Option<Box<dyn Departing>> {
+        self.0.upgrade()?.release(id, to, purpose)
     }
 
     fn admit(&self, id: &str, record: &[u8]) -> Result<Box<dyn Arriving>, MalformedSession> {
         self.0.upgrade().ok_or(MalformedSession)?.admit(id, record)
     }
 
-    fn merge(&self, id: &str, state: &[u8]) -> Result<Merged, MalformedSession> {
-        self.0.upgrade().ok_or(MalformedSession)?.merge(id, state)
+    fn acquaintance(&self, id: &str) -> Acquaintance {
+        let client = self.0.upgrade().and_then(|broker| broker.client(id));
+        client.map_or(Acquaintance::Known, |client| client.lock().acquaintance())
     }
 
-    fn regain(&self, id: &str) {
-        if let Some(broker) = self.0.upgrade() {
-            broker.regain(id);
-        }
+    fn merge(&self, id: &str, state: &[u8]) -> Result<Merged, MalformedSession> {
+        self.0.upgrade().ok_or(MalformedSession)?.merge(id, state)
     }
 
     fn delay(&self, due_ms: u64, message: PortableMessage) {

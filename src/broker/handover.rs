@@ -12,7 +12,10 @@ use super::client::{Client, ClientState, Subscriber};
 use super::portable::{self, PortableRecord, PortableRest, PortableSession};
 use super::session_record::{PendingWill, SessionRecord};
 use super::timers::{Due, TimerKey};
-use crate::cluster::host::{Arriving, Departing, LineChange, MalformedSession, Portion};
+use crate::cluster::host::{
+    Acquaintance, Arriving, Departing, LineChange, MalformedSession, Portion, Purpose,
+};
+use crate::cluster::wall_clock_ms;
 use crate::message::{Message, QueuedMessage};
 use crate::observation::trace::{Happening, TraceEvent};
 use crate::session::frames::Frames;
@@ -20,13 +23,36 @@ use crate::session::succession::{Bringer, Farewell, PendingLine};
 use crate::session::{Delivered, Delivery, Session};
 use crate::topic::{SubscriptionFilter, Topic, TopicFilter};
 
+/// A client that has been connected for so long has had its CONNACK, in milliseconds.
+const HEARD_MS: u64 = 10_000;
+
+impl ClientState {
+    /// Whether the client knows of this session.
+    pub(super) fn acquaintance(&self) -> Acquaintance {
+        let record = &self.record;
+        let is_new = record.is_unconfirmed() && record.subscriptions.is_empty();
+        match &self.attachment {
+            _ if !is_new => Acquaintance::Known,
+            None => Acquaintance::Unknown,
+            Some(_) if self.has_heard() => Acquaintance::Known,
+            Some(_) => Acquaintance::Recent,
+        }
+    }
+
+    /// Whether the present connection has lasted long enough.
+    pub(super) fn has_heard(&self) -> bool {
+        let opened_ms = self.record.connection.as_ref().map(|connection| connection.since_ms);
+        opened_ms.is_some_and(|opened_ms| wall_clock_ms().saturating_sub(opened_ms) >= HEARD_MS)
+    }
+}
+
 impl Broker {
     /// See [`Host::release`](crate::cluster::host::Host::release).
     pub(super) fn release(
         self: &Arc<Self>,
         id: &str,
         to: Stamp,
-        discard: bool,
+        purpose: Purpose,
     ) -> Option<Box<dyn Departing>> {
         let client = self.registry.find(id)?;
         let mut batch = Batch::new(Instant::now());
@@ -37,23 +63,23 @@ impl Broker {
         if state.record.ended || client.claim() > to {
             return None;
         }
+        if state.attachment.is_some() && state.has_heard() {
+            state.record.lineage.unconfirmed = false;
+        }
         state.take_over();
         state.tell(|_| TraceEvent::of(Happening::SessionLeaves, id).with_some("to", node.as_ref()));
-        let departing = if discard || state.record.expiry.is_zero() {
+        let departing = if purpose == Purpose::Discard || state.record.expiry.is_zero() {
             self.end_session(&client, state, &mut batch);
             None
         } else {
             state.void();
-            state.record.shipped = false;
-            // As in a takeover on one node, only a delayed will may be called off [MQTT-3.1.3-9].
-            let will = state.record.will.take_if(|will| will.delay.is_zero());
-            let timer = state.record.will_timer.take();
-            self.timers.lock().cancel(timer);
-            let record = &mut state.record;
-            record.will_due = record.will.as_ref().map(|will| {
-                let due = record.will_due.or(timer.map(TimerKey::at));
-                due.unwrap_or_else(|| batch.now + will.delay.min(record.expiry))
-            });
+            (state.record.shipped, state.record.departs) = (false, true);
+            // As in a takeover on one node, only a delayed will is called off [MQTT-3.1.3-9]; one that waits goes on waiting
+            // where the client has not connected.
+            let waits = purpose == Purpose::Keep && state.record.will_timer.is_some();
+            let will = state.record.will.take_if(|_| !waits).filter(|will| will.delay.is_zero());
+            let called_off = state.record.will_timer.take_if(|_| !waits);
+            self.timers.lock().cancel(called_off);
             // However often it is offered: its time runs since its connection ended.
             if state.record.expiry_timer.is_none() {
                 self.set_expiry_timer(&client, &mut state, batch.now);
@@ -70,16 +96,6 @@ impl Broker {
         batch.flush();
         batch.report(&self.metrics);
         departing
-    }
-
-    /// See [`Host::regain`](crate::cluster::host::Host::regain).
-    pub(super) fn regain(&self, id: &str) {
-        let Some(client) = self.registry.find(id) else { return };
-        let mut state = client.lock();
-        if let Some(due) = state.record.will_due.take() {
-            let timer = self.timers.lock().set(due, Due::Will, Arc::downgrade(&client));
-            state.record.will_timer = Some(timer);
-        }
     }
 
     /// See [`Host::admit`](crate::cluster::host::Host::admit).
@@ -314,8 +330,13 @@ impl Departing for Kept {
 
     fn keep(&self) {
         let mut state = self.client.lock();
-        if state.epoch == self.epoch {
-            state.record.shipped = false;
+        if state.epoch != self.epoch || state.record.ended {
+            return;
+        }
+        (state.record.shipped, state.record.departs) = (false, false);
+        if let Some((due, broker)) = state.record.will_due.take().zip(self.broker.upgrade()) {
+            let timer = broker.timers.lock().set(due, Due::Will, Arc::downgrade(&self.client));
+            state.record.will_timer = Some(timer);
         }
     }
 
@@ -335,6 +356,11 @@ impl Departing for Kept {
         if portion == Portion::Rest {
             state.record.will = None; // The client is connected, or has another one.
         }
+        let timer = state.record.will_timer.take();
+        if let Some(broker) = self.broker.upgrade() {
+            broker.timers.lock().cancel(timer);
+        }
+        state.record.will_due = timer.map(TimerKey::at);
         let will = state.record.will.as_ref().zip(state.record.will_due);
         let will = will.map(|(will, due)| will.to_portable(due.saturating_duration_since(now), now));
         let session = PortableSession {
@@ -375,10 +401,7 @@ impl Arriving for Expected {
     }
 
     fn is_unknown(&self) -> bool {
-        self.client.as_ref().is_some_and(|client| {
-            let record = &client.lock().record;
-            record.is_unconfirmed() && record.subscriptions.is_empty()
-        })
+        self.client.as_ref().is_some_and(|client| client.lock().acquaintance() == Acquaintance::Unknown)
     }
 
     fn finish(

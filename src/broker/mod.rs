@@ -52,7 +52,7 @@ mod tests;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use auto_subscribe::AutoSubscription;
 use batch::Batch;
@@ -92,6 +92,9 @@ use crate::observation::trace::{Happening, TraceEvent, Tracer};
 use crate::router::{MatchingFilter, MatchingShare, Router, Strategy};
 use crate::session::Session;
 use crate::topic::Topic;
+
+/// Between two looks whether a session that has expired is still being handed over.
+const DEPARTING: Duration = Duration::from_secs(1);
 
 /// One node's broker.
 pub struct Broker {
@@ -284,6 +287,11 @@ impl Broker {
                         self.publish_will(&client, *will, &mut batch);
                     }
                 }
+                // Its client may have come in time, elsewhere: it ends there, or here if it does not go.
+                Due::SessionExpiry if state.record.expiry_timer == Some(key) && state.record.departs => {
+                    let timer = self.timers.lock().set(now + DEPARTING, due, Arc::downgrade(&client));
+                    state.record.expiry_timer = Some(timer);
+                }
                 Due::SessionExpiry if state.record.expiry_timer == Some(key) => {
                     self.metrics.sessions_expired.inc();
                     state.tell(|_| TraceEvent::of(Happening::SessionExpired, client.id()));
@@ -319,9 +327,7 @@ impl Broker {
         state.session = Session::new(self.limits().session.clone());
         state.record.owed_retained = OwedRetained::default();
         state.owes_retained = false;
-        // One that went to another node, or was to, is called off where the session ends all the same: the client has connected.
-        let is_called_off = state.record.will_due.is_some();
-        let will = state.record.will.take().filter(|_| !is_called_off);
+        let will = state.record.will.take();
         self.cancel_timers(&mut state);
         drop(state);
         self.registry.remove(client);
@@ -346,6 +352,5 @@ impl Broker {
         let mut timers = self.timers.lock();
         timers.cancel(state.record.will_timer.take());
         timers.cancel(state.record.expiry_timer.take());
-        state.record.will_due = None;
     }
 }

@@ -168,7 +168,7 @@ impl Broker {
         if cluster.is_some() {
             client.begin_claim();
         }
-        (state.record.shipped, state.record.was_shipped) = (false, false);
+        (state.record.shipped, state.record.was_shipped, state.record.departs) = (false, false, false);
         state.session.handle_connected(negotiated);
         self.trace_opened(client, &mut state, is_present);
         state.session.outbox().buffer().extend_from_slice(&batch.scratch);
@@ -243,6 +243,9 @@ impl Broker {
         ending: Ending,
         batch: &mut Batch,
     ) -> bool {
+        if state.has_heard() {
+            state.record.lineage.unconfirmed = false;
+        }
         state.attachment = None;
         state.session.handle_disconnected();
         if let Some(connection) = &mut state.record.connection {

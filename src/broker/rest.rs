@@ -71,8 +71,8 @@ impl Broker {
         Ok(())
     }
 
-    /// This node had an older copy of a session that has come: it ends, and what is left of it goes to that one. Where that may have
-    /// it already, only if it says what it has had.
+    /// This node had an older copy of a session that has come: it ends, and what is left of it goes to that one. Where that
+    /// may have it already, only if it says what it has had.
     pub(super) fn merge_former(
         &self,
         client: &Arc<Client>,
@@ -85,13 +85,16 @@ impl Broker {
         let mut state = former.lock();
         state.record.will = None;
         if state.record.was_shipped && !is_noted || state.record.identity != identity {
-            self.end_session(former, state, &mut batch);
+            drop(state);
+            self.adopt_exclusive(client, now);
+            self.end_session(former, former.lock(), &mut batch);
         } else {
             let known = state.record.subscriptions.iter();
             let subscriptions = known.map(|(filter, with)| (filter.clone(), *with)).collect();
             drop(state);
             // Before they end there: nothing falls between the two.
             self.merge_subscriptions(client, former.claim().0, subscriptions, now);
+            self.adopt_exclusive(client, now);
             let mut state = former.lock();
             let session = state.session.export(now);
             let succession = state.session.bequeath(self.cluster_number(), former.claim().0, &[], now);

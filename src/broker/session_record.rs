@@ -33,8 +33,10 @@ pub struct SessionRecord {
     pub expiry_timer: Option<TimerKey>,
     /// Publishes the will.
     pub will_timer: Option<TimerKey>,
-    /// When it would be published, were the session not claimed by another node, with which the will goes.
+    /// When the will would be published that another node may have by now, with the session.
     pub will_due: Option<Instant>,
+    /// The session is being handed over to another node.
+    pub departs: bool,
     /// The session is being handed over to another node, and its state is on its way: what comes now for a group of which it
     /// is a member would be left behind.
     pub shipped: bool,
@@ -114,7 +116,8 @@ impl PendingWill {
     /// The will that another node had. None where it is not one.
     pub fn from_portable(will: PortableWill, now: Instant) -> Option<PendingWill> {
         let message = will.message.into_message(now)?;
-        let delay = Duration::from_millis(will.delay_ms);
+        // Without any delay left it is still one that a connect calls off.
+        let delay = Duration::from_millis(will.delay_ms.max(1));
         Some(PendingWill { message, expiry_secs: will.expiry_secs, delay })
     }
 

@@ -9,7 +9,7 @@ use super::batch::Batch;
 use super::client::{Attachment, Client, Signal};
 use super::connection::ClientConnection;
 use super::{Broker, Ending, Limits, Progress, Request};
-use crate::cluster::host::Departing;
+use crate::cluster::host::{Departing, Portion, Purpose};
 use crate::codec;
 use crate::codec::packet::{
     Ack, Connect, Packet, PacketId, Properties, PropertySet, ProtocolVersion, Publish, QoS, ReasonCode,
@@ -232,14 +232,14 @@ fn departing(filter: &str) -> Box<dyn Departing> {
     let mut connection = connect(&broker, false, 100);
     handle(&broker, &mut connection, subscribe_to(filter));
     // What it is kept by does not keep its node alive, nor need it.
-    broker.release("c", Stamp(1), false).expect("it outlives its connection")
+    broker.release("c", Stamp(1), Purpose::Resume).expect("it outlives its connection")
 }
 
 /// A client that asks for its session, and then for a new one while the former is on its way.
 #[test]
 fn a_session_that_arrives_does_not_undo_a_clean_start() {
     let (broker, departing) = (broker(), departing("t"));
-    let state = departing.state(1, &[], crate::cluster::host::Portion::Whole).expect("it is not over");
+    let state = departing.state(1, &[], Portion::Whole).expect("it is not over");
     let expect = || broker.admit("c", &departing.record()).expect("a record");
     let arriving = expect();
     let present = connect(&broker, true, 100);
@@ -262,14 +262,14 @@ fn an_older_session_gives_way_with_what_it_has() {
         let mut older = connect(&broker, false, 100);
         older.client.set_claim(Stamp(3));
         handle(&broker, &mut older, subscribe());
-        let waiting = broker.release("c", Stamp(5), false).expect("it outlives its connection");
+        let waiting = broker.release("c", Stamp(5), Purpose::Resume).expect("it outlives its connection");
         let mut publisher = connect_as(&broker, "p", true, PropertySet::EMPTY);
         handle(&broker, &mut publisher, publish(QoS::AtLeastOnce));
         if was_sent {
-            waiting.state(1, &[], crate::cluster::host::Portion::Rest).expect("it is not over");
+            waiting.state(1, &[], Portion::Rest).expect("it is not over");
         }
         waiting.keep();
-        let state = newer.state(1, &[], crate::cluster::host::Portion::Whole).expect("it is not over");
+        let state = newer.state(1, &[], Portion::Whole).expect("it is not over");
         let arriving = broker.admit("c", &newer.record()).expect("a record");
         arriving.finish(&state, Stamp(7), &[]).expect("the older one gives way");
         let present = broker.registry.find("c").expect("it has come");
@@ -281,8 +281,7 @@ fn an_older_session_gives_way_with_what_it_has() {
 
 /// A client has vanished, and another node claims its session.
 #[test]
-fn a_delayed_will_goes_with_its_session_or_is_due_again() {
-    use crate::cluster::host::Portion;
+fn a_delayed_will_goes_with_its_session_unless_its_client_connects() {
     struct Watched {
         broker: Arc<Broker>,
         watcher: ClientConnection,
@@ -302,7 +301,7 @@ fn a_delayed_will_goes_with_its_session_or_is_due_again() {
             !written(&self.watcher.client).is_empty()
         }
     }
-    let vanished = || {
+    let vanished = |purpose| {
         let node = Watched::new();
         let properties = PropertySet { will_delay_interval_secs: Some(5), ..PropertySet::EMPTY }.into();
         let topic = Topic::new("t").expect("a topic");
@@ -312,30 +311,50 @@ fn a_delayed_will_goes_with_its_session_or_is_due_again() {
         let client = connect_by(&node.broker, connect);
         let ending = Ending { publish_will: true, expiry_secs: None, cause: "test" };
         node.broker.disconnect(&client.client, client.epoch, ending, &mut batch());
-        let kept = node.broker.release("c", Stamp(1), false).expect("it outlives its connection");
-        assert!(!node.is_told(), "it is claimed");
+        let kept = node.broker.release("c", Stamp(1), purpose).expect("it outlives its connection");
         (node, kept)
     };
 
-    let (node, _kept) = vanished();
-    node.broker.regain("c");
-    assert!(node.is_told() && !node.is_told(), "nobody has it but this one");
+    let (node, _kept) = vanished(Purpose::Keep);
+    assert!(node.is_told() && !node.is_told(), "it has not gone yet");
 
-    let (node, kept) = vanished();
-    let (state, other) = (kept.state(1, &[], Portion::Whole).expect("it is not over"), Watched::new());
-    let arriving = other.broker.admit("c", &kept.record()).expect("a record");
-    arriving.finish(&state, Stamp(1), &[]).expect("a session");
-    kept.forget();
-    assert!(other.is_told() && !node.is_told(), "its client was not there in time");
+    for has_gone in [true, false] {
+        let (node, kept) = vanished(Purpose::Keep);
+        let (state, other) = (kept.state(1, &[], Portion::Whole).expect("it is not over"), Watched::new());
+        assert!(!node.is_told(), "it is on its way");
+        if has_gone {
+            let arriving = other.broker.admit("c", &kept.record()).expect("a record");
+            arriving.finish(&state, Stamp(1), &[]).expect("a session");
+            kept.forget();
+        } else {
+            kept.keep();
+        }
+        assert_eq!((node.is_told(), other.is_told()), (!has_gone, has_gone));
+    }
 
-    let (node, kept) = vanished();
+    let (node, kept) = vanished(Purpose::Keep);
     kept.state(1, &[], Portion::Rest).expect("it is not over");
     kept.forget();
-    assert!(!node.is_told(), "its client is elsewhere");
+    assert!(!node.is_told(), "its client has another one");
 
-    let (node, _kept) = vanished();
-    assert!(node.broker.release("c", Stamp(2), true).is_none());
-    assert!(!node.is_told(), "its client was elsewhere");
+    let (node, kept) = vanished(Purpose::Resume);
+    kept.keep();
+    assert!(!node.is_told(), "its client has connected elsewhere");
+}
+
+/// It would be over on its way to a client that has come in time.
+#[test]
+fn a_session_that_departs_does_not_expire() {
+    let broker = broker();
+    connect(&broker, false, 100);
+    let kept = broker.release("c", Stamp(1), Purpose::Resume).expect("it outlives its connection");
+    let later = Instant::now() + Duration::from_secs(200);
+    broker.handle_tick(later);
+    assert!(broker.registry.find("c").is_some());
+    kept.keep();
+    broker.release("c", Stamp(1), Purpose::Resume).expect("it is still there").keep();
+    broker.handle_tick(later + 2 * super::DEPARTING);
+    assert!(broker.registry.find("c").is_none(), "however often it is offered");
 }
 
 /// The member that gets it would never be flushed again if it were forgotten now.

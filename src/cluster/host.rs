@@ -54,19 +54,19 @@ pub trait Host: Send + Sync + 'static {
     fn session_claim(&self, id: &str) -> Option<Stamp>;
 
     /// Another node's claim `to` on a session counts: the client's connection ends, unless it has a later claim or is
-    /// making one. None where there is nothing to hand over: no
-    /// session, or one that ends with its connection or, with `discard`, with that claim.
-    fn release(&self, id: &str, to: Stamp, discard: bool) -> Option<Box<dyn Departing>>;
+    /// making one. None where there is nothing to hand over: no session, or one that ends with its connection, or with that
+    /// claim.
+    fn release(&self, id: &str, to: Stamp, purpose: Purpose) -> Option<Box<dyn Departing>>;
 
     /// A session is on its way here: it is subscribed as `record` says, and what arrives for it is held.
     fn admit(&self, id: &str, record: &[u8]) -> Result<Box<dyn Arriving>, MalformedSession>;
 
+    /// Whether the client knows of its session, which is here.
+    fn acquaintance(&self, id: &str) -> Acquaintance;
+
     /// Gives the session that is here what was never sent of an older one. Where the client has subscribed there to what it has not
     /// here, it is subscribed to that first.
     fn merge(&self, id: &str, state: &[u8]) -> Result<Merged, MalformedSession>;
-
-    /// Nobody else claims a session any more that was released: its will, if one waits for its delay to pass, is due again.
-    fn regain(&self, id: &str);
 
     /// A publish that has to wait so many milliseconds yet has come from a node that leaves.
     fn delay(&self, due_ms: u64, message: PortableMessage);
@@ -130,6 +130,28 @@ pub enum Merged {
         /// The last one's sequence number in the set of routes.
         routed_by: u64,
     },
+}
+
+/// Whether a client knows of the session that it has here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquaintance {
+    /// It does, or must: there is something in it.
+    Known,
+    /// It is connected, and may not have heard yet that its session begins.
+    Recent,
+    /// It was gone before it may have heard of it: what it knows is an older one.
+    Unknown,
+}
+
+/// What another node claims a session for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its client has connected there.
+    Resume,
+    /// To have it until its client connects: the node that has it leaves.
+    Keep,
+    /// Its client wants a new one, or has had one that is over.
+    Discard,
 }
 
 /// What another node gets of a session.

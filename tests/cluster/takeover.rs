@@ -439,6 +439,34 @@ fn takeover_tells_a_client_again_that_it_has_no_session() {
     drop(resume(n2, true));
 }
 
+/// A client that was gone before it could hear of its new session has the older one, wherever it connects next.
+#[test]
+fn takeover_by_a_connection_that_comes_to_nothing_loses_nothing() {
+    let Some(nodes) = crate::p5_partitions::hosts::<2>() else { return };
+    let [(_, n1), (host, n2)] = &nodes[..] else { panic!("two nodes") };
+    let mut publisher = connect(n2, "p");
+    for (round, next) in [n1, n2].into_iter().enumerate() {
+        let mut x = resume(n2, round > 0);
+        x.subscribes(&[("a", options(Q1))], "0x01");
+        x.disconnects();
+        host.isolate();
+        drop(resume(n1, false));
+        publisher.publishes(publish(1, Q1, "a", "meanwhile"));
+        host.heal();
+        awaits("the session has gone where its client was", PATIENCE, || {
+            n1.metric("sessions", &["state=\"disconnected\""]) == 1.0
+                && n2.metric("sessions", &["state=\"disconnected\""]) == 0.0
+        });
+        let mut x = resume(next, true);
+        let frame = x.frame().expect("a message");
+        let Packet::Publish(publish) = frame.packet() else { panic!("{:?}", frame.packet()) };
+        assert_eq!(publish.payload, b"meanwhile");
+        let id = publish.packet_id.expect("QoS 1").get();
+        x.sends(Packet::PubAck(ack(id)));
+        x.disconnects();
+    }
+}
+
 /// The same where the older one is connected: it is told.
 #[test]
 fn takeover_after_a_partition_tells_the_older_connection() {

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 use super::wire::{SUCCESSION_SINCE, Step, TakeoverMessage};
 use super::{Claim, Claimed, Cluster, Holder, INBOX_MAX, Job, REST_PATIENCE, SESSION_MAX, send};
 use crate::cluster::events::Move;
-use crate::cluster::host::Merged;
+use crate::cluster::host::{Acquaintance, Merged};
 use crate::cluster::interest::{ROUTES, SESSIONS};
 use crate::cluster::turn;
 
@@ -70,6 +70,10 @@ impl Arrivals {
     /// The claim of a session that is on its way.
     pub fn claim(&self, id: &str) -> Option<Stamp> {
         self.entries.lock().get(id).map(|entry| entry.claim)
+    }
+
+    fn is_waited_for(&self, id: &str) -> bool {
+        self.entries.lock().get(id).is_some_and(|entry| !entry.waiters.is_empty())
     }
 
     /// Whether it is still to come.
@@ -185,9 +189,9 @@ impl Cluster {
     /// not any more.
     fn forget_arrival(&self, id: &str, gone: Option<u64>) {
         if let Some(claimed) = self.takeovers.arrivals.take_forsaken(id, gone)
-            && self.host.session_claim(id).is_none()
+            && self.host.session_claim(id) != Some(claimed.stamp)
         {
-            // Whoever has the session keeps it.
+            // Whoever has the session keeps it, or an older copy.
             self.retire_claim(id, claimed.stamp, Stamp::default(), Instant::now());
         }
     }
@@ -344,8 +348,10 @@ async fn take_best(cluster: &Arc<Cluster>, id: &str) -> Option<std::vec::IntoIte
                 return Some(holders);
             }
             Err(failed) => {
-                cluster.counters.takeovers_failed.inc();
-                cluster.events.note_move(Move::Failed, id, &holder.replica.name);
+                if failed != Failed::Unknown {
+                    cluster.counters.takeovers_failed.inc();
+                    cluster.events.note_move(Move::Failed, id, &holder.replica.name);
+                }
                 tracing::debug!(client = id, from = %holder.replica, ?failed, "session not taken over");
                 cluster.say(&holder.replica, id, holder.offer, Step::Declined);
             }
@@ -403,7 +409,7 @@ async fn take(cluster: &Arc<Cluster>, id: &str, holder: &Holder) -> Result<(), F
     // What this node publishes from here on may be matched with the routes that come now.
     let next_from = cluster.publishes.load(Ordering::Acquire);
     let arriving = cluster.host.admit(id, &record).map_err(|_| Failed::Malformed)?;
-    if arriving.is_unknown() {
+    if arriving.is_unknown() && cluster.takeovers.arrivals.is_waited_for(id) {
         return Err(Failed::Unknown);
     }
     cluster.await_routed(arriving.routed_by()).await;
@@ -439,6 +445,20 @@ async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
     }
     if cluster.owner_elsewhere(id).is_some() || cluster.host.session_claim(id).is_none() {
         return offer.say(Step::Declined);
+    }
+    match cluster.host.acquaintance(id) {
+        Acquaintance::Known => {}
+        // It may hear of it, and subscribe: then there is something that the older one's messages are for.
+        Acquaintance::Recent => {
+            cluster.expect_rest(id, Instant::now());
+            return offer.say(Step::Declined);
+        }
+        // The older one is its session, which this claims.
+        Acquaintance::Unknown => {
+            let now = Instant::now();
+            cluster.begin_arrival(id, None, || cluster.write_next_claim(id, now), now);
+            return;
+        }
     }
     offer.say(Step::Take { whole: false });
     tracing::debug!(client = id, from = %holder.replica, "taking the rest of a session");

@@ -13,7 +13,7 @@ use super::fence::{Around, Destination, Fenced};
 use super::wire::{Step, TakeoverMessage};
 use super::{Cluster, FromOwner, Job, REST_PATIENCE, send};
 use crate::cluster::events::Move;
-use crate::cluster::host::{Departing, Portion};
+use crate::cluster::host::{Departing, Portion, Purpose};
 use crate::session::succession::Farewell;
 
 /// Between two looks whether a link is still there.
@@ -65,14 +65,17 @@ impl Departure<'_> {
         let mut offered = true;
         loop {
             let Some(claim) = self.cluster.owner_elsewhere(self.id) else {
-                match self.cluster.end_of(self.id) {
-                    Some(end) => drop(self.cluster.host.release(self.id, end, true)),
-                    None => self.cluster.host.regain(self.id),
+                if let Some(end) = self.cluster.end_of(self.id) {
+                    self.cluster.host.release(self.id, end, Purpose::Discard);
                 }
                 return;
             };
-            let discard = self.cluster.host.session_claim(self.id).is_some_and(|own| claim.discards(own));
-            let Some(session) = self.cluster.host.release(self.id, claim.stamp, discard) else { return };
+            let purpose = match self.cluster.host.session_claim(self.id) {
+                Some(own) if claim.discards(own) => Purpose::Discard,
+                _ if claim.value.adopts => Purpose::Keep,
+                _ => Purpose::Resume,
+            };
+            let Some(session) = self.cluster.host.release(self.id, claim.stamp, purpose) else { return };
             if !std::mem::replace(&mut offered, false) {
                 self.offer(&claim.owner);
             }
@@ -131,10 +134,15 @@ impl Departure<'_> {
             sleep(Duration::from_millis(1)).await;
         }
         // This node may know of the new owner's routes by a third one, later than that by this one.
-        if let Some(to) = &destination
-            && !self.cluster.learns_routes(&to.owner, to.routes).await
-        {
-            return Err(Silent);
+        if let Some(to) = &destination {
+            let learns = timeout(patience / 4, self.cluster.learns_routes(&to.owner, to.routes));
+            let knows = tokio::select! {
+                knows = learns => knows.unwrap_or(false),
+                () = self.superseded(owner) => false,
+            };
+            if !knows {
+                return Err(Silent);
+            }
         }
         let own = self.cluster.publishes.load(Ordering::Acquire);
         let patience_of_fence = if whole { patience / 4 } else { REST_PATIENCE };

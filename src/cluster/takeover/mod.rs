@@ -68,6 +68,18 @@ const QUEUE_MAX: usize = 1 << 20;
 pub struct ClaimValue {
     /// Sessions of older claims are over: there has been a clean start since, or the session went on elsewhere and ended.
     pub discard_below: Stamp,
+    /// The client has not connected: the node takes its session from one that leaves. Since version 3.
+    pub adopts: bool,
+}
+
+impl ClaimValue {
+    /// What such bytes say, which an older version may have written.
+    fn read(bytes: &[u8]) -> ClaimValue {
+        let Ok((discard_below, rest)) = postcard::take_from_bytes(bytes) else {
+            return ClaimValue::default();
+        };
+        ClaimValue { discard_below, adopts: postcard::from_bytes(rest).unwrap_or(false) }
+    }
 }
 
 /// What a claim of this node has come to.
@@ -92,8 +104,8 @@ pub struct Claim {
 
 impl Claim {
     fn of(winner: &Winner) -> Claim {
-        let value = postcard::from_bytes(winner.entry.value().unwrap_or(winner.entry.remark()));
-        Claim { owner: winner.replica.clone(), stamp: winner.entry.stamp(), value: value.unwrap_or_default() }
+        let value = ClaimValue::read(winner.entry.value().unwrap_or(winner.entry.remark()));
+        Claim { owner: winner.replica.clone(), stamp: winner.entry.stamp(), value }
     }
 
     /// Whether it ends a session of that claim. One that is being claimed at the moment is a later one.
@@ -320,7 +332,8 @@ impl Cluster {
             let own = node.winner(SESSIONS, key).filter(|winner| winner.entry.stamp() == claim);
             let Some(own) = own.map(|winner| Claim::of(&winner)) else { return };
             let discard_below = discard_below.max(own.value.discard_below);
-            let remark = postcard::to_stdvec(&ClaimValue { discard_below }).unwrap_or_default();
+            let remark = ClaimValue { discard_below, adopts: false };
+            let remark = postcard::to_stdvec(&remark).unwrap_or_default();
             node.retire_saying(SESSIONS, key, &remark, super::wall_clock_ms(), now);
         });
     }
@@ -336,7 +349,8 @@ impl Cluster {
                     .max(former.map_or(Stamp(0), |former| Stamp(former.stamp.0.saturating_add(1)))),
                 (false, former) => former.map_or(Stamp(0), |former| former.value.discard_below),
             };
-            let value = postcard::to_stdvec(&ClaimValue { discard_below }).unwrap_or_default();
+            let value = ClaimValue { discard_below, adopts: false };
+            let value = postcard::to_stdvec(&value).unwrap_or_default();
             replication.node.write(SESSIONS, key, &value, wall_ms, now)
         })
     }
@@ -347,7 +361,8 @@ impl Cluster {
         self.with_replication(now, |replication| {
             let (key, node) = (id.as_bytes(), &mut replication.node);
             let former = node.latest(SESSIONS, key).map(|latest| Claim::of(&latest).value);
-            let value = postcard::to_stdvec(&former.unwrap_or_default()).unwrap_or_default();
+            let value = ClaimValue { adopts: true, ..former.unwrap_or_default() };
+            let value = postcard::to_stdvec(&value).unwrap_or_default();
             let next = node.write_next(SESSIONS, key, &value, now);
             next.unwrap_or_else(|| node.write(SESSIONS, key, &value, wall_ms, now))
         })
