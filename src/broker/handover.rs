@@ -9,8 +9,8 @@ use rumormq_gossip::Stamp;
 use super::Broker;
 use super::batch::Batch;
 use super::client::{Client, ClientState, Subscriber};
-use super::portable::{self, PortableRecord, PortableRest, PortableSession};
-use super::session_record::{PendingWill, SessionRecord};
+use super::portable::{self, PortableRecord, PortableRest, PortableSession, PortableWill};
+use super::session_record::SessionRecord;
 use super::timers::{Due, TimerKey};
 use crate::cluster::host::{
     Acquaintance, Arriving, Departing, LineChange, MalformedSession, Portion, Purpose,
@@ -167,7 +167,7 @@ impl Broker {
         // It has had connections, if not here: it is present.
         locked.void();
         self.set_expiry_timer(client, &mut locked, now);
-        if let Some(will) = will.and_then(|will| PendingWill::from_portable(will, now)) {
+        if let Some(will) = will.and_then(|will| will.into_pending(now)) {
             let timer = self.timers.lock().set(now + will.delay, Due::Will, Arc::downgrade(client));
             (locked.record.will, locked.record.will_timer) = (Some(Box::new(will)), Some(timer));
         }
@@ -362,7 +362,7 @@ impl Departing for Kept {
         }
         state.record.will_due = timer.map(TimerKey::at);
         let will = state.record.will.as_ref().zip(state.record.will_due);
-        let will = will.map(|(will, due)| will.to_portable(due.saturating_duration_since(now), now));
+        let will = will.map(|(will, due)| PortableWill::of(will, due.saturating_duration_since(now), now));
         let session = PortableSession {
             state: state.session.export(now),
             succession: state.session.bequeath(me, self.claim.0, farewells, now),

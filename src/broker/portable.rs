@@ -1,10 +1,12 @@
 //! Sessions in the form in which they go from node to node. What a version has added stands at the end of each part, where
 //! those before it do not look.
 
+use std::time::{Duration, Instant};
+
 use rumormq_gossip::Stamp;
 use serde::{Deserialize, Serialize};
 
-use super::session_record::{Lineage, SessionRecord};
+use super::session_record::{Lineage, PendingWill, SessionRecord};
 use crate::access::Identity;
 use crate::cluster::host::MalformedSession;
 use crate::message::PortableMessage;
@@ -69,6 +71,25 @@ pub struct PortableWill {
     pub expiry_secs: Option<u32>,
     /// Milliseconds of the delay that are left.
     pub delay_ms: u64,
+}
+
+impl PortableWill {
+    /// What another node needs to publish it when so much of its delay has passed that this is left.
+    pub fn of(will: &PendingWill, left: Duration, now: Instant) -> PortableWill {
+        PortableWill {
+            message: PortableMessage::of(&will.message, now),
+            expiry_secs: will.expiry_secs,
+            delay_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The will that another node had. None where it is not one.
+    pub fn into_pending(self, now: Instant) -> Option<PendingWill> {
+        let message = self.message.into_message(now)?;
+        // Without any delay left it is still one that a connect calls off.
+        let delay = Duration::from_millis(self.delay_ms.max(1));
+        Some(PendingWill { message, expiry_secs: self.expiry_secs, delay })
+    }
 }
 
 impl PortableRecord {

@@ -6,11 +6,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::owed_retained::OwedRetained;
-use super::portable::PortableWill;
 use super::timers::TimerKey;
 use crate::access::Identity;
 use crate::codec::packet::{Connect, ProtocolVersion, QoS, ReasonCode, Will};
-use crate::message::{Application, Message, PortableMessage};
+use crate::message::{Application, Message};
 use crate::router::Subscription;
 use crate::topic::SubscriptionFilter;
 
@@ -79,8 +78,10 @@ pub struct ConnectionRecord {
 /// A will that waits for its occasion.
 #[derive(Debug)]
 pub struct PendingWill {
-    message: Message,
-    expiry_secs: Option<u32>,
+    /// What is published.
+    pub message: Message,
+    /// Message Expiry Interval, which begins when it is published.
+    pub expiry_secs: Option<u32>,
     /// Will Delay Interval.
     pub delay: Duration,
 }
@@ -102,23 +103,6 @@ impl PendingWill {
             expiry_secs: will.properties.message_expiry_interval_secs,
             delay: Duration::from_secs(will.properties.will_delay_interval_secs.unwrap_or(0).into()),
         }
-    }
-
-    /// What another node needs to publish it when so much of its delay has passed that this is left.
-    pub fn to_portable(&self, left: Duration, now: Instant) -> PortableWill {
-        PortableWill {
-            message: PortableMessage::of(&self.message, now),
-            expiry_secs: self.expiry_secs,
-            delay_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-
-    /// The will that another node had. None where it is not one.
-    pub fn from_portable(will: PortableWill, now: Instant) -> Option<PendingWill> {
-        let message = will.message.into_message(now)?;
-        // Without any delay left it is still one that a connect calls off.
-        let delay = Duration::from_millis(will.delay_ms.max(1));
-        Some(PendingWill { message, expiry_secs: will.expiry_secs, delay })
     }
 
     /// The message to publish at `now`, when its expiry begins to run.
