@@ -28,7 +28,8 @@ impl Broker {
         }
         let mut batch = Batch::new(Instant::now());
         let now = batch.now;
-        if let Some(PortableRest { claim, username, is_node, subscriptions }) = rest {
+        let claim = rest.as_ref().map_or(0, |rest| rest.claim);
+        if let Some(PortableRest { username, is_node, subscriptions, .. }) = rest {
             if client.lock().record.identity != portable::identity(username, is_node) {
                 return Ok(Merged::All); // Nobody else gets what a user's session holds.
             }
@@ -37,7 +38,7 @@ impl Broker {
                 return Ok(Merged::Subscriptions { routed_by });
             }
         }
-        let merged = self.merge_messages(&client, state, succession, &mut batch);
+        let merged = self.merge_messages(&client, claim, state, succession, &mut batch);
         if merged.is_ok() {
             self.adopt_exclusive(&client, now);
         }
@@ -47,19 +48,27 @@ impl Broker {
         merged.map(|()| Merged::All)
     }
 
-    /// An error if the session goes, or ends, in between.
+    /// What is left of a session with the claim `claim`. An error if the one that gets it goes, or ends, in between.
     fn merge_messages(
         &self,
         client: &Arc<Client>,
-        state: SessionState,
+        claim: u64,
+        session: SessionState,
         succession: SuccessionState,
         batch: &mut Batch,
     ) -> Result<(), MalformedSession> {
         let accept = |ticket| self.accept_ticket(ticket);
         let now = batch.now;
-        client.lock().session.inherit(succession.clone(), self.cluster_number(), true, &accept, now);
+        {
+            let mut state = client.lock();
+            // Where it was told since that it has no session, it holds nothing of that one.
+            if state.record.lineage.goes_on_from(claim) {
+                state.session.release_elsewhere(session.unreleased());
+            }
+            state.session.inherit(succession.clone(), self.cluster_number(), true, &accept, now);
+        }
         let held = succession.into_held(&accept, now);
-        for queued in state.into_unsent(&accept, now).chain(held) {
+        for queued in session.into_unsent(&accept, now).chain(held) {
             let state = client.lock();
             if state.record.shipped || state.record.ended {
                 return Err(MalformedSession); // Who comes next knows what this one has had.
@@ -102,7 +111,7 @@ impl Broker {
             state.session = Session::new(self.limits().session.clone());
             self.end_session(former, state, &mut batch);
             // A session that goes or ends just now is not followed.
-            let _ = self.merge_messages(client, session, succession, &mut batch);
+            let _ = self.merge_messages(client, former.claim().0, session, succession, &mut batch);
             batch.touch(client);
         }
         batch.flush();

@@ -170,6 +170,7 @@ impl Session {
         for packet_id in released {
             self.send_pubrel(packet_id, ReasonCode::Success);
         }
+        self.release_again();
         self.pump(now);
     }
 
@@ -272,8 +273,10 @@ impl Session {
 
     /// PUBCOMP ends a QoS 2 delivery.
     pub fn handle_pubcomp(&mut self, ack: &Ack<'_>, now: Instant) {
-        if matches!(self.window.get_mut(ack.packet_id), Some(InFlight::Released)) {
-            self.complete(ack.packet_id, now);
+        match self.window.get(ack.packet_id) {
+            Some(InFlight::Released) => self.complete(ack.packet_id, now),
+            Some(_) => {}
+            None => self.forget_elsewhere(ack.packet_id),
         }
     }
 
@@ -343,6 +346,7 @@ impl Session {
         self.note(message.publish);
         let queued = QueuedMessage::new(message, qos, retain, identifiers).with_ticket(ticket);
         let packet_id = self.window.push(queued);
+        self.forget_elsewhere(packet_id);
         copy.packet_id = Some(packet_id);
         match self.append_frame(frames, copy) {
             Ok(()) => Delivered::Sent,
@@ -533,6 +537,7 @@ impl Session {
             }
             let Some(queued) = self.queue.pop(now, &mut self.expired) else { return };
             let packet_id = self.window.push(queued.clone());
+            self.forget_elsewhere(packet_id);
             if !self.append(&queued, packet_id, false, negotiated, now) {
                 self.end(packet_id);
             }

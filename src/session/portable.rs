@@ -132,6 +132,17 @@ impl SessionState {
         self.noted.is_some()
     }
 
+    /// The packet identifiers under which publishes of QoS 2 were sent that the client has not completed.
+    pub fn unreleased(&self) -> Vec<PacketId> {
+        let is_held = |entry: &PortableInFlight| match entry {
+            PortableInFlight::Published(queued) => queued.qos == QoS::ExactlyOnce,
+            PortableInFlight::Released => true,
+            PortableInFlight::Done => false,
+        };
+        let held = self.window.iter().enumerate().filter(|(_, entry)| is_held(entry));
+        held.map(|(at, _)| Window::id_after(self.first, at)).collect()
+    }
+
     /// The messages that were never sent, oldest first; and those of groups that another member may get, though they were
     /// sent.
     pub fn into_unsent(self, accept: AcceptTicket<'_>, now: Instant) -> impl Iterator<Item = QueuedMessage> {

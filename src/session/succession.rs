@@ -8,9 +8,11 @@
 //! the former owner's to pass on, and no later owner takes it from its own stream. Until a former owner has passed on
 //! everything, what comes behind it in the line is held.
 //!
-//! Beside that an older session of the client may turn up, the *rest* of which may have what the newer one has had.
+//! Beside that an older session of the client may turn up, the *rest* of which may have what the newer one has had. It had
+//! sent publishes of its own, under packet identifiers of its own: of those of QoS 2 the client holds the identifiers, and
+//! would take others for the same, until they are released.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::noted::Noted;
 use super::portable::{AcceptTicket, PortableQueued};
 use super::{Delivered, Delivery, Frames, Session, SessionLimits};
-use crate::codec::packet::QoS;
+use crate::codec::packet::{PacketId, QoS, ReasonCode};
 use crate::message::{PublishId, QueuedMessage};
 
 /// Names of publishes that a session notes, or as many as two of its queues can hold.
@@ -33,6 +35,8 @@ pub(super) struct Succession {
     rest: Option<Noted<PublishId>>,
     /// By origin.
     lines: BTreeMap<u64, Line>,
+    /// Under these another copy of the session has sent publishes of QoS 2. PUBREL is sent, and PUBCOMP awaited.
+    unreleased: BTreeSet<PacketId>,
 }
 
 /// The former owners of a session, as far as publishes of one origin go. One that has had it more than once stands there more
@@ -67,6 +71,8 @@ struct FormerOwner {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuccessionState {
     lines: Vec<LineState>,
+    /// See [`Session::release_elsewhere`].
+    unreleased: Vec<PacketId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,7 +267,7 @@ impl Line {
 
 impl Succession {
     fn is_over(&self) -> bool {
-        self.rest.is_none() && self.lines.is_empty()
+        self.rest.is_none() && self.lines.is_empty() && self.unreleased.is_empty()
     }
 }
 
@@ -366,6 +372,33 @@ impl Session {
         self.succession.iter().flat_map(|succession| succession.lines.values())
     }
 
+    /// Another copy of the session has sent publishes of QoS 2 under these, which the client may hold. Those that this one uses
+    /// are its own by now.
+    pub fn release_elsewhere(&mut self, ids: Vec<PacketId>) {
+        for id in ids {
+            if self.window.get(id).is_none() {
+                self.succession.get_or_insert_default().unreleased.insert(id);
+                self.send_pubrel(id, ReasonCode::Success);
+            }
+        }
+    }
+
+    /// A connection has opened: it is to hear of them again.
+    pub(super) fn release_again(&mut self) {
+        let ids: Vec<PacketId> =
+            self.succession.iter().flat_map(|succession| &succession.unreleased).copied().collect();
+        ids.into_iter().for_each(|id| self.send_pubrel(id, ReasonCode::Success));
+    }
+
+    /// The client has released one of them; or hears next of a message of this session's under it.
+    pub(super) fn forget_elsewhere(&mut self, id: PacketId) {
+        if let Some(succession) = &mut self.succession
+            && succession.unreleased.remove(&id)
+        {
+            self.end_succession();
+        }
+    }
+
     /// Messages that wait for former owners.
     pub fn held(&self) -> usize {
         self.lines().map(|line| line.held.len()).sum()
@@ -429,7 +462,9 @@ impl Session {
             }
             line.owners.push(FormerOwner { node: me, stay, passed_on: farewell.next_from });
         }
-        SuccessionState { lines: lines.into_values().collect() }
+        let unreleased =
+            self.succession.iter().flat_map(|succession| &succession.unreleased).copied().collect();
+        SuccessionState { lines: lines.into_values().collect(), unreleased }
     }
 
     /// Goes on from what the former owner knew; `me` is the present one. Where `is_rest`, that had an older session of the client,
@@ -442,6 +477,7 @@ impl Session {
         accept: AcceptTicket<'_>,
         now: Instant,
     ) {
+        self.release_elsewhere(state.unreleased);
         let kept: Vec<PublishId> = self.publishes().collect();
         for LineState { origin, mut owners, held, noted } in state.lines {
             let excess = owners.len().saturating_sub(OWNERS_MAX);

@@ -134,7 +134,12 @@ impl Window {
     }
 
     fn id_at(&self, at: usize) -> PacketId {
-        let id = (u32::from(self.first) - 1 + at as u32) % IDS + 1;
+        Window::id_after(PacketId::new(self.first).unwrap_or(PacketId::MIN), at)
+    }
+
+    /// The identifier so many places behind one.
+    pub fn id_after(first: PacketId, at: usize) -> PacketId {
+        let id = (u32::from(first.get()) - 1 + (at % IDS as usize) as u32) % IDS + 1;
         PacketId::new(id as u16).unwrap_or(PacketId::MIN)
     }
 }

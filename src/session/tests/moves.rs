@@ -63,6 +63,53 @@ fn what_was_queued_follows_with_what_is_left_of_its_life() {
     ");
 }
 
+/// The client would take what is sent under them for what it has had.
+#[test]
+fn what_another_copy_has_sent_is_released() {
+    run("
+        * connect
+        * message q2 a
+        = Sent
+        < PUBLISH 1 q2 a
+        * elsewhere 1 2 3 4
+        < PUBREL 2
+        < PUBREL 3
+        < PUBREL 4
+        > PUBCOMP 3
+        * message q2 b
+        = Sent
+        < PUBLISH 2 q2 b
+        * move
+        * connect
+        < PUBREL 4
+        < PUBLISH 1 q2 a dup
+        < PUBLISH 2 q2 b dup
+        > PUBCOMP 2
+        > PUBCOMP 4
+        > PUBREC 2
+        < PUBREL 2
+        * move
+        * connect
+        < PUBREL 2
+        < PUBLISH 1 q2 a dup
+    ");
+}
+
+#[test]
+fn who_is_not_connected_hears_of_it_when_he_is() {
+    run("
+        * connect
+        * lost
+        * elsewhere 65535
+        * move
+        * connect
+        < PUBREL 65535
+        > PUBCOMP 65535 0x92
+        * lost
+        * connect
+    ");
+}
+
 /// The first held one is the last queued one, which took both ways.
 #[test]
 fn what_was_held_for_it_comes_behind_and_nothing_comes_twice() {

@@ -115,6 +115,7 @@ impl Script {
     /// - `confirm ID`: a confirmation of another node for that publish
     /// - `stall`, `drain`: the socket takes nothing; everything
     /// - `note`: from now on publishes are noted; `noted`: prints which are, by number
+    /// - `elsewhere ID...`: another copy of the session has sent messages of QoS 2 under these
     /// - `wait SECS`
     /// - `state`: prints the session's counters
     fn event(&mut self, line: &str, event: &str) {
@@ -131,6 +132,10 @@ impl Script {
                 let of = |(id, slot): &(PacketId, Slot)| (*id == packet_id).then_some(*slot);
                 let slot = self.slots.iter().rev().find_map(of).expect("a publish that waits");
                 self.session.confirm(slot);
+            }
+            "elsewhere" => {
+                let ids = words[1..].iter().map(|word| word.parse().expect("a packet identifier"));
+                self.session.release_elsewhere(ids.collect());
             }
             "note" => self.session.note_publishes(),
             "noted" => {
@@ -163,9 +168,11 @@ impl Script {
         self.session.handle_disconnected();
         let bytes = postcard::to_stdvec(&self.session.export(self.now)).expect("it can be written");
         let state: SessionState = postcard::from_bytes(&bytes).expect("it can be read");
-        let limits = self.session.limits.clone();
-        self.session =
-            Session::import(state, limits, &|_| unreachable!("no groups here"), self.now).expect("it is one");
+        let bytes = postcard::to_stdvec(&self.session.bequeath(1, 1, &[], self.now)).expect("as well");
+        let succession = postcard::from_bytes(&bytes).expect("it can be read");
+        let (limits, accept) = (self.session.limits.clone(), &|_| unreachable!("no groups here"));
+        self.session = Session::import(state, limits, accept, self.now).expect("it is one");
+        self.session.inherit(succession, 2, false, accept, self.now);
     }
 
     fn absorb(&mut self, words: &[&str]) {

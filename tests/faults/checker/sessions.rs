@@ -230,7 +230,13 @@ fn why_lost(session: &Session, connected: &Connected, troubles: &Troubles) -> En
         return End { at, why: Why::NodeDied };
     }
     let hindered = |node| troubles.hindered(node, connected.node, asked_at, connected.at);
-    let apart = holders.iter().any(|&(node, _)| hindered(node));
+    // What counts of claims on two sides of a cut is not the last one, if their clocks differ: the session may go to any of
+    // those that it was on while they were apart.
+    let rivals = session.stays.windows(2).rev().take_while(|pair| {
+        let (old, new) = (&pair[0], &pair[1]);
+        troubles.apart(old.node, new.node, new.asked_at, new.at)
+    });
+    let apart = holders.iter().map(|&(node, _)| node).chain(rivals.map(|pair| pair[0].node)).any(hindered);
     End { at: asked_at, why: if apart { Why::Split } else { Why::Unexplained } }
 }
 
