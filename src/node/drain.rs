@@ -16,6 +16,8 @@ use crate::broker::{Broker, Whereabouts};
 use crate::cluster::Cluster;
 use crate::cluster::takeover::Refuge;
 
+/// A node that is drained stays for so long, for those who ask how far it is.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Between two looks at what there is to do.
 const TICK: Duration = Duration::from_millis(50);
 /// A client that was sent away has so long to connect elsewhere before its session is offered.
@@ -63,6 +65,7 @@ impl Drain {
         super::note(&self.cluster, "has been drained");
         progress.stage = DrainStage::Leaving;
         self.note(progress);
+        tokio::time::sleep(FAREWELL).await;
     }
 
     fn note(&self, progress: Progress) {

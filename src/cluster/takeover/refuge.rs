@@ -72,7 +72,7 @@ impl Cluster {
                 }
                 if Instant::now() > deadline {
                     tracing::error!(
-                        "publishes with a delay are lost: no other node could be reached to take them"
+                        "publishes with a delay are lost, no other node takes them: bring one back before a node is drained"
                     );
                     return;
                 }
