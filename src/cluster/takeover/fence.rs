@@ -165,13 +165,14 @@ impl Cluster {
     ) {
         let is_mine = owner == self.me();
         let answers = self.takeovers.answers.clone();
-        if routes.len() > ROUTES_MAX || is_mine || Arc::strong_count(&answers) > ANSWERS_MAX {
-            return; // Nobody asks so much, and the owner has said it without being asked.
+        if routes.len() > ROUTES_MAX || Arc::strong_count(&answers) > ANSWERS_MAX {
+            return; // Nobody asks so much.
         }
         let cluster = self.clone();
         tokio::spawn(async move {
             let last = routes.iter().copied().max().unwrap_or(0);
-            if !cluster.learns_routes(&owner, last).await {
+            // The owner has said how far it was; but what it had sent by then may not have come in time.
+            if !is_mine && !cluster.learns_routes(&owner, last).await {
                 return;
             }
             drop(answers);
