@@ -13,7 +13,7 @@
 //! would take others for the same, until they are released.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,9 +82,6 @@ struct LineState {
     /// With the node that had got it from the origin.
     held: Vec<(u64, PortableQueued)>,
     noted: Vec<u64>,
-    /// For so long something has been held, in milliseconds.
-    held_ms: u64,
-    is_loose: bool,
 }
 
 /// What an owner knows of an origin when it gives a session away.
@@ -264,9 +261,7 @@ impl Line {
         });
         let held = held.collect();
         let noted = self.noted.iter().collect();
-        let held_for = self.held_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let held_ms = u64::try_from(held_for.as_millis()).unwrap_or(u64::MAX);
-        LineState { origin, owners: self.owners.clone(), held, noted, held_ms, is_loose: self.is_loose }
+        LineState { origin, owners: self.owners.clone(), held, noted }
     }
 }
 
@@ -484,7 +479,7 @@ impl Session {
     ) {
         self.release_elsewhere(state.unreleased);
         let kept: Vec<PublishId> = self.publishes().collect();
-        for LineState { origin, mut owners, held, noted, held_ms, is_loose } in state.lines {
+        for LineState { origin, mut owners, held, noted } in state.lines {
             let excess = owners.len().saturating_sub(OWNERS_MAX);
             owners.drain(..excess);
             let line = self.succession.get_or_insert_default().lines.entry(origin).or_default();
@@ -495,10 +490,6 @@ impl Session {
                 line.is_loose |= line.owners.is_empty();
                 owners.append(&mut line.owners);
             } else {
-                // Whoever it moves to does not wait anew.
-                line.is_loose |= is_loose;
-                let held_since = now.checked_sub(Duration::from_millis(held_ms)).unwrap_or(now);
-                line.held_since = (!held.is_empty()).then_some(held_since);
                 for (node, queued) in held {
                     if let Some(queued) = queued.into_queued(accept, now) {
                         line.hold(Bringer::FormerOwner(node), queued, now);

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proptest::prelude::*;
 
@@ -302,26 +302,4 @@ proptest! {
         prop_assert!(missing.is_empty(), "missing: {:?} of {:?}", missing, world.got);
         prop_assert!(world.session.pending_lines().is_empty());
     }
-}
-
-/// What waits for a former owner has waited for as long as it has, however often the session moves meanwhile.
-#[test]
-fn whoever_has_it_next_does_not_wait_anew() {
-    let mut world = World::new();
-    for step in [Step::Move(1), Step::Learn, Step::Publish, Step::Arrive(1)] {
-        world.run(step);
-    }
-    let began = world.now;
-    assert_eq!(world.session.held(), 1);
-    world.now += Duration::from_secs(4);
-    world.run(Step::Move(2));
-    let since: Vec<_> = world.session.pending_lines().iter().map(|line| line.held_since).collect();
-    assert_eq!((world.session.held(), since), (1, vec![Some(began)]));
-    world.session.loosen_line(ORIGIN, world.now);
-    world.run(Step::Move(0));
-    assert_eq!((world.session.held(), &world.got[..]), (0, &[0][..]));
-    for step in [Step::Learn, Step::Learn, Step::Publish, Step::Arrive(0), Step::Arrive(0)] {
-        world.run(step);
-    }
-    assert_eq!(world.got, [0, 1], "nobody is waited for any more");
 }
