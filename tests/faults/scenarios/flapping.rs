@@ -36,9 +36,7 @@ fn flaps(time: Duration) {
     let took =
         awaits("all routes are known everywhere", CONVERGED_MAX, || cluster.lacking(&heads) == Some(0));
     println!("routes converged {took:?} after the last heal");
-    // A session waits 3 s for a former owner that is out of reach, which a slow build on a busy machine may need for less.
-    let no_exemptions = !cfg!(debug_assertions);
-    arena.judge(workload, &Promises { no_disconnects: true, no_exemptions });
+    arena.judge(workload, &Promises { no_disconnects: true, no_exemptions: true });
     let after = cluster.resident_mib();
     println!("MiB in use before {before:.1?}, after {after:.1?}");
     for (before, after) in before.iter().zip(&after) {
