@@ -11,7 +11,7 @@ use super::batch::Batch;
 use super::client::{Client, ClientState, Subscriber};
 use super::portable::{self, PortableRecord, PortableRest, PortableSession, PortableWill};
 use super::session_record::SessionRecord;
-use super::timers::{Due, TimerKey};
+use super::timers::TimerKey;
 use crate::cluster::host::{
     Acquaintance, Arriving, Departing, LineChange, MalformedSession, Portion, Purpose,
 };
@@ -39,8 +39,15 @@ impl ClientState {
         }
     }
 
+    /// The connection, if one is open, ends: whoever has heard of the session on it knows it.
+    pub(super) fn note_heard(&mut self) {
+        if self.attachment.is_some() && self.has_heard() {
+            self.record.lineage.unconfirmed = false;
+        }
+    }
+
     /// Whether the present connection has lasted long enough.
-    pub(super) fn has_heard(&self) -> bool {
+    fn has_heard(&self) -> bool {
         let opened_ms = self.record.connection.as_ref().map(|connection| connection.since_ms);
         opened_ms.is_some_and(|opened_ms| wall_clock_ms().saturating_sub(opened_ms) >= HEARD_MS)
     }
@@ -63,9 +70,7 @@ impl Broker {
         if state.record.ended || client.claim() > to {
             return None;
         }
-        if state.attachment.is_some() && state.has_heard() {
-            state.record.lineage.unconfirmed = false;
-        }
+        state.note_heard();
         state.take_over();
         state.tell(|_| TraceEvent::of(Happening::SessionLeaves, id).with_some("to", node.as_ref()));
         let departing = if purpose == Purpose::Discard || state.record.expiry.is_zero() {
@@ -168,16 +173,16 @@ impl Broker {
         locked.void();
         self.set_expiry_timer(client, &mut locked, now);
         if let Some(will) = will.and_then(|will| will.into_pending(now)) {
-            let timer = self.timers.lock().set(now + will.delay, Due::Will, Arc::downgrade(client));
-            (locked.record.will, locked.record.will_timer) = (Some(Box::new(will)), Some(timer));
+            self.set_will_timer(client, &mut locked, now + will.delay);
+            locked.record.will = Some(Box::new(will));
         }
         client.set_claim(claim);
         drop(locked);
         let former = self.registry.replace_if(client.clone(), is_older).map_err(|_| MalformedSession)?;
-        if let Some(former) = former {
-            self.merge_former(client, &former, is_noted, now);
+        match former {
+            Some(former) => self.merge_former(client, &former, is_noted, now),
+            None => self.adopt_exclusive(client, now),
         }
-        self.adopt_exclusive(client, now);
         self.trace_arrived(client);
         Ok(())
     }
@@ -335,8 +340,7 @@ impl Departing for Kept {
         }
         (state.record.shipped, state.record.departs) = (false, false);
         if let Some((due, broker)) = state.record.will_due.take().zip(self.broker.upgrade()) {
-            let timer = broker.timers.lock().set(due, Due::Will, Arc::downgrade(&self.client));
-            state.record.will_timer = Some(timer);
+            broker.set_will_timer(&self.client, &mut state, due);
         }
     }
 

@@ -243,9 +243,7 @@ impl Broker {
         ending: Ending,
         batch: &mut Batch,
     ) -> bool {
-        if state.has_heard() {
-            state.record.lineage.unconfirmed = false;
-        }
+        state.note_heard();
         state.attachment = None;
         state.session.handle_disconnected();
         if let Some(connection) = &mut state.record.connection {
@@ -262,7 +260,6 @@ impl Broker {
             return false;
         }
         let now: Instant = batch.now;
-        let weak = Arc::downgrade(client);
         self.set_expiry_timer(client, &mut state, now);
         let delay = state.record.will.as_ref().map(|will| will.delay.min(state.record.expiry));
         match delay {
@@ -275,7 +272,7 @@ impl Broker {
                 }
             }
             Some(delay) => {
-                state.record.will_timer = Some(self.timers.lock().set(now + delay, Due::Will, weak));
+                self.set_will_timer(client, &mut state, now + delay);
             }
         }
         true
@@ -286,6 +283,12 @@ impl Broker {
         let timer =
             self.timers.lock().set(now + state.record.expiry, Due::SessionExpiry, Arc::downgrade(client));
         state.record.expiry_timer = Some(timer);
+    }
+
+    /// The will is published then.
+    pub(super) fn set_will_timer(&self, client: &Arc<Client>, state: &mut ClientState, due: Instant) {
+        let timer = self.timers.lock().set(due, Due::Will, Arc::downgrade(client));
+        state.record.will_timer = Some(timer);
     }
 
     fn assign_client_id(&self) -> String {

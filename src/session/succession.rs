@@ -383,10 +383,13 @@ impl Session {
         }
     }
 
+    fn unreleased_elsewhere(&self) -> impl Iterator<Item = PacketId> {
+        self.succession.iter().flat_map(|succession| &succession.unreleased).copied()
+    }
+
     /// A connection has opened: it is to hear of them again.
     pub(super) fn release_again(&mut self) {
-        let ids: Vec<PacketId> =
-            self.succession.iter().flat_map(|succession| &succession.unreleased).copied().collect();
+        let ids: Vec<PacketId> = self.unreleased_elsewhere().collect();
         ids.into_iter().for_each(|id| self.send_pubrel(id, ReasonCode::Success));
     }
 
@@ -462,9 +465,10 @@ impl Session {
             }
             line.owners.push(FormerOwner { node: me, stay, passed_on: farewell.next_from });
         }
-        let unreleased =
-            self.succession.iter().flat_map(|succession| &succession.unreleased).copied().collect();
-        SuccessionState { lines: lines.into_values().collect(), unreleased }
+        SuccessionState {
+            lines: lines.into_values().collect(),
+            unreleased: self.unreleased_elsewhere().collect(),
+        }
     }
 
     /// Goes on from what the former owner knew; `me` is the present one. Where `is_rest`, that had an older session of the client,

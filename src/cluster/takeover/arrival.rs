@@ -241,6 +241,12 @@ impl Cluster {
         self.begin_arrival(id, None, || self.write_next_claim(id, now), now);
     }
 
+    /// What is left of an older session is not taken now: its holder offers it again.
+    pub(super) fn put_off_rest(&self, id: &str, holder: &Holder) {
+        self.expect_rest(id, Instant::now());
+        self.say(&holder.replica, id, holder.offer, Step::Declined);
+    }
+
     /// Claims a session and begins to fetch it, unless that has begun.
     fn begin_arrival(
         self: &Arc<Self>,
@@ -450,8 +456,7 @@ async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
         Acquaintance::Known => {}
         // It may hear of it, and subscribe: then there is something that the older one's messages are for.
         Acquaintance::Recent => {
-            cluster.expect_rest(id, Instant::now());
-            return offer.say(Step::Declined);
+            return cluster.put_off_rest(id, holder);
         }
         // The older one is its session, which this claims.
         Acquaintance::Unknown => {
@@ -467,8 +472,7 @@ async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
         Ok(Ok(Merged::Subscriptions { routed_by })) => {
             // What comes until then is there, and offered again.
             cluster.await_routed(routed_by).await;
-            cluster.expect_rest(id, Instant::now());
-            offer.say(Step::Declined);
+            cluster.put_off_rest(id, holder);
         }
         Ok(Ok(Merged::All)) => {
             cluster.look_after(id);
@@ -480,8 +484,7 @@ async fn try_take_rest(cluster: &Arc<Cluster>, id: &str, holder: &Holder) {
         _ => {
             cluster.counters.takeovers_failed.inc();
             cluster.events.note_move(Move::Failed, id, &holder.replica.name);
-            cluster.expect_rest(id, Instant::now());
-            offer.say(Step::Declined);
+            cluster.put_off_rest(id, holder);
         }
     }
 }

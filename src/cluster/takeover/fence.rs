@@ -189,10 +189,10 @@ impl Cluster {
     /// Waits until this node knows the routes of `owner` up to that one; false if it does not get to know them. Those of a node
     /// that is no member any more are over.
     pub(super) async fn learns_routes(&self, owner: &ReplicaId, sequence: u64) -> bool {
-        let deadline = Instant::now() + ROUTES_PATIENCE;
         if sequence == 0 {
             return true; // It has none.
         }
+        let deadline = Instant::now() + ROUTES_PATIENCE;
         loop {
             {
                 let replication = self.replication.lock();

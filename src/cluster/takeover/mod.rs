@@ -80,6 +80,11 @@ impl ClaimValue {
         };
         ClaimValue { discard_below, adopts: postcard::from_bytes(rest).unwrap_or(false) }
     }
+
+    /// The same as bytes. Writing to memory does not fail.
+    fn write(self) -> Vec<u8> {
+        postcard::to_stdvec(&self).unwrap_or_default()
+    }
 }
 
 /// What a claim of this node has come to.
@@ -275,11 +280,9 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
                 Some(Job::TakeRest { id, holder }) if rests.len() < RESTS_MAX => {
                     rests.spawn(arrival::take_rest(cluster.clone(), id, holder));
                 }
-                // Its holder offers it again.
                 Some(Job::TakeRest { id, holder }) => {
                     cluster.takeovers.end_rest(&id);
-                    cluster.expect_rest(&id, Instant::now());
-                    cluster.say(&holder.replica, &id, holder.offer, Step::Declined);
+                    cluster.put_off_rest(&id, &holder);
                 }
             },
             Some(_) = tasks.join_next() => {}
@@ -332,8 +335,7 @@ impl Cluster {
             let own = node.winner(SESSIONS, key).filter(|winner| winner.entry.stamp() == claim);
             let Some(own) = own.map(|winner| Claim::of(&winner)) else { return };
             let discard_below = discard_below.max(own.value.discard_below);
-            let remark = ClaimValue { discard_below, adopts: false };
-            let remark = postcard::to_stdvec(&remark).unwrap_or_default();
+            let remark = ClaimValue { discard_below, adopts: false }.write();
             node.retire_saying(SESSIONS, key, &remark, super::wall_clock_ms(), now);
         });
     }
@@ -349,8 +351,7 @@ impl Cluster {
                     .max(former.map_or(Stamp(0), |former| Stamp(former.stamp.0.saturating_add(1)))),
                 (false, former) => former.map_or(Stamp(0), |former| former.value.discard_below),
             };
-            let value = ClaimValue { discard_below, adopts: false };
-            let value = postcard::to_stdvec(&value).unwrap_or_default();
+            let value = ClaimValue { discard_below, adopts: false }.write();
             replication.node.write(SESSIONS, key, &value, wall_ms, now)
         })
     }
@@ -361,8 +362,7 @@ impl Cluster {
         self.with_replication(now, |replication| {
             let (key, node) = (id.as_bytes(), &mut replication.node);
             let former = node.latest(SESSIONS, key).map(|latest| Claim::of(&latest).value);
-            let value = ClaimValue { adopts: true, ..former.unwrap_or_default() };
-            let value = postcard::to_stdvec(&value).unwrap_or_default();
+            let value = ClaimValue { adopts: true, ..former.unwrap_or_default() }.write();
             let next = node.write_next(SESSIONS, key, &value, now);
             next.unwrap_or_else(|| node.write(SESSIONS, key, &value, wall_ms, now))
         })
